@@ -1,0 +1,37 @@
+"""Look-up of stores, control planes and commands in entry points."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from mcp_sdk.exceptions import MissingExtra, UnknownPlugin
+
+__all__ = ["CONTROL_PLANES", "STORES", "load"]
+
+CONTROL_PLANES = "mcp_sdk.control_planes"
+STORES = "mcp_sdk.stores"
+
+
+def load(group: str, url: str) -> Any:
+    """Give what is registered in ``group`` under the scheme of ``url``.
+
+    Raises ``UnknownPlugin`` that names what is installed, and ``MissingExtra`` when the plug-in is there but what it needs is
+    not. The URL itself is never shown: it may hold a password.
+    """
+    scheme = url.partition(":")[0].lower()
+    found = {entry.name: entry for entry in entry_points(group=group)}
+    if scheme not in found:
+        kind = group.rpartition(".")[2].removesuffix("s").replace("_", " ")
+        known = ", ".join(sorted(found)) or "none"
+        raise UnknownPlugin(
+            f"no {kind} for {scheme!r}. Installed: {known}. Install one with: pip install mcp-sdk-{scheme or 'NAME'}"
+        )
+    return _load(found[scheme])
+
+
+def _load(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "a package", extra=entry.name, purpose=f"{entry.group} {entry.name!r}") from error

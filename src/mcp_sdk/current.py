@@ -1,0 +1,115 @@
+"""What the work at hand is about: one mutable record in a ``ContextVar``.
+
+The record is set once for a request and mutated from then on, because a ``ContextVar.set()`` in a synchronous handler is
+invisible to the middleware around it. Threads started by the application begin without one; ``carried`` takes it along.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
+
+from mcp_sdk.context import EntityRef, ModelContext, Transition
+from mcp_sdk.decisions import ANONYMOUS, Decision, Principal, Source
+
+__all__ = ["Record", "carried", "install", "installed", "record", "record_or_new", "use"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Record:
+    """Everything known of one request or other piece of work.
+
+    ``contexts`` holds the newest context of each model that the work is about, tentative ones included: what calls carry.
+    ``others`` are baggage members that are not ours, verbatim. ``pending`` are transitions that wait for the outermost commit
+    of a database transaction. ``references`` are entities that the work named.
+    """
+
+    __slots__ = ("contexts", "decision", "mesh", "operation", "others", "pending", "principal", "references", "request", "source")
+
+    def __init__(self, mesh: Any = None) -> None:
+        self.mesh = mesh
+        self.contexts: dict[str, ModelContext] = {}
+        self.references: dict[str, EntityRef] = {}
+        self.others: tuple[str, ...] = ()
+        self.pending: list[Transition] = []
+        self.principal: Principal = ANONYMOUS
+        self.source: Source = Source()
+        self.decision: Decision | None = None
+        self.operation: str = ""
+        self.request: Any = None
+
+    def put(self, context: ModelContext) -> None:
+        """Make a context the one that the work is about."""
+        self.contexts[context.model] = context
+
+    def restore(self, model: str, context: ModelContext | None) -> None:
+        """Put back what ``contexts`` held for a model before."""
+        if context is None:
+            self.contexts.pop(model, None)
+        else:
+            self.contexts[model] = context
+
+    def view(self) -> Mapping[str, ModelContext]:
+        """Give the contexts as they are now, unaffected by what comes after."""
+        return dict(self.contexts)
+
+
+_record: ContextVar[Record | None] = ContextVar("mcp_sdk_record", default=None)
+_installed: list[Any] = []
+
+
+def record() -> Record | None:
+    """Give the record of the work at hand, or None outside any."""
+    return _record.get()
+
+
+def record_or_new(mesh: Any = None) -> Record:
+    """Give the record of the work at hand, beginning one in this context where there is none."""
+    found = _record.get()
+    if found is None:
+        found = Record(mesh if mesh is not None else installed())
+        _record.set(found)
+    return found
+
+
+@contextmanager
+def use(work: Record) -> Iterator[Record]:
+    """Make ``work`` the record inside the block."""
+    token = _record.set(work)
+    try:
+        yield work
+    finally:
+        _record.reset(token)
+
+
+def install(mesh: Any) -> Callable[[], None]:
+    """Make a started mesh the one that decorators outside any request use; the returned function ends that."""
+    _installed.append(mesh)
+
+    def uninstall() -> None:
+        if mesh in _installed:
+            _installed.remove(mesh)
+
+    return uninstall
+
+
+def installed() -> Any:
+    """Give the mesh that was started last in this process, or None."""
+    return _installed[-1] if _installed else None
+
+
+def carried(function: Callable[P, T]) -> Callable[P, T]:
+    """Give ``function`` bound to the record of the caller, for threads and executors (``pool.submit(carried(work))``)."""
+    context = contextvars.copy_context()
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return context.copy().run(function, *args, **kwargs)
+
+    return call

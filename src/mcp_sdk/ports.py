@@ -1,0 +1,316 @@
+"""The two ports: ``ControlPlane`` answers, ``Store`` remembers.
+
+A control plane is synchronous and never blocks; what may wait returns a ``concurrent.futures.Future``, so one implementation
+serves synchronous and asynchronous callers. A store is asynchronous only, and lives on a control plane's loop thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import NewType, Protocol
+
+from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
+from mcp_sdk.decisions import Decision, DecisionRequest
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.services import Endpoint
+from mcp_sdk.snapshot import PolicyRevision, Snapshot
+
+__all__ = [
+    "Applied",
+    "AppendResult",
+    "AppendStatus",
+    "Change",
+    "Clock",
+    "ControlPlane",
+    "Cursor",
+    "Identity",
+    "Page",
+    "Receipt",
+    "SigningKey",
+    "Status",
+    "Store",
+]
+
+Cursor = NewType("Cursor", str)
+"""An opaque position in a store's stream of changes."""
+
+
+class Clock(Protocol):
+    """Where time comes from, so that tests may choose it."""
+
+    def now(self) -> datetime:
+        """Give the current time in UTC."""
+
+    def monotonic(self) -> float:
+        """Give seconds that never go backwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this process is: what it signs, registers and publishes as."""
+
+    service: str
+    mesh: str = "default"
+    namespace: str = "default"
+    environment: str = "default"
+    instance: str = ""
+    version: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    zone: str = ""
+
+    @property
+    def scope(self) -> Scope:
+        """The namespace and environment."""
+        return Scope(self.namespace, self.environment)
+
+
+class AppendStatus(Enum):
+    """What a store did with one transition.
+
+    ``APPLIED`` is the entity's new revision; ``DUPLICATE`` was applied before under the same event id; ``LATE`` lost the
+    compare-and-set, or its batch did: it is in the log, and changed nothing; ``LOGGED`` is an aborted call, recorded only.
+    """
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    LOGGED = "logged"
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResult:
+    """The outcome of one transition: ``revision`` is the entity's revision after it."""
+
+    status: AppendStatus
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A transition as the log holds it, with its outcome and the entity's context after it."""
+
+    transition: Transition
+    status: AppendStatus
+    context: ModelContext
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of a watch. ``kind`` is ``transition``, ``policies``, ``models``, ``services``, ``keys`` or ``forgotten``.
+
+    ``applied`` is there for transitions; ``ref`` for what was forgotten. Resuming from ``cursor`` misses nothing after it.
+    """
+
+    kind: str
+    cursor: Cursor
+    scope: Scope = Scope()
+    applied: Applied | None = None
+    ref: EntityRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a listing, by entity id; ``after`` continues it and is empty at the end."""
+
+    contexts: tuple[ModelContext, ...]
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What ``forget`` erased: counts of contexts and of transitions."""
+
+    ref: EntityRef
+    contexts: int
+    transitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One key of a ring: ``kid`` names it on the wire, ``secret`` is at least 16 bytes and is never shown."""
+
+    kid: str
+    secret: bytes = field(repr=False)
+
+
+class Status(Enum):
+    """Whether a control plane can answer from what is fresh, from the last good snapshot, or not at all."""
+
+    READY = "ready"
+    STALE = "stale"
+    UNAVAILABLE = "unavailable"
+
+
+class ControlPlane(ABC):
+    """The port to decisions. Every method returns at once and is safe to call from any thread.
+
+    Implementations are found by the scheme of a URL in the entry-point group ``mcp_sdk.control_planes``: a callable
+    ``(url, *, identity: Identity, config: Config, telemetry: Telemetry) -> ControlPlane``.
+    """
+
+    @abstractmethod
+    def start(self, models: Iterable[BusinessModel]) -> Future[None]:
+        """Begin work: declare this service's models, learn the policies; done when the first snapshot is there."""
+
+    @abstractmethod
+    def publish(self, transitions: Sequence[Transition]) -> None:
+        """Queue transitions for the store, at least once and in order. Never raises; what does not fit is dropped and counted."""
+
+    @abstractmethod
+    def known(self, ref: EntityRef) -> ModelContext | None:
+        """Give the newest context of an entity that this process knows, its own unstored changes included."""
+
+    @abstractmethod
+    def needs(self, request: DecisionRequest) -> tuple[EntityRef, ...]:
+        """Tell which of the request's references a policy in force looks at, and nobody has brought."""
+
+    @abstractmethod
+    def decide(self, request: DecisionRequest) -> Decision:
+        """Answer with the contexts in hand. Pure: no I/O, no waiting, no counting."""
+
+    @abstractmethod
+    def endpoints(self, service: str) -> tuple[Endpoint, ...]:
+        """Give the live endpoints of a service, as last heard."""
+
+    @abstractmethod
+    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Have every change told to ``callback`` on the plane's own thread; the returned function ends that."""
+
+    @abstractmethod
+    def fetch(self, refs: Sequence[EntityRef]) -> Future[Mapping[EntityRef, ModelContext]]:
+        """Look entities up in the store; what does not exist is missing from the answer."""
+
+    @abstractmethod
+    def list(self, model: str, *, state: str | None = None, id_prefix: str = "", limit: int = 100, after: str = "") -> Future[Page]:
+        """List entities of a model by state and id prefix, ordered by id."""
+
+    @abstractmethod
+    def register(self, endpoint: Endpoint, *, ttl: float = 15.0) -> Future[None]:
+        """Announce an endpoint of this process and keep its lease of ``ttl`` seconds renewed until ``close``."""
+
+    @abstractmethod
+    def apply(self, revision: PolicyRevision) -> Future[PolicyRevision]:
+        """Put a compiled policy set in force; ``revision.revision`` is the one it replaces, or ``RevisionConflict`` is raised."""
+
+    @abstractmethod
+    def keys(self) -> tuple[SigningKey, ...]:
+        """Give the signing keys that the store shares, newest first; empty when it shares none."""
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """Give the snapshot in force."""
+
+    @abstractmethod
+    def status(self) -> Status:
+        """Tell how fresh the answers are."""
+
+    @abstractmethod
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was published is stored, ``timeout`` seconds at most; tell whether it is. The one call that waits."""
+
+    @abstractmethod
+    def close(self, timeout: float) -> None:
+        """Flush and stop, within ``timeout`` seconds altogether."""
+
+
+class Store(ABC):
+    """The port to persistence, asynchronous only.
+
+    Implementations are found by the scheme of a URL in the entry-point group ``mcp_sdk.stores``: a callable
+    ``(url: str, *, poll_interval: float) -> Store``. ``mcp_sdk.testing.StoreSuite`` is the test that each must pass. Every method may raise
+    ``StoreUnavailable``; nothing else is raised unless it says so.
+    """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect and bring the schema up to date."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything. May be called twice."""
+
+    @abstractmethod
+    async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
+        """Apply transitions in order, durably when this returns; one result each.
+
+        Compare-and-set by ``base_revision``; a batch is applied whole or not; an event id seen in the last 24 hours changes
+        nothing. Revisions of an entity are gap-free.
+        """
+
+    @abstractmethod
+    async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
+        """Look entities up; what does not exist is missing from the answer. Trust is ``STORE``."""
+
+    @abstractmethod
+    async def list(
+        self, scope: Scope, model: str, *, state: str | None = None, id_prefix: str = "", limit: int = 100, after: str = ""
+    ) -> Page:
+        """List entities of a model, ordered by id, that are in ``state`` and whose id starts with ``id_prefix``."""
+
+    @abstractmethod
+    async def history(self, scope: Scope, ref: EntityRef, *, limit: int = 100) -> tuple[Applied, ...]:
+        """Give the last transitions of an entity, oldest first, the late and aborted ones included."""
+
+    @abstractmethod
+    async def cursor(self) -> Cursor:
+        """Give the position after the newest change."""
+
+    @abstractmethod
+    def watch(self, cursor: Cursor) -> AsyncIterator[Change]:
+        """Yield every change after a position, in order, missing none, until the iterator is closed or the store is."""
+
+    @abstractmethod
+    async def put_models(self, scope: Scope, models: Sequence[BusinessModel]) -> None:
+        """Declare models; a later declaration of a name replaces the earlier."""
+
+    @abstractmethod
+    async def models(self, scope: Scope) -> tuple[BusinessModel, ...]:
+        """Give the declared models of a scope."""
+
+    @abstractmethod
+    async def put_policies(self, scope: Scope, policies: PolicyRevision) -> PolicyRevision:
+        """Store the next revision of a scope's policy set; ``policies.revision`` is the one it replaces (0 at first).
+
+        Raises ``RevisionConflict`` when another revision is current.
+        """
+
+    @abstractmethod
+    async def policies(self, scope: Scope, revision: int | None = None) -> PolicyRevision | None:
+        """Give one revision of the policy set, or the current one; None when there is none."""
+
+    @abstractmethod
+    async def policy_history(self, scope: Scope, *, limit: int = 50) -> tuple[PolicyRevision, ...]:
+        """Give the revisions, newest first, without their programs."""
+
+    @abstractmethod
+    async def register(self, scope: Scope, endpoint: Endpoint, *, ttl: float) -> None:
+        """Announce an endpoint, or renew its lease, for ``ttl`` seconds of the store's clock; keyed by service and url."""
+
+    @abstractmethod
+    async def deregister(self, scope: Scope, endpoint: Endpoint) -> None:
+        """Take an endpoint away."""
+
+    @abstractmethod
+    async def endpoints(self, scope: Scope) -> tuple[Endpoint, ...]:
+        """Give every endpoint whose lease has not run out, in order of registration."""
+
+    @abstractmethod
+    async def put_key(self, scope: Scope, key: SigningKey) -> None:
+        """Add a signing key as the newest."""
+
+    @abstractmethod
+    async def keys(self, scope: Scope) -> tuple[SigningKey, ...]:
+        """Give the signing keys, newest first."""
+
+    @abstractmethod
+    async def retain(self, scope: Scope, model: str, before: datetime) -> int:
+        """Erase entities of a model, and their transitions, whose last change is older than ``before``; tell how many."""
+
+    @abstractmethod
+    async def forget(self, scope: Scope, ref: EntityRef) -> Receipt:
+        """Erase an entity from contexts and transitions, and tell every watcher."""
