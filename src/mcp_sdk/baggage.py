@@ -1,0 +1,363 @@
+"""Business context on the wire: what this mesh's services tell each other in the W3C ``baggage`` header.
+
+Members of ours are flat, and readable by any OpenTelemetry client::
+
+    mcp_sdk.order.id=o-1,mcp_sdk.order.state=created,mcp_sdk.order.rev=7,mcp_sdk.order.amount=150000,
+    mcp_sdk.peer=order-service,mcp_sdk.sig=k1.1767225660.2vWOZQa0fQJxS1mGzG6v0A
+
+``rev`` is ``7+`` (sent as ``7%2B``) for a tentative change on top of revision 7. ``peer`` is the service that sent the
+header: by it the receiver knows its caller (``source.service``) when the signature holds. ``sig`` covers every other
+member of ours, decoded, together with mesh, namespace and environment (see ``mcp_sdk.signing``); each hop signs anew. A
+header without contexts is signed too, for it says who calls. The signature binds neither request nor receiver: within
+its lifetime a copy is as good as the original, which is why it lives a minute.
+
+OpenTelemetry's propagator writes spaces as ``+`` and trims values. So in members of ours a raw ``+`` reads as a space,
+and a value that begins or ends with white space, or begins with ``"``, travels in double quotes.
+
+Sources: W3C Baggage; RFC 3986. Nothing here reads a clock, a file or the environment, and nothing raises for what came
+over the wire.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import unquote_to_bytes
+
+from mcp_sdk import members
+from mcp_sdk.context import EntityRef, ModelContext, Trust
+from mcp_sdk.models import RESERVED_NAMES, BusinessModel
+from mcp_sdk.ports import Identity
+from mcp_sdk.signing import Keyring, Signature, Signer
+from mcp_sdk.wire import PREFIX, VITAL, Fact, Plan, Problem, bare, fact
+
+__all__ = [
+    "HEADER",
+    "NOTHING",
+    "PREFIX",
+    "Admitted",
+    "Codec",
+    "Encoded",
+    "Parsed",
+    "Problem",
+    "admit",
+    "foreign",
+    "merged",
+]
+
+HEADER = "baggage"
+PEER = PREFIX + "peer"
+SIG = PREFIX + "sig"
+
+MAX_MEMBERS = 24
+MAX_OUR_BYTES = 2048
+MAX_LIFETIME = 300
+"""Seconds ahead beyond which an expiry is not believed, so that nobody makes a signature last."""
+
+_SIG_BYTES = len(f"{SIG}=.9999999999.") + 22
+_OURS = re.compile(
+    r"(?:mcp_sdk\.[a-z0-9_.]++=(?:[\x21\x23\x24\x26-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]++|%[0-9A-Fa-f]{2})*+(?:,|\Z))+"
+)
+_NO_CONTEXTS: Mapping[str, ModelContext] = MappingProxyType({})
+_NO_DROPS: Mapping[Problem, int] = MappingProxyType({})
+
+
+def _no_contexts() -> Mapping[str, ModelContext]:
+    return _NO_CONTEXTS
+
+
+def _no_drops() -> Mapping[Problem, int]:
+    return _NO_DROPS
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a header says, and how far it may be believed.
+
+    ``contexts`` are by model, each marked with ``trust``. ``others`` are the raw members that are not ours, for sending
+    on. ``peer`` is the sender's name as it claims. ``problems`` has one entry for each thing that is wrong; none holds
+    text from the header.
+    """
+
+    contexts: Mapping[str, ModelContext] = field(default_factory=_no_contexts)
+    others: tuple[str, ...] = ()
+    peer: str = ""
+    trust: Trust = Trust.UNSIGNED
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def references(self) -> tuple[EntityRef, ...]:
+        """The entities of contexts that are past their time: to be looked up, for their ids were signed."""
+        if self.trust is not Trust.EXPIRED:
+            return ()
+        return tuple(context.ref for context in self.contexts.values() if context.entity_id)
+
+
+NOTHING = Parsed()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What an ingress lets in: contexts by model, references to look up, and the peer where it is known.
+
+    ``dropped`` counts the contexts that were kept out, by reason.
+    """
+
+    contexts: Mapping[str, ModelContext] = field(default_factory=_no_contexts)
+    references: tuple[EntityRef, ...] = ()
+    peer: str = ""
+    peer_verified: bool = False
+    dropped: Mapping[Problem, int] = field(default_factory=_no_drops)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A header's value, empty when there is nothing to send, and counts of what did not get into it, by reason."""
+
+    header: str
+    dropped: Mapping[Problem, int] = field(default_factory=_no_drops)
+
+
+_NOT_ADMITTED = Admitted()
+
+
+def admit(parsed: Parsed, mode: str) -> Admitted:
+    """Apply an ingress mode (``mesh``, ``edge`` or ``open``) to what a header says.
+
+    ``mesh``: what is not verified is as good as absent, but what is past its time leaves references. ``edge``: nothing
+    of ours counts. ``open``: everything counts, marked by its trust.
+    """
+    if not (parsed.contexts or parsed.peer):
+        return _NOT_ADMITTED
+    if mode == "edge":
+        return Admitted(dropped=_count(Problem.EDGE, parsed))
+    if parsed.trust is Trust.VERIFIED:
+        return Admitted(parsed.contexts, peer=parsed.peer, peer_verified=bool(parsed.peer))
+    if mode == "open":
+        return Admitted(parsed.contexts, parsed.references, parsed.peer)
+    return Admitted(references=parsed.references, dropped=_count(Problem(parsed.trust.value), parsed))
+
+
+def _count(problem: Problem, parsed: Parsed) -> Mapping[Problem, int]:
+    return {problem: len(parsed.contexts)} if parsed.contexts else _NO_DROPS
+
+
+def foreign(lines: Iterable[str | bytes]) -> tuple[str, ...]:
+    """Give the raw members of some header lines that are not ours, for a transport that puts ours in front."""
+    return tuple(raw for raw in members.safe(members.split(members.join(lines))) if not _is_ours(raw))
+
+
+def merged(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
+    """Give the raw members of ``first``, then those of ``second`` whose key ``first`` does not have."""
+    ahead = tuple(first)
+    keys = {members.key_of(raw) for raw in ahead}
+    return ahead + tuple(raw for raw in second if members.key_of(raw) not in keys)
+
+
+class Codec:
+    """Reads and writes ``baggage`` for one identity. Safe to share between threads.
+
+    ``models`` may be a live mapping: what is declared later counts from then on. ``ttl`` is how long a signature is
+    believed, ``skew`` how far clocks may be apart, both in seconds. ``now`` in the methods is seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        identity: Identity,
+        models: Mapping[str, BusinessModel],
+        *,
+        ttl: float = 60.0,
+        skew: float = 5.0,
+    ) -> None:
+        self.models, self.ttl, self.skew = models, ttl, skew
+        self.signer = Signer(keyring, identity)
+        self._plans: dict[str, Plan] = {}
+        self._peer = fact(VITAL, PEER, identity.service) if identity.service else None
+        taken = _SIG_BYTES + len(keyring.newest.kid) + (len(self._peer.raw) + 1 if self._peer else 0)
+        self._room = MAX_OUR_BYTES - taken
+
+    def encode(self, contexts: Iterable[ModelContext], *, now: float, others: Sequence[str] = ()) -> Encoded:
+        """Give the header that carries ``contexts``, signed, and behind them ``others``, raw members that are not ours.
+
+        Contexts that are neither local, nor stored, nor verified are dropped; so is a second one of a model. Over the
+        budget of 24 members and 2 KiB whole members are dropped: attributes by rising priority, then revisions, states
+        and ids, the last contexts first; a tentative context is never sent without its mark. Others are dropped from
+        the end where the whole header would pass 8192 bytes (W3C Baggage, "Limits").
+        """
+        dropped: Counter[Problem] = Counter()
+        facts = self._fit(self._facts(contexts, dropped), dropped)
+        ours = self._signed(facts if self._peer is None else [*facts, self._peer], now)
+        if others:
+            ours += _room_for(others, members.MAX_BYTES - sum(map(len, ours)) - len(ours), dropped)
+        return Encoded(",".join(ours), dropped or _NO_DROPS)
+
+    def _facts(self, contexts: Iterable[ModelContext], dropped: Counter[Problem]) -> list[Fact]:
+        facts: list[Fact] = []
+        seen: set[str] = set()
+        for context in contexts:
+            if not context.trust.counts:
+                dropped[Problem.UNTRUSTED] += 1
+            elif context.model in seen:
+                dropped[Problem.DUPLICATE] += 1
+            else:
+                seen.add(context.model)
+                facts += self._plan(context.model).facts(context, dropped)
+        return facts
+
+    def _fit(self, facts: list[Fact], dropped: Counter[Problem]) -> list[Fact]:
+        if len(facts) <= MAX_MEMBERS - 2 and sum([len(each.raw) for each in facts]) + len(facts) <= self._room:
+            return facts
+        kept: list[Fact] = []
+        lost, room = set(), self._room
+        for each in sorted(facts, key=lambda each: each.rank):
+            if each.model in lost or len(kept) == MAX_MEMBERS - 2 or len(each.raw) + 1 > room:
+                dropped[Problem.BUDGET] += 1
+                if each.rank == VITAL:
+                    lost.add(each.model)
+            else:
+                kept.append(each)
+                room -= len(each.raw) + 1
+        return kept
+
+    def _signed(self, facts: list[Fact], now: float) -> list[str]:
+        if not facts:
+            return []
+        pairs = sorted([(each.name, each.text) for each in facts])
+        signature = self.signer.sign(pairs, math.ceil(now + self.ttl))
+        return [*[each.raw for each in facts], f"{SIG}={signature}"]
+
+    def parse(self, lines: Iterable[str | bytes], *, now: float) -> Parsed:
+        """Read all the ``baggage`` lines of a request. Never raises for what is in them."""
+        text = members.join(lines)
+        if not text:
+            return NOTHING
+        if len(text) > members.MAX_READ:
+            return Parsed(problems=(Problem.OVERSIZE,))
+        ours, others, problems = _sorted_out(text)
+        if not ours:
+            return Parsed(others=others, problems=tuple(problems))
+        return self._read(ours, others, problems, now)
+
+    def _read(self, ours: list[str], others: tuple[str, ...], problems: list[Problem], now: float) -> Parsed:
+        pairs, whole = _pairs(ours, problems)
+        trust = self._trust(pairs.pop(SIG, None), pairs, now, problems)
+        if trust.counts and not whole:
+            trust = Trust.BAD_SIGNATURE
+        peer = bare(pairs.pop(PEER, ""))
+        contexts = {}
+        for model, fields in _by_model(pairs, problems).items():
+            context = self._plan(model).context(fields, peer, trust, problems)
+            if context is not None:
+                contexts[model] = context
+        return Parsed(MappingProxyType(contexts), others, peer, trust, tuple(problems))
+
+    def _trust(self, text: str | None, pairs: Mapping[str, str], now: float, problems: list[Problem]) -> Trust:
+        problem = Problem.UNSIGNED if text is None else self._complaint(text, pairs, now)
+        if problem is None:
+            return Trust.VERIFIED
+        problems.append(problem)
+        return _TRUST.get(problem, Trust.BAD_SIGNATURE)
+
+    def _complaint(self, text: str, pairs: Mapping[str, str], now: float) -> Problem | None:
+        signature = Signature.parse(text)
+        if signature is None:
+            return Problem.MALFORMED_SIGNATURE
+        if not self.signer.knows(signature.kid):
+            return Problem.UNKNOWN_KEY
+        if signature.expiry > now + max(self.ttl, MAX_LIFETIME) + self.skew:
+            return Problem.EXPIRY_TOO_FAR
+        if not self.signer.verify(signature, sorted(pairs.items())):
+            return Problem.BAD_SIGNATURE
+        return Problem.EXPIRED if signature.expiry < now - self.skew else None
+
+    def _plan(self, name: str) -> Plan:
+        plan, model = self._plans.get(name), self.models.get(name)
+        if plan is None or plan.model is not model:
+            plan = Plan(name, model)
+            if model is not None:  # what a stranger names must not fill memory
+                self._plans[name] = plan
+        return plan
+
+
+_TRUST = {Problem.UNSIGNED: Trust.UNSIGNED, Problem.EXPIRED: Trust.EXPIRED}
+
+
+def _is_ours(raw: str) -> bool:
+    return raw.startswith(PREFIX) or members.key_of(raw).startswith(PREFIX)
+
+
+def _sorted_out(text: str) -> tuple[list[str], tuple[str, ...], list[Problem]]:
+    """Give our raw members, the others', and what was wrong with the list."""
+    raws = members.split(text)
+    problems: list[Problem] = []
+    if not (text.isascii() and text.isprintable()):
+        kept = members.safe(raws)
+        problems += [Problem.UNSAFE] * (len(raws) - len(kept))
+        raws = kept
+    if PREFIX not in text and "%" not in text:
+        return [], tuple(raws), problems
+    ours: list[str] = []
+    others: list[str] = []
+    for raw in raws:
+        (ours if _is_ours(raw) else others).append(raw)
+    if sum([len(raw) for raw in ours]) > members.MAX_BYTES:
+        return [], tuple(others), [*problems, Problem.OVERSIZE]
+    return ours, tuple(others), problems
+
+
+def _pairs(ours: list[str], problems: list[Problem]) -> tuple[dict[str, str], bool]:
+    """Give our members' names and decoded values, and whether every one of them could be read."""
+    reader = _quick if _OURS.fullmatch(",".join(ours)) else _careful
+    read = [pair for raw in ours if (pair := reader(raw))]
+    pairs = dict(read)
+    if len(pairs) < len(ours):
+        problems += [Problem.MALFORMED] * (len(ours) - len(read)) + [Problem.DUPLICATE] * (len(read) - len(pairs))
+        counts = Counter(name for name, _ in read)
+        pairs = {name: value for name, value in read if counts[name] == 1}
+    return pairs, len(pairs) == len(ours)
+
+
+def _quick(raw: str) -> tuple[str, str] | None:
+    name, _, value = raw.partition("=")
+    return _decoded(name, value) if "%" in value or "+" in value else (name, value)
+
+
+def _careful(raw: str) -> tuple[str, str] | None:
+    name, _, value = (part.strip(" \t") for part in raw.partition(";")[0].partition("="))
+    return _decoded(name, value) if _OURS.fullmatch(f"{name}={value}") else None
+
+
+def _decoded(name: str, value: str) -> tuple[str, str] | None:
+    try:
+        return name, unquote_to_bytes(value.replace("+", " ")).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _by_model(pairs: Mapping[str, str], problems: list[Problem]) -> dict[str, dict[str, str]]:
+    models: dict[str, dict[str, str]] = {}
+    for name, text in pairs.items():
+        _, model, *fields = name.split(".")
+        if len(fields) == 1 and model.isidentifier() and model not in RESERVED_NAMES and fields[0].isidentifier():
+            models.setdefault(model, {})[fields[0]] = bare(text)
+        else:
+            problems.append(Problem.UNKNOWN_NAME)
+    return models
+
+
+def _room_for(others: Sequence[str], room: int, dropped: Counter[Problem]) -> list[str]:
+    """Give the members that may be sent on and fit into ``room`` bytes, from the first on."""
+    kept: list[str] = []
+    for raw in foreign(others):
+        room -= len(raw) + 1
+        if room < -1:
+            break
+        kept.append(raw)
+    if len(kept) < len(others):
+        dropped[Problem.OTHERS] += len(others) - len(kept)
+    return kept

@@ -1,0 +1,266 @@
+"""The contexts of one model as named texts, and back: the part of ``mcp_sdk.baggage`` that knows declarations.
+
+Values travel as text by their declared type: ``int`` and ``decimal`` (int64 minor units) as decimal digits, ``double``
+as the shortest text that reads back equal, ``bool`` as ``true`` or ``false``, ``timestamp`` as RFC 3339 in UTC, and
+``list`` as its items joined by commas: a comma or backslash inside an item stands after a backslash, and one comma more
+follows an empty last item.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from mcp_sdk import members
+from mcp_sdk.context import ModelContext, Trust
+from mcp_sdk.models import INT64, Attribute, BusinessModel, Value
+
+__all__ = ["PREFIX", "READERS", "VITAL", "WRITERS", "Fact", "Plan", "Problem", "bare", "fact"]
+
+PREFIX = "mcp_sdk."
+
+
+class Problem(StrEnum):
+    """Why something was not read, not believed or not sent. Safe as a metric label."""
+
+    OVERSIZE = "oversize"
+    UNSAFE = "unsafe_characters"
+    MALFORMED = "malformed_member"
+    DUPLICATE = "duplicate_member"
+    UNKNOWN_NAME = "unknown_name"
+    MALFORMED_VALUE = "malformed_value"
+    MALFORMED_SIGNATURE = "malformed_signature"
+    UNKNOWN_KEY = "unknown_key"
+    BAD_SIGNATURE = "bad_signature"
+    EXPIRED = "expired"
+    EXPIRY_TOO_FAR = "expiry_too_far"
+    UNSIGNED = "unsigned"
+    EDGE = "edge"
+    UNTRUSTED = "untrusted"
+    UNDECLARED = "undeclared_attribute"
+    UNENCODABLE = "unencodable_value"
+    BUDGET = "over_budget"
+    OTHERS = "others_over_limit"
+
+
+Rank = tuple[int, int]
+"""How early a member is dropped: greater is earlier."""
+
+VITAL: Rank = (0, 0)
+_ID: Rank = (1, 0)
+_STATE: Rank = (2, 0)
+_REVISION: Rank = (3, 0)
+_ATTRIBUTE = 4
+
+_BUILT_IN = frozenset({"id", "state", "rev"})
+_REV = re.compile(r"([0-9]{1,18})(\+?)", re.ASCII)
+
+
+class Fact(NamedTuple):
+    """One member to send: its name, its text as the signature covers it, and its raw form."""
+
+    rank: Rank
+    name: str
+    text: str
+    raw: str
+    model: str
+
+
+def fact(rank: Rank, name: str, text: str, model: str = "") -> Fact:
+    """Make the member that carries ``text``; raises ``ValueError`` when it holds a lone surrogate."""
+    if members.is_plain(text):
+        return Fact(rank, name, text, f"{name}={text}", model)
+    if text != text.strip() or text[0] == '"':
+        text = f'"{text}"'
+    return Fact(rank, name, text, f"{name}={members.escape(text)}", model)
+
+
+def bare(text: str) -> str:
+    """Take away the double quotes that kept white space at a text's ends."""
+    return text[1:-1] if text[:1] == '"' and len(text) > 1 and text[-1] == '"' else text
+
+
+class Plan:
+    """How the contexts of one model become members, and members a context; ``model`` is None for an undeclared one."""
+
+    def __init__(self, name: str, model: BusinessModel | None) -> None:
+        self.name, self.model = name, model
+        self._attributes = dict(model.attributes) if model else {}
+
+    def facts(self, context: ModelContext, dropped: Counter[Problem]) -> list[Fact]:
+        """Give the members of a context; one whose id or state cannot be written gives none."""
+        try:
+            facts = self._identity(context)
+        except (ValueError, TypeError):
+            dropped[Problem.UNENCODABLE] += 1
+            return []
+        for name, value in context.attributes.items():
+            attribute = self._attributes.get(name) or _undeclared(name, context.trust)
+            if attribute is None:
+                dropped[Problem.UNDECLARED] += 1
+            elif attribute.travels and not attribute.sensitive:
+                self._add(facts, attribute, value, dropped)
+        return facts
+
+    def _identity(self, context: ModelContext) -> list[Fact]:
+        facts, prefix = [], f"{PREFIX}{self.name}."
+        if context.entity_id:
+            facts.append(fact(_ID, prefix + "id", context.entity_id, self.name))
+        if context.state is not None:
+            facts.append(fact(_STATE, prefix + "state", context.state, self.name))
+        if context.tentative:
+            facts.append(fact(VITAL, prefix + "rev", f"{context.revision}+", self.name))
+        elif context.revision:
+            facts.append(fact(_REVISION, prefix + "rev", str(context.revision), self.name))
+        return facts
+
+    def _add(self, facts: list[Fact], attribute: Attribute, value: Value, dropped: Counter[Problem]) -> None:
+        name = f"{PREFIX}{self.name}.{attribute.name}"
+        try:
+            facts.append(fact((_ATTRIBUTE, -attribute.priority), name, WRITERS[attribute.type](value), self.name))
+        except (TypeError, ValueError, OverflowError):
+            dropped[Problem.UNENCODABLE] += 1
+
+    def context(
+        self, fields: Mapping[str, str], source: str, trust: Trust, problems: list[Problem]
+    ) -> ModelContext | None:
+        """Give the context that decoded fields make; None when it cannot be told how new it is."""
+        match = _REV.fullmatch(fields.get("rev", "0"))
+        if match is None:
+            problems.append(Problem.MALFORMED_VALUE)
+            return None
+        return ModelContext(
+            model=self.name,
+            entity_id=fields.get("id", ""),
+            state=fields.get("state"),
+            attributes=self._values(fields, problems),
+            revision=int(match[1]),
+            tentative=bool(match[2]),
+            source=source,
+            trust=trust,
+        )
+
+    def _values(self, fields: Mapping[str, str], problems: list[Problem]) -> Mapping[str, Value]:
+        values: dict[str, Value] = {}
+        for name, text in fields.items():
+            attribute = self._attributes.get(name)
+            if name in _BUILT_IN or (attribute and (attribute.sensitive or not attribute.travels)):
+                continue
+            try:
+                values[name] = READERS[attribute.type](text) if attribute else text
+            except (ValueError, KeyError, OverflowError):
+                problems.append(Problem.MALFORMED_VALUE)
+        return MappingProxyType(values)
+
+
+def _undeclared(name: str, trust: Trust) -> Attribute | None:
+    """What only a verified peer declares is sent on as the text that came; nothing else is known to be harmless."""
+    return Attribute(name) if trust is Trust.VERIFIED else None
+
+
+_INT = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
+_DOUBLE = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?(?:e[-+]?[0-9]{1,3})?|inf|nan)", re.ASCII)
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)", re.ASCII)
+_ITEM = re.compile(r"((?:[^\\,]|\\[\\,])*+)(,|\Z)", re.DOTALL)
+_BOOL = {"true": True, "false": False}
+
+
+def _write_string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a string")
+    return value
+
+
+def _write_int(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int) or not -INT64 <= value < INT64:
+        raise TypeError("not an int64")
+    return str(value)
+
+
+def _write_double(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError("not a number")
+    return repr(float(value))
+
+
+def _write_bool(value: Any) -> str:
+    if not isinstance(value, bool):
+        raise TypeError("not a bool")
+    return "true" if value else "false"
+
+
+def _write_timestamp(value: Any) -> str:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise TypeError("not a moment with its offset")
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _write_list(value: Any) -> str:
+    if not isinstance(value, tuple):
+        raise TypeError("not a list")
+    text = ",".join(item.replace("\\", "\\\\").replace(",", "\\,") for item in value)
+    return text + "," if value and not value[-1] else text
+
+
+def _read_int(text: str) -> int:
+    if not _INT.fullmatch(text) or not -INT64 <= (number := int(text)) < INT64:
+        raise ValueError("not an int64")
+    return number
+
+
+def _read_double(text: str) -> float:
+    if not _DOUBLE.fullmatch(text):
+        raise ValueError("not a double")
+    return float(text)
+
+
+def _read_timestamp(text: str) -> datetime:
+    if not _TIMESTAMP.fullmatch(text):
+        raise ValueError("not RFC 3339")
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _read_list(text: str) -> tuple[str, ...]:
+    if "\\" not in text:
+        items = text.split(",")
+        return tuple(items if items[-1] else items[:-1])
+    return _read_escaped(text)
+
+
+def _read_escaped(text: str) -> tuple[str, ...]:
+    items, position, comma = [], 0, ","
+    while comma:
+        match = _ITEM.match(text, position)
+        if match is None:
+            raise ValueError("not a list")
+        items.append(re.sub(r"\\(.)", r"\1", match[1]))
+        position, comma = match.end(), match[2]
+    return tuple(items if items[-1] else items[:-1])
+
+
+WRITERS: dict[str, Callable[[Any], str]] = {
+    "string": _write_string,
+    "int": _write_int,
+    "double": _write_double,
+    "bool": _write_bool,
+    "decimal": _write_int,
+    "timestamp": _write_timestamp,
+    "list": _write_list,
+}
+"""By type: value to text; raises ``TypeError`` (or ``OverflowError``) for a value of another type."""
+
+READERS: dict[str, Callable[[str], Value]] = {
+    "string": str,
+    "int": _read_int,
+    "double": _read_double,
+    "bool": _BOOL.__getitem__,
+    "decimal": _read_int,
+    "timestamp": _read_timestamp,
+    "list": _read_list,
+}
+"""By type: text to value; raises ``ValueError``, ``KeyError`` or ``OverflowError`` for text of another type."""
