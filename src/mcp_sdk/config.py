@@ -15,18 +15,20 @@ from typing import Any, Literal, cast, get_args
 
 from mcp_sdk.exceptions import ConfigurationError, did_you_mean
 
-__all__ = ["PREFIX", "Config", "Ingress", "Mode", "from_env"]
+__all__ = ["PREFIX", "Config", "Ingress", "Mode", "Unavailable", "from_env"]
 
 PREFIX = "MCP_SDK_"
 Mode = Literal["off", "observe", "enforce"]
 Ingress = Literal["mesh", "edge", "open"]
+Unavailable = Literal["permit", "refuse"]
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything that can be set. Times are in seconds, sizes are counts.
 
-    ``control_plane`` is a URL (``memory:``, ``sqlite:///mesh.db``). ``mode`` is ``off`` (no work), ``observe`` (decide, record,
+    ``unavailable`` says what becomes of requests while no policies were ever
+    learned: ``permit`` (as before the mesh was there) or ``refuse`` (503). ``control_plane`` is a URL (``memory:``, ``sqlite:///mesh.db``). ``mode`` is ``off`` (no work), ``observe`` (decide, record,
     refuse nothing) or ``enforce``. ``ingress`` says whom to believe: ``mesh`` (signed peers), ``edge`` (nobody: our members are
     stripped), ``open`` (anybody; for development). ``fetch_timeout`` is what a request waits for a context at most.
     ``egress_hosts`` are further hosts that get our baggage; the mesh's own services always do. ``trusted_proxies`` is the
@@ -48,6 +50,7 @@ class Config:
     control_plane: str = "memory:"
     mode: Mode = "enforce"
     ingress: Ingress = "mesh"
+    unavailable: Unavailable = "permit"
     signing_keys: str = field(default="", repr=False)
     pseudonym_key: str = field(default="", repr=False)
     signature_ttl: float = 60.0
@@ -71,6 +74,7 @@ class Config:
     def __post_init__(self) -> None:
         _one_of("mode", self.mode, get_args(Mode))
         _one_of("ingress", self.ingress, get_args(Ingress))
+        _one_of("unavailable", self.unavailable, get_args(Unavailable))
         for name in ("queue_size", "batch_size", "lease", "signature_ttl", "poll_interval"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be above 0")

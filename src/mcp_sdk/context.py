@@ -18,6 +18,10 @@ __all__ = ["EntityRef", "ModelContext", "Outcome", "Scope", "Transition", "Trust
 _NOTHING: Mapping[str, Value] = MappingProxyType({})
 
 
+def _nothing() -> Mapping[str, Value]:
+    return _NOTHING
+
+
 class Trust(Enum):
     """How far a context may be believed. Only ``LOCAL``, ``STORE`` and ``VERIFIED`` count in decisions by default."""
 
@@ -74,7 +78,7 @@ class ModelContext:
     model: str
     entity_id: str = ""
     state: str | None = None
-    attributes: Mapping[str, Value] = _NOTHING
+    attributes: Mapping[str, Value] = field(default_factory=_nothing)
     revision: int = 0
     tentative: bool = False
     observed_at: datetime | None = None
@@ -154,7 +158,7 @@ class Transition:
     to_state: str | None
     event_id: str
     from_state: str | None = None
-    attributes: Mapping[str, Value] = field(default_factory=dict)
+    attributes: Mapping[str, Value] = field(default_factory=_nothing)
     outcome: Outcome = Outcome.COMMITTED
     base_revision: int | None = None
     batch_id: str = ""

@@ -14,12 +14,25 @@ from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 from mcp_sdk.context import EntityRef, ModelContext, Transition
-from mcp_sdk.decisions import ANONYMOUS, Decision, Principal, Source
+from mcp_sdk.decisions import ANONYMOUS, Decision, Principal, RequestFacts, Source
 
-__all__ = ["Record", "carried", "install", "installed", "record", "record_or_new", "use"]
+__all__ = ["CallFacts", "Record", "activate", "carried", "install", "installed", "record", "record_or_new", "use"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class CallFacts:
+    """What enforcement learned of the request that the work belongs to."""
+
+    __slots__ = ("decision", "operation", "principal", "request", "source")
+
+    def __init__(self) -> None:
+        self.principal: Principal = ANONYMOUS
+        self.source: Source = Source()
+        self.decision: Decision | None = None
+        self.request: RequestFacts = RequestFacts()
+        self.operation: str = ""
 
 
 class Record:
@@ -27,22 +40,39 @@ class Record:
 
     ``contexts`` holds the newest context of each model that the work is about, tentative ones included: what calls carry.
     ``others`` are baggage members that are not ours, verbatim. ``pending`` are transitions that wait for the outermost commit
-    of a database transaction. ``references`` are entities that the work named.
+    of a database transaction. ``references`` are entities that the work named. ``moved`` are those that changed. ``call`` is
+    what the request's middleware learned of it: principal, source, decision.
     """
 
-    __slots__ = ("contexts", "decision", "mesh", "operation", "others", "pending", "principal", "references", "request", "source")
+    __slots__ = ("call", "contexts", "mesh", "moved", "others", "pending", "references")
 
     def __init__(self, mesh: Any = None) -> None:
         self.mesh = mesh
+        self.call = CallFacts()
         self.contexts: dict[str, ModelContext] = {}
         self.references: dict[str, EntityRef] = {}
         self.others: tuple[str, ...] = ()
         self.pending: list[Transition] = []
-        self.principal: Principal = ANONYMOUS
-        self.source: Source = Source()
-        self.decision: Decision | None = None
-        self.operation: str = ""
-        self.request: Any = None
+        self.moved: set[EntityRef] = set()
+
+    def fork(self) -> Record:
+        """Give a record for work inside this one: it sees all, and what it puts stays there until it is merged."""
+        child = Record.__new__(Record)
+        child.mesh, child.call, child.others = self.mesh, self.call, self.others
+        child.pending, child.references = self.pending, self.references
+        child.contexts = self.contexts.copy()
+        child.moved = set()
+        return child
+
+    def merge(self, child: Record) -> None:
+        """Take over what a fork learned: contexts of entities that this work is about, or of models it knew nothing of."""
+        mine = self.contexts
+        for model, context in child.contexts.items():
+            held = mine.get(model)
+            if held is None or held.entity_id in ("", context.entity_id):
+                mine[model] = context
+        if child.moved:
+            self.moved |= child.moved
 
     def put(self, context: ModelContext) -> None:
         """Make a context the one that the work is about."""
@@ -76,6 +106,13 @@ def record_or_new(mesh: Any = None) -> Record:
         found = Record(mesh if mesh is not None else installed())
         _record.set(found)
     return found
+
+
+def activate(work: Record | None) -> Record | None:
+    """Make ``work`` the record from here on, and give the one it replaces, to be put back the same way."""
+    before = _record.get()
+    _record.set(work)
+    return before
 
 
 @contextmanager

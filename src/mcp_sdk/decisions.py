@@ -39,6 +39,10 @@ __all__ = [
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
+def _empty() -> Mapping[str, Any]:
+    return _EMPTY
+
+
 class Phase(Enum):
     """Where a decision is asked for, which says what kinds of policy speak.
 
@@ -70,8 +74,8 @@ class RequestFacts:
     operation: str = ""
     scheme: str = ""
     host: str = ""
-    headers: Mapping[str, str] = _EMPTY
-    query: Mapping[str, str] = _EMPTY
+    headers: Mapping[str, str] = field(default_factory=_empty)
+    query: Mapping[str, str] = field(default_factory=_empty)
     size: int = -1
     geo: Geo = Geo()
 
@@ -92,7 +96,7 @@ class Principal:
     mfa: bool = False
     acr: str = ""
     auth_time: datetime | None = None
-    attributes: Mapping[str, Any] = _EMPTY
+    attributes: Mapping[str, Any] = field(default_factory=_empty)
 
 
 ANONYMOUS = Principal()
@@ -121,7 +125,7 @@ class DecisionRequest:
     service: str
     operation: str = ""
     phase: Phase = Phase.INBOUND
-    contexts: Mapping[str, ModelContext] = _EMPTY
+    contexts: Mapping[str, ModelContext] = field(default_factory=_empty)
     references: tuple[EntityRef, ...] = ()
     request: RequestFacts = RequestFacts()
     principal: Principal = ANONYMOUS
@@ -261,7 +265,7 @@ class Decision:
     verdict: Verdict = PERMIT
     route: Route | None = None
     qos: Qos | None = None
-    advice: Mapping[str, Any] = _EMPTY
+    advice: Mapping[str, Any] = field(default_factory=_empty)
     limits: tuple[Limit, ...] = ()
     reasons: tuple[Reason, ...] = ()
     epoch: int = 0

@@ -34,6 +34,7 @@ __all__ = [
     "SigningKey",
     "Status",
     "Store",
+    "TransactionPort",
 ]
 
 Cursor = NewType("Cursor", str)
@@ -101,9 +102,11 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step of a watch. ``kind`` is ``transition``, ``policies``, ``models``, ``services``, ``keys`` or ``forgotten``.
+    """One step of a watch. ``kind`` is ``transition``, ``policies``, ``models``, ``services``, ``keys``, ``forgotten`` or ``resync``.
 
     ``applied`` is there for transitions; ``ref`` for what was forgotten. Resuming from ``cursor`` misses nothing after it.
+    ``resync`` says that the store no longer holds all that came after the position asked for (too old, or of another
+    database): drop what was learned by watching, read again what matters, and go on from its cursor.
     """
 
     kind: str
@@ -136,6 +139,15 @@ class SigningKey:
 
     kid: str
     secret: bytes = field(repr=False)
+
+
+class TransactionPort(Protocol):
+    """How an ORM says when a database transaction is over. Integrations fill it and hand it to ``Mesh.on_commit``."""
+
+    def defer(self, subjects: Sequence[object], settle: Callable[[bool], None]) -> bool:
+        """Have ``settle(True)`` called at the outermost commit of the transaction that the caller is in, ``settle(False)`` when
+        it rolls back. ``subjects`` are the objects that changed. Gives False, and calls nothing, outside a transaction.
+        """
 
 
 class Status(Enum):
@@ -223,8 +235,11 @@ class Store(ABC):
 
     Implementations are found by the scheme of a URL in the entry-point group ``mcp_sdk.stores``: a callable
     ``(url: str, *, poll_interval: float) -> Store``. ``mcp_sdk.testing.StoreSuite`` is the test that each must pass. Every method may raise
-    ``StoreUnavailable``; nothing else is raised unless it says so.
+    ``StoreUnavailable``; a ``StoreError`` that is none says that asking again will not help; nothing else is raised unless it
+    says so. ``shared`` tells whether other processes see what is stored here.
     """
+
+    shared: bool = True
 
     @abstractmethod
     async def open(self) -> None:

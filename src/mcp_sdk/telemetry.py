@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
@@ -26,20 +27,22 @@ __all__ = ["SCOPE_NAME", "Tally", "Telemetry", "annotate", "span_event", "stage_
 SCOPE_NAME = "mcp_sdk"
 UNDECLARED = "undeclared"
 logger = logging.getLogger(SCOPE_NAME)
+_tallies: WeakSet[Tally] = WeakSet()
 
 
 class Tally:
     """A counter by labels that costs a tenth of a microsecond. Safe in threads and after a fork."""
 
-    __slots__ = ("_counts", "_lock", "names")
+    __slots__ = ("__weakref__", "_counts", "_lock", "names")
 
     def __init__(self, *names: str) -> None:
         self.names = names
         self._counts: dict[tuple[str, ...], int] = {}
         self._lock = Lock()
-        os.register_at_fork(after_in_child=self._after_fork)
+        _tallies.add(self)
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Begin at nothing in a forked child, with a lock that nobody holds."""
         self._lock = Lock()
         self._counts = {}
 
@@ -60,6 +63,14 @@ class Tally:
     def observe(self, _: CallbackOptions) -> Iterable[Observation]:
         """Answer OpenTelemetry's export."""
         return [Observation(count, dict(zip(self.names, labels, strict=True))) for labels, count in self.read().items()]
+
+
+def _after_fork() -> None:
+    for tally in list(_tallies):
+        tally.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def stage_of(contexts: Mapping[str, ModelContext], models: Mapping[str, BusinessModel]) -> str:

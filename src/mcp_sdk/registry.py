@@ -1,0 +1,204 @@
+"""The models that one mesh knows, by name, by class and by Enum, and how to read an object by them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from enum import Enum
+from typing import Any, NamedTuple
+
+from mcp_sdk.context import EntityRef
+from mcp_sdk.exceptions import ModelError, UnknownModel
+from mcp_sdk.models import Attribute, BusinessModel, Value
+
+__all__ = ["Facts", "Registry", "infer"]
+
+_MISSING: Any = object()
+
+
+class Facts(NamedTuple):
+    """What an object says of itself: its id as text (empty when it has none yet), its state, its attributes."""
+
+    entity_id: str
+    state: str | None
+    attributes: dict[str, Value]
+
+
+class Registry(Mapping[str, BusinessModel]):
+    """A live mapping of names to declared models. Declaring a name again replaces it.
+
+    ``open`` says that nothing was declared, so every model is accepted: how a mesh behaves before anything is configured.
+    """
+
+    def __init__(self, models: Iterable[BusinessModel] = (), *, pseudonym_key: bytes = b"") -> None:
+        self._models: dict[str, BusinessModel] = {}
+        self._by_type: dict[type, BusinessModel | None] = {}
+        self._by_enum: dict[type, str] = {}
+        self.pseudonym_key = pseudonym_key
+        self.version = 0
+        for model in models:
+            self.declare(model)
+
+    def __getitem__(self, name: str) -> BusinessModel:
+        return self._models[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    @property
+    def open(self) -> bool:
+        """Whether any model is accepted, for none is declared."""
+        return not self._models
+
+    def declare(self, model: BusinessModel, *, states_enum: type[Enum] | None = None) -> None:
+        """Add a model."""
+        self._models[model.name] = model
+        self._by_type.clear()
+        self.version += 1
+        if states_enum is not None:
+            self._by_enum[states_enum] = model.name
+
+    def named(self, name: str, *, where: str = "") -> BusinessModel:
+        """Give a model by name; in an open registry a bare one. Raises ``UnknownModel`` that names the nearest."""
+        found = self._models.get(name)
+        if found is not None:
+            return found
+        if self.open:
+            return BusinessModel(name)
+        raise UnknownModel(name, self._models, where=where)
+
+    def of_enum(self, enum: type) -> str | None:
+        """Give the name of the model whose states are the members of ``enum``."""
+        return self._by_enum.get(enum)
+
+    def of_type(self, cls: type) -> BusinessModel | None:
+        """Give the model that a class, or the nearest of its bases, was declared for."""
+        try:
+            return self._by_type[cls]
+        except KeyError:
+            found = self._by_type[cls] = self._search(cls)
+            return found
+
+    def _search(self, cls: type) -> BusinessModel | None:
+        declared = {model.python_type: model for model in self._models.values() if model.python_type is not None}
+        return next((declared[base] for base in cls.__mro__ if base in declared), None)
+
+    def ref(self, model: BusinessModel, raw_id: Any) -> EntityRef:
+        """Name an entity by the id that the application uses; pseudonymised where the model says so."""
+        text = _id_text(raw_id)
+        return EntityRef(model.name, self._pseudonym(model.name, text) if text and model.pseudonymise else text)
+
+    def _pseudonym(self, model: str, text: str) -> str:
+        digest = hmac.new(self.pseudonym_key, f"{model}\0{text}".encode(), hashlib.sha256).hexdigest()
+        return f"p-{digest[:24]}"
+
+    def read(self, model: BusinessModel, subject: Any) -> Facts:
+        """Read an object or a mapping by its model. What is missing or does not fit is left out, never raised."""
+        entity_id = self.ref(model, _member(subject, model.key)).entity_id
+        state = _member(subject, model.state)
+        attributes = dict(_attributes(model, subject))
+        return Facts(entity_id, _state_text(state), attributes)
+
+
+def _member(subject: Any, name: str) -> Any:
+    if isinstance(subject, Mapping):
+        return subject.get(name)
+    try:
+        return getattr(subject, name, None)
+    except Exception:  # noqa: BLE001 - a property of the user's may raise anything, a detached ORM row does
+        return None
+
+
+def _attributes(model: BusinessModel, subject: Any) -> Iterator[tuple[str, Value]]:
+    for name, attribute in model.attributes.items():
+        if attribute.sensitive:
+            continue
+        raw = _member(subject, attribute.source or name)
+        if raw is not None:
+            try:
+                yield name, attribute.capture(raw)
+            except ModelError:
+                continue
+
+
+def _id_text(raw: Any) -> str:
+    if raw is None:
+        return ""
+    return str(raw.value if isinstance(raw, Enum) else raw)
+
+
+def _state_text(raw: Any) -> str | None:
+    if isinstance(raw, Enum):
+        return raw.value if isinstance(raw.value, str) else raw.name.lower()
+    return raw if isinstance(raw, str) else None
+
+
+def infer(cls: type, *, name: str, key: str, state: str, **options: Any) -> tuple[BusinessModel, type[Enum] | None]:
+    """Make a model from a class: states from an Enum that annotates ``state``, attribute types from annotations.
+
+    ``options`` are the other fields of ``BusinessModel``; ``attributes`` may be names, whose types are then looked up on the
+    class, and ``sensitive`` names attributes that never leave the object. Gives the model and the Enum of its states.
+    """
+    hints = _hints(cls)
+    enum = _enum_of(options.get("states"), hints.get(state))
+    states = tuple(enum) if enum is not None else options.pop("states", ())
+    options["states"] = states
+    sensitive = frozenset(options.pop("sensitive", ()))
+    options["attributes"] = _infer_attributes(options.get("attributes", ()), hints, sensitive)
+    return BusinessModel(name, key=key, state=state, python_type=cls, **options), enum
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls)
+    except Exception:  # noqa: BLE001 - a name that exists only for type checkers; annotations stay a help, not a need
+        return {name: hint for base in reversed(cls.__mro__) for name, hint in getattr(base, "__annotations__", {}).items()}
+
+
+def _enum_of(declared: Any, hint: Any) -> type[Enum] | None:
+    for candidate in (declared, *_arms(hint)):
+        if isinstance(candidate, type) and issubclass(candidate, Enum):
+            return candidate
+    return None
+
+
+def _arms(hint: Any) -> tuple[Any, ...]:
+    inner = typing.get_args(hint)
+    return (hint, *(arm for part in inner for arm in _arms(part))) if inner else (hint,)
+
+
+def _infer_attributes(declared: Any, hints: Mapping[str, Any], sensitive: frozenset[str]) -> list[Attribute]:
+    specs = declared if isinstance(declared, Mapping) else {_name(spec): spec for spec in declared}
+    names = dict.fromkeys([*specs, *sensitive])
+    return [_infer_attribute(name, specs.get(name, name), hints.get(name), hidden=name in sensitive) for name in names]
+
+
+def _name(spec: Any) -> str:
+    return spec.name if isinstance(spec, Attribute) else spec
+
+
+def _infer_attribute(name: str, spec: Any, hint: Any, *, hidden: bool) -> Attribute:
+    if isinstance(spec, Attribute):
+        return dataclasses.replace(spec, sensitive=spec.sensitive or hidden)
+    kind = spec if isinstance(spec, str) and spec != name else _type_name(spec if isinstance(spec, type) else hint)
+    return Attribute(name, kind, sensitive=hidden)
+
+
+def _type_name(hint: Any) -> str:
+    from datetime import datetime  # noqa: PLC0415
+
+    kinds = {str: "string", bool: "bool", int: "int", float: "double", Decimal: "decimal", datetime: "timestamp"}
+    for arm in _arms(hint):
+        origin = typing.get_origin(arm) or arm
+        if origin in kinds:
+            return kinds[origin]
+        if origin in (list, tuple, set, frozenset):
+            return "list"
+    return "string"
