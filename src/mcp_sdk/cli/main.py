@@ -1,0 +1,106 @@
+"""The main flow of ``mcpctl``: find the verbs, parse, run, turn errors into a line and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter, _SubParsersAction
+from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points, version
+from typing import Any, NoReturn, TextIO
+
+from mcp_sdk.cli.command import ABNORMAL, USAGE, Command
+from mcp_sdk.cli.output import Output
+from mcp_sdk.exceptions import MeshError, did_you_mean
+
+__all__ = ["main", "run"]
+
+GROUP = "mcp_sdk.commands"
+DESCRIPTION = """\
+The service mesh that knows the business.
+
+  mcpctl demo shop                      watch a shop of five services route, refuse and throttle
+  mcpctl check policies/                check policy files, with file:line:column
+  mcpctl apply policies/ -s sqlite:///mesh.db
+                                        put policies in force for every service on that file
+  mcpctl get order -s sqlite:///mesh.db what the mesh knows of the orders
+"""
+
+
+class _Exit(Exception):
+    def __init__(self, status: int, message: str = "") -> None:
+        self.status, self.message = status, message
+
+
+class _Parser(ArgumentParser):
+    """A parser that writes to the streams it was given, and suggests the nearest verb."""
+
+    output: Output
+
+    def error(self, message: str) -> NoReturn:
+        raise _Exit(USAGE, f"{self.prog}: {message}\nTry: {self.prog} --help")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise _Exit(status, message or "")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        stream = self.output.err if file is sys.stderr else self.output.out
+        stream.write(message)
+
+
+def commands() -> dict[str, Command]:
+    """Give every installed verb by name."""
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    return {name: found[name].load() for name in sorted(found)}
+
+
+def _parser(verbs: Iterable[Command], output: Output) -> _Parser:
+    kind = type("Parser", (_Parser,), {"output": output})
+    parser: _Parser = kind("mcpctl", description=DESCRIPTION, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"mcpctl {version('mcp-sdk')}")
+    subparsers = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=kind)
+    for verb in verbs:
+        _add(subparsers, verb)
+    return parser
+
+
+def _add(subparsers: _SubParsersAction[Any], verb: Command) -> None:
+    parser = subparsers.add_parser(
+        verb.name, help=verb.summary, description=verb.description, formatter_class=RawDescriptionHelpFormatter
+    )
+    verb.configure(parser)
+    if all("--output" not in action.option_strings for action in parser._actions):  # noqa: SLF001 - argparse has no other way
+        parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="how to print")
+    parser.set_defaults(command=verb)
+
+
+def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+    """Run one command line (without the program's name) and give its exit status."""
+    output = Output(out, err)
+    try:
+        verbs = commands()
+        _check_verb(argv, verbs)
+        parser = _parser(verbs.values(), output)
+        args = parser.parse_args(argv)
+        if args.verb is None:
+            parser.print_help()
+            return USAGE
+        output.format = args.output
+        return int(args.command.run(args, output))
+    except _Exit as stop:
+        (err if stop.status else out).write(f"{stop.message}\n" if stop.message else "")
+        return stop.status
+    except MeshError as error:
+        err.write(f"mcpctl: {error}\n")
+        return ABNORMAL
+    except KeyboardInterrupt:
+        return 130
+
+
+def _check_verb(argv: Sequence[str], verbs: Iterable[str]) -> None:
+    if argv and not argv[0].startswith("-") and argv[0] not in verbs:
+        raise _Exit(USAGE, f"mcpctl: unknown verb {argv[0]!r}.{did_you_mean(argv[0], verbs)}")
+
+
+def run() -> NoReturn:
+    """The console script."""
+    sys.exit(main(sys.argv[1:], sys.stdout, sys.stderr))

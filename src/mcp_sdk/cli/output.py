@@ -1,0 +1,90 @@
+"""Where a verb writes: tables and colours for eyes, JSON or YAML for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+from mcp_sdk.exceptions import MissingExtra
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Output"]
+
+
+class Output:
+    """Writes results to ``out`` and everything else to ``err``. ``format`` is ``table``, ``json`` or ``yaml``.
+
+    Colours appear on a terminal only, and never where ``NO_COLOR`` is set.
+    """
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None, *, format: str = "table") -> None:  # noqa: A002
+        self.out = out or sys.stdout
+        self.err = err or sys.stderr
+        self.format = format
+
+    @cached_property
+    def console(self) -> Console:
+        """Rich on ``out``."""
+        return _console(self.out)
+
+    @cached_property
+    def notes(self) -> Console:
+        """Rich on ``err``, for progress and notes."""
+        return _console(self.err)
+
+    @property
+    def for_machines(self) -> bool:
+        """Whether a program reads the result."""
+        return self.format != "table"
+
+    def line(self, text: str = "") -> None:
+        """Write one line of the result as it is."""
+        self.out.write(text + "\n")
+
+    def say(self, text: str) -> None:
+        """Write one line for a person to ``err``."""
+        self.err.write(text + "\n")
+
+    def data(self, plain: Any) -> None:
+        """Write a result for a machine."""
+        if self.format == "yaml":
+            import yaml  # noqa: PLC0415 - only who asks for YAML pays for it
+
+            self.out.write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        else:
+            self.out.write(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+        """Write rows under columns; text that looks like markup stays text."""
+        from rich.markup import escape  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+
+        table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(str(cell)) for cell in row))
+        self.console.print(table)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Any]:
+        """Show a progress bar on ``err``; yields a function to call with the number of steps done."""
+        from rich.progress import Progress  # noqa: PLC0415
+
+        with Progress(console=self.notes, transient=True, disable=not self.notes.is_terminal) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda steps=1: bar.advance(task, steps)
+
+
+def _console(stream: TextIO) -> Console:
+    try:
+        from rich.console import Console  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtra("rich", extra="cli", purpose="mcpctl") from error
+    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())

@@ -1,0 +1,59 @@
+"""Reading policy and model files from disk for the verbs that take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mcp_sdk.exceptions import ConfigurationError, ModelError
+from mcp_sdk.models import BusinessModel
+
+__all__ = ["read_models", "read_policies"]
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def read_policies(paths: Sequence[str]) -> dict[str, str]:
+    """Give the text of every policy file under ``paths`` by name; raises ``ConfigurationError`` when there is none."""
+    files = [file for path in paths for file in _files(Path(path))]
+    sources = {str(file): _text(file) for file in files if not file.stem.endswith("models")}
+    if not sources:
+        raise ConfigurationError(f"no policy files (*.yaml) in {', '.join(paths)}")
+    return sources
+
+
+def read_models(paths: Sequence[str]) -> dict[str, BusinessModel]:
+    """Give the models declared in ``models.yaml`` files (a list under ``models:``) under ``paths``, by name."""
+    import yaml  # noqa: PLC0415 - YAML is an extra
+
+    declared: dict[str, BusinessModel] = {}
+    for file in (file for path in paths for file in _files(Path(path)) if file.stem.endswith("models")):
+        try:
+            entries = yaml.safe_load(_text(file))["models"]
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            raise ConfigurationError(f"{file}: a models file holds a list under 'models:' ({error})") from error
+        declared |= {model.name: model for model in (_model(file, entry) for entry in entries)}
+    return declared
+
+
+def _model(file: Path, entry: Any) -> BusinessModel:
+    try:
+        return BusinessModel.from_dict(entry)
+    except (ModelError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+    if not path.exists():
+        raise ConfigurationError(f"{path} does not exist")
+    return [path]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read as UTF-8 text: {error}") from error
