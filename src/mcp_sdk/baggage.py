@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -33,7 +32,7 @@ from mcp_sdk.context import EntityRef, ModelContext, Trust
 from mcp_sdk.models import RESERVED_NAMES, BusinessModel
 from mcp_sdk.ports import Identity
 from mcp_sdk.signing import Keyring, Signature, Signer
-from mcp_sdk.wire import PREFIX, VITAL, Fact, Plan, Problem, bare, fact
+from mcp_sdk.wire import PREFIX, VITAL, Drops, Fact, Plan, Problem, bare, count, fact
 
 __all__ = [
     "HEADER",
@@ -59,9 +58,14 @@ MAX_LIFETIME = 300
 """Seconds ahead beyond which an expiry is not believed, so that nobody makes a signature last."""
 
 _SIG_BYTES = len(f"{SIG}=.9999999999.") + 22
+_NAME = r"[a-z][a-z0-9_]*+"
 _OURS = re.compile(
-    r"(?:mcp_sdk\.[a-z0-9_.]++=(?:[\x21\x23\x24\x26-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]++|%[0-9A-Fa-f]{2})*+(?:,|\Z))+"
+    rf",(mcp_sdk\.(?:({_NAME})(?:\.({_NAME}))?|[a-z0-9_.]*+)=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*+))(?![^,])"
 )
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+Found = tuple[str, str, str, str]
+"""One member of ours that was read: what the signature covers, and the model, field and value in it."""
+
 _NO_CONTEXTS: Mapping[str, ModelContext] = MappingProxyType({})
 _NO_DROPS: Mapping[Problem, int] = MappingProxyType({})
 
@@ -178,7 +182,7 @@ class Codec:
         self.signer = Signer(keyring, identity)
         self._plans: dict[str, Plan] = {}
         self._peer = fact(VITAL, PEER, identity.service) if identity.service else None
-        taken = _SIG_BYTES + len(keyring.newest.kid) + (len(self._peer.raw) + 1 if self._peer else 0)
+        taken = _SIG_BYTES + len(keyring.newest.kid) + (len(self._peer[2]) + 1 if self._peer else 0)
         self._room = MAX_OUR_BYTES - taken
 
     def encode(self, contexts: Iterable[ModelContext], *, now: float, others: Sequence[str] = ()) -> Encoded:
@@ -189,47 +193,47 @@ class Codec:
         and ids, the last contexts first; a tentative context is never sent without its mark. Others are dropped from
         the end where the whole header would pass 8192 bytes (W3C Baggage, "Limits").
         """
-        dropped: Counter[Problem] = Counter()
+        dropped: Drops = {}
         facts = self._fit(self._facts(contexts, dropped), dropped)
         ours = self._signed(facts if self._peer is None else [*facts, self._peer], now)
         if others:
             ours += _room_for(others, members.MAX_BYTES - sum(map(len, ours)) - len(ours), dropped)
         return Encoded(",".join(ours), dropped or _NO_DROPS)
 
-    def _facts(self, contexts: Iterable[ModelContext], dropped: Counter[Problem]) -> list[Fact]:
+    def _facts(self, contexts: Iterable[ModelContext], dropped: Drops) -> list[Fact]:
         facts: list[Fact] = []
         seen: set[str] = set()
         for context in contexts:
             if not context.trust.counts:
-                dropped[Problem.UNTRUSTED] += 1
+                count(dropped, Problem.UNTRUSTED)
             elif context.model in seen:
-                dropped[Problem.DUPLICATE] += 1
+                count(dropped, Problem.DUPLICATE)
             else:
                 seen.add(context.model)
                 facts += self._plan(context.model).facts(context, dropped)
         return facts
 
-    def _fit(self, facts: list[Fact], dropped: Counter[Problem]) -> list[Fact]:
-        if len(facts) <= MAX_MEMBERS - 2 and sum([len(each.raw) for each in facts]) + len(facts) <= self._room:
+    def _fit(self, facts: list[Fact], dropped: Drops) -> list[Fact]:
+        if len(facts) <= MAX_MEMBERS - 2 and sum([len(raw) for _, _, raw, _ in facts]) + len(facts) <= self._room:
             return facts
         kept: list[Fact] = []
         lost, room = set(), self._room
-        for each in sorted(facts, key=lambda each: each.rank):
-            if each.model in lost or len(kept) == MAX_MEMBERS - 2 or len(each.raw) + 1 > room:
-                dropped[Problem.BUDGET] += 1
-                if each.rank == VITAL:
-                    lost.add(each.model)
+        for each in sorted(facts, key=lambda each: each[0]):
+            rank, _, raw, model = each
+            if model in lost or len(kept) == MAX_MEMBERS - 2 or len(raw) + 1 > room:
+                count(dropped, Problem.BUDGET)
+                if rank == VITAL:
+                    lost.add(model)
             else:
                 kept.append(each)
-                room -= len(each.raw) + 1
+                room -= len(raw) + 1
         return kept
 
     def _signed(self, facts: list[Fact], now: float) -> list[str]:
         if not facts:
             return []
-        pairs = sorted([(each.name, each.text) for each in facts])
-        signature = self.signer.sign(pairs, math.ceil(now + self.ttl))
-        return [*[each.raw for each in facts], f"{SIG}={signature}"]
+        signature = self.signer.sign([said for _, said, _, _ in facts], math.ceil(now + self.ttl))
+        return [*[raw for _, _, raw, _ in facts], f"{SIG}={signature}"]
 
     def parse(self, lines: Iterable[str | bytes], *, now: float) -> Parsed:
         """Read all the ``baggage`` lines of a request. Never raises for what is in them."""
@@ -244,26 +248,30 @@ class Codec:
         return self._read(ours, others, problems, now)
 
     def _read(self, ours: list[str], others: tuple[str, ...], problems: list[Problem], now: float) -> Parsed:
-        pairs, whole = _pairs(ours, problems)
-        trust = self._trust(pairs.pop(SIG, None), pairs, now, problems)
-        if trust.counts and not whole:
-            trust = Trust.BAD_SIGNATURE
-        peer = bare(pairs.pop(PEER, ""))
+        found = _found(ours, problems)
+        models = _by_model(found, problems)
+        alone = models.pop("")
+        trust = self._trust(alone.get("sig"), found, now, problems)
+        peer = alone.get("peer", "")
         contexts = {}
-        for model, fields in _by_model(pairs, problems).items():
+        for model, fields in models.items():
             context = self._plan(model).context(fields, peer, trust, problems)
             if context is not None:
                 contexts[model] = context
         return Parsed(MappingProxyType(contexts), others, peer, trust, tuple(problems))
 
-    def _trust(self, text: str | None, pairs: Mapping[str, str], now: float, problems: list[Problem]) -> Trust:
-        problem = Problem.UNSIGNED if text is None else self._complaint(text, pairs, now)
-        if problem is None:
-            return Trust.VERIFIED
-        problems.append(problem)
-        return _TRUST.get(problem, Trust.BAD_SIGNATURE)
+    def _trust(self, text: str | None, found: list[Found], now: float, problems: list[Problem]) -> Trust:
+        broken = Problem.MALFORMED in problems or Problem.DUPLICATE in problems
+        problem = Problem.UNSIGNED if text is None else self._complaint(text, found, now)
+        if problem is not None:
+            problems.append(problem)
+        if problem is Problem.UNSIGNED:
+            return Trust.UNSIGNED
+        if broken or problem not in (None, Problem.EXPIRED):
+            return Trust.BAD_SIGNATURE
+        return Trust.VERIFIED if problem is None else Trust.EXPIRED
 
-    def _complaint(self, text: str, pairs: Mapping[str, str], now: float) -> Problem | None:
+    def _complaint(self, text: str, found: list[Found], now: float) -> Problem | None:
         signature = Signature.parse(text)
         if signature is None:
             return Problem.MALFORMED_SIGNATURE
@@ -271,7 +279,7 @@ class Codec:
             return Problem.UNKNOWN_KEY
         if signature.expiry > now + max(self.ttl, MAX_LIFETIME) + self.skew:
             return Problem.EXPIRY_TOO_FAR
-        if not self.signer.verify(signature, sorted(pairs.items())):
+        if not self.signer.verify(signature, [said for said, model, field, _ in found if field or model != "sig"]):
             return Problem.BAD_SIGNATURE
         return Problem.EXPIRED if signature.expiry < now - self.skew else None
 
@@ -282,9 +290,6 @@ class Codec:
             if model is not None:  # what a stranger names must not fill memory
                 self._plans[name] = plan
         return plan
-
-
-_TRUST = {Problem.UNSIGNED: Trust.UNSIGNED, Problem.EXPIRED: Trust.EXPIRED}
 
 
 def _is_ours(raw: str) -> bool:
@@ -299,58 +304,75 @@ def _sorted_out(text: str) -> tuple[list[str], tuple[str, ...], list[Problem]]:
         kept = members.safe(raws)
         problems += [Problem.UNSAFE] * (len(raws) - len(kept))
         raws = kept
-    if PREFIX not in text and "%" not in text:
-        return [], tuple(raws), problems
-    ours: list[str] = []
-    others: list[str] = []
-    for raw in raws:
-        (ours if _is_ours(raw) else others).append(raw)
-    if sum([len(raw) for raw in ours]) > members.MAX_BYTES:
+    ours = [raw for raw in raws if raw.startswith(PREFIX)]
+    others = [raw for raw in raws if not raw.startswith(PREFIX)] if len(ours) < len(raws) else []
+    if others and "%" in text:
+        hidden = [raw for raw in others if "%" in raw.partition("=")[0] and _is_ours(raw)]
+        ours, others = ours + hidden, [raw for raw in others if raw not in hidden] if hidden else others
+    if len(text) > members.MAX_BYTES and sum([len(raw) for raw in ours]) > members.MAX_BYTES:
         return [], tuple(others), [*problems, Problem.OVERSIZE]
     return ours, tuple(others), problems
 
 
-def _pairs(ours: list[str], problems: list[Problem]) -> tuple[dict[str, str], bool]:
-    """Give our members' names and decoded values, and whether every one of them could be read."""
-    reader = _quick if _OURS.fullmatch(",".join(ours)) else _careful
-    read = [pair for raw in ours if (pair := reader(raw))]
-    pairs = dict(read)
-    if len(pairs) < len(ours):
-        problems += [Problem.MALFORMED] * (len(ours) - len(read)) + [Problem.DUPLICATE] * (len(read) - len(pairs))
-        counts = Counter(name for name, _ in read)
-        pairs = {name: value for name, value in read if counts[name] == 1}
-    return pairs, len(pairs) == len(ours)
+def _found(ours: list[str], problems: list[Problem]) -> list[Found]:
+    """Read our raw members; what cannot be read is left out and noted."""
+    joined = "," + ",".join(ours)
+    found: list[Found] = _OURS.findall(joined)
+    if len(found) < len(ours):
+        found = [match for raw in ours for match in _OURS.findall("," + _tidied(raw))]
+    if "%" in joined or "+" in joined:
+        found = [each for each in map(_decoded, found) if each]
+    if len(found) < len(ours):
+        problems += [Problem.MALFORMED] * (len(ours) - len(found))
+    return found
 
 
-def _quick(raw: str) -> tuple[str, str] | None:
-    name, _, value = raw.partition("=")
-    return _decoded(name, value) if "%" in value or "+" in value else (name, value)
+def _tidied(raw: str) -> str:
+    """Take away the properties, which mean nothing on members of ours, and the white space within."""
+    name, equals, value = raw.partition(";")[0].partition("=")
+    return name.strip(" \t") + equals + value.strip(" \t")
 
 
-def _careful(raw: str) -> tuple[str, str] | None:
-    name, _, value = (part.strip(" \t") for part in raw.partition(";")[0].partition("="))
-    return _decoded(name, value) if _OURS.fullmatch(f"{name}={value}") else None
-
-
-def _decoded(name: str, value: str) -> tuple[str, str] | None:
+def _decoded(each: Found) -> Found | None:
+    said, model, field_name, value = each
+    if "%" not in value and "+" not in value:
+        return each
+    if _BAD_ESCAPE.search(value):
+        return None
     try:
-        return name, unquote_to_bytes(value.replace("+", " ")).decode()
+        text = unquote_to_bytes(value.replace("+", " ")).decode()
     except UnicodeDecodeError:
         return None
+    return said.partition("=")[0] + "=" + text, model, field_name, bare(text)
 
 
-def _by_model(pairs: Mapping[str, str], problems: list[Problem]) -> dict[str, dict[str, str]]:
-    models: dict[str, dict[str, str]] = {}
-    for name, text in pairs.items():
-        _, model, *fields = name.split(".")
-        if len(fields) == 1 and model.isidentifier() and model not in RESERVED_NAMES and fields[0].isidentifier():
-            models.setdefault(model, {})[fields[0]] = bare(text)
-        else:
+def _by_model(found: list[Found], problems: list[Problem]) -> dict[str, dict[str, str]]:
+    """Give the fields by model, those of peer and signature under the empty name. Of twins neither counts."""
+    models: dict[str, dict[str, str]] = {"": {}}
+    twins: list[tuple[str, str]] = []
+    for _, model, name, value in found:
+        if not name:
+            model, name = "", model
+        if model in RESERVED_NAMES or (not model and name not in _ALONE):
             problems.append(Problem.UNKNOWN_NAME)
+            continue
+        fields = models.get(model)
+        if fields is None:
+            models[model] = {name: value}
+        elif name in fields:
+            twins.append((model, name))
+        else:
+            fields[name] = value
+    for model, name in twins:
+        models[model].pop(name, None)
+        problems.append(Problem.DUPLICATE)
     return models
 
 
-def _room_for(others: Sequence[str], room: int, dropped: Counter[Problem]) -> list[str]:
+_ALONE = frozenset({"peer", "sig"})
+
+
+def _room_for(others: Sequence[str], room: int, dropped: Drops) -> list[str]:
     """Give the members that may be sent on and fit into ``room`` bytes, from the first on."""
     kept: list[str] = []
     for raw in foreign(others):
@@ -359,5 +381,5 @@ def _room_for(others: Sequence[str], room: int, dropped: Counter[Problem]) -> li
             break
         kept.append(raw)
     if len(kept) < len(others):
-        dropped[Problem.OTHERS] += len(others) - len(kept)
+        count(dropped, Problem.OTHERS, len(others) - len(kept))
     return kept

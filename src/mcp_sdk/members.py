@@ -46,7 +46,10 @@ def join(lines: Iterable[str | bytes]) -> str:
 
 def split(text: str) -> list[str]:
     """Give the raw members of a list, in order; empty ones are left out."""
-    return [member for raw in text.split(",") if (member := raw.strip(_OWS))]
+    raws = text.split(",")
+    if " " in text or "\t" in text or "" in raws:
+        return [member for raw in raws if (member := raw.strip(_OWS))]
+    return raws
 
 
 def safe(members: Iterable[str]) -> list[str]:

@@ -2,9 +2,9 @@
 
 A signature is ``<kid>.<expiry>.<mac>``. The MAC is HMAC-SHA256 (RFC 2104, FIPS 180-4) truncated to 128 bits, the least
 that RFC 2104 section 5 recommends, as base64url without padding (RFC 4648 section 5). It is taken over UTF-8 strings,
-each written ``<length in bytes>:<bytes>`` without a separator: the format's name, mesh, namespace, environment, kid,
-expiry, then name and value of each pair in the order of the names. So another mesh, namespace or environment makes
-another signature even where a key is shared.
+each written ``<length in bytes>:<bytes>`` with nothing between: the format's name, mesh, namespace, environment,
+``<kid>.<expiry>``, then each member as ``name=value``, decoded, in the order of its bytes. So another mesh, namespace
+or environment makes another signature even where a key is shared.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.ports import Identity, SigningKey
 
-__all__ = ["MIN_SECRET", "Keyring", "Pairs", "Signature", "Signer", "new_key"]
+__all__ = ["MIN_SECRET", "Keyring", "Signature", "Signer", "new_key"]
 
 MIN_SECRET = 16
 MAC_BYTES = 16
 FORMAT = "mcp_sdk.baggage.v1"
-
-Pairs = Iterable[tuple[str, str]]
-"""Names and decoded values. A name is ASCII and occurs once."""
 
 _KID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _SIGNATURE = re.compile(r"([A-Za-z0-9_-]{1,32})\.([1-9][0-9]{0,11})\.([A-Za-z0-9_-]{22})")
@@ -112,13 +110,12 @@ def _padded(encoded: str) -> str:
     return bare + "=" * (-len(bare) % 4)
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """What a signature claims: the key's name and the second since the epoch when it stops being believed."""
 
     kid: str
     expiry: int
-    mac: str = field(repr=False)
+    mac: str
 
     @classmethod
     def parse(cls, text: str) -> Signature | None:
@@ -128,39 +125,40 @@ class Signature:
 
 
 class Signer:
-    """Signs and verifies pairs as one identity: its mesh, namespace and environment."""
+    """Signs and verifies members, ``name=value`` with the value decoded, as one identity."""
 
     def __init__(self, keyring: Keyring, identity: Identity) -> None:
         self.keyring = keyring
         self._secrets = {key.kid: key.secret for key in keyring.keys}
-        self._domain = _netstrings((FORMAT, identity.mesh, identity.namespace, identity.environment))
+        self._domain = _prefixed((FORMAT, identity.mesh, identity.namespace, identity.environment))
 
-    def sign(self, pairs: Pairs, expiry: int) -> str:
-        """Give the signature of ``pairs``, sorted by name, until ``expiry`` in whole seconds since the epoch."""
-        kid = self.keyring.newest.kid
-        return f"{kid}.{expiry}.{self._mac(kid, expiry, pairs)}"
+    def sign(self, members: Iterable[str], expiry: int) -> str:
+        """Give the signature of ``members``, in any order, until ``expiry`` in whole seconds since the epoch."""
+        claim = f"{self.keyring.newest.kid}.{expiry}"
+        return f"{claim}.{self._mac(self.keyring.newest.secret, claim, members)}"
 
     def knows(self, kid: str) -> bool:
         """Tell whether the ring has a key of that name."""
         return kid in self._secrets
 
-    def verify(self, signature: Signature, pairs: Pairs) -> bool:
-        """Tell whether a signature is of ``pairs``, sorted by name; says nothing of whether it has expired."""
-        if signature.kid not in self._secrets:
+    def verify(self, signature: Signature, members: Iterable[str]) -> bool:
+        """Tell whether a signature is of ``members``, in any order; says nothing of whether it has expired."""
+        secret = self._secrets.get(signature.kid)
+        if secret is None:
             return False
-        return hmac.compare_digest(signature.mac, self._mac(signature.kid, signature.expiry, pairs))
+        expected = self._mac(secret, f"{signature.kid}.{signature.expiry}", members)
+        return hmac.compare_digest(signature.mac, expected)
 
-    def _mac(self, kid: str, expiry: int, pairs: Pairs) -> str:
-        said = _netstrings([part for pair in pairs for part in pair])
-        message = self._domain + _netstrings((kid, str(expiry))) + said
-        digest = hmac.digest(self._secrets[kid], message, "sha256")[:MAC_BYTES]
+    def _mac(self, secret: bytes, claim: str, members: Iterable[str]) -> str:
+        message = self._domain + _prefixed([claim, *sorted(members)])
+        digest = hmac.digest(secret, message, "sha256")[:MAC_BYTES]
         return binascii.b2a_base64(digest, newline=False).translate(_URLSAFE, b"=").decode("ascii")
 
 
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
-def _netstrings(parts: Iterable[str]) -> bytes:
+def _prefixed(parts: Iterable[str]) -> bytes:
     text = "".join([f"{len(part)}:{part}" for part in parts])
     if text.isascii():
         return text.encode("ascii")

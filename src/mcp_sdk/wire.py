@@ -9,18 +9,17 @@ follows an empty last item.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-from mcp_sdk import members
 from mcp_sdk.context import ModelContext, Trust
+from mcp_sdk.members import escape, is_plain
 from mcp_sdk.models import INT64, Attribute, BusinessModel, Value
 
-__all__ = ["PREFIX", "READERS", "VITAL", "WRITERS", "Fact", "Plan", "Problem", "bare", "fact"]
+__all__ = ["PREFIX", "READERS", "VITAL", "WRITERS", "Drops", "Fact", "Plan", "Problem", "bare", "count", "fact"]
 
 PREFIX = "mcp_sdk."
 
@@ -48,6 +47,15 @@ class Problem(StrEnum):
     OTHERS = "others_over_limit"
 
 
+Drops = dict[Problem, int]
+"""How often what was dropped, by reason."""
+
+
+def count(dropped: Drops, problem: Problem, number: int = 1) -> None:
+    """Add to a count of drops."""
+    dropped[problem] = dropped.get(problem, 0) + number
+
+
 Rank = tuple[int, int]
 """How early a member is dropped: greater is earlier."""
 
@@ -57,27 +65,21 @@ _STATE: Rank = (2, 0)
 _REVISION: Rank = (3, 0)
 _ATTRIBUTE = 4
 
-_BUILT_IN = frozenset({"id", "state", "rev"})
-_REV = re.compile(r"([0-9]{1,18})(\+?)", re.ASCII)
+NO_VALUES: Mapping[str, Value] = MappingProxyType({})
 
 
-class Fact(NamedTuple):
-    """One member to send: its name, its text as the signature covers it, and its raw form."""
-
-    rank: Rank
-    name: str
-    text: str
-    raw: str
-    model: str
+Fact = tuple[Rank, str, str, str]
+"""One member to send: its rank, what the signature covers (``name=text``), its raw form, and its model."""
 
 
 def fact(rank: Rank, name: str, text: str, model: str = "") -> Fact:
     """Make the member that carries ``text``; raises ``ValueError`` when it holds a lone surrogate."""
-    if members.is_plain(text):
-        return Fact(rank, name, text, f"{name}={text}", model)
+    if is_plain(text):
+        raw = f"{name}={text}"
+        return rank, raw, raw, model
     if text != text.strip() or text[0] == '"':
         text = f'"{text}"'
-    return Fact(rank, name, text, f"{name}={members.escape(text)}", model)
+    return rank, f"{name}={text}", f"{name}={escape(text)}", model
 
 
 def bare(text: str) -> str:
@@ -92,17 +94,17 @@ class Plan:
         self.name, self.model = name, model
         self._attributes = dict(model.attributes) if model else {}
 
-    def facts(self, context: ModelContext, dropped: Counter[Problem]) -> list[Fact]:
+    def facts(self, context: ModelContext, dropped: Drops) -> list[Fact]:
         """Give the members of a context; one whose id or state cannot be written gives none."""
         try:
             facts = self._identity(context)
         except (ValueError, TypeError):
-            dropped[Problem.UNENCODABLE] += 1
+            count(dropped, Problem.UNENCODABLE)
             return []
         for name, value in context.attributes.items():
             attribute = self._attributes.get(name) or _undeclared(name, context.trust)
             if attribute is None:
-                dropped[Problem.UNDECLARED] += 1
+                count(dropped, Problem.UNDECLARED)
             elif attribute.travels and not attribute.sensitive:
                 self._add(facts, attribute, value, dropped)
         return facts
@@ -119,43 +121,42 @@ class Plan:
             facts.append(fact(_REVISION, prefix + "rev", str(context.revision), self.name))
         return facts
 
-    def _add(self, facts: list[Fact], attribute: Attribute, value: Value, dropped: Counter[Problem]) -> None:
+    def _add(self, facts: list[Fact], attribute: Attribute, value: Value, dropped: Drops) -> None:
         name = f"{PREFIX}{self.name}.{attribute.name}"
         try:
             facts.append(fact((_ATTRIBUTE, -attribute.priority), name, WRITERS[attribute.type](value), self.name))
         except (TypeError, ValueError, OverflowError):
-            dropped[Problem.UNENCODABLE] += 1
+            count(dropped, Problem.UNENCODABLE)
 
     def context(
-        self, fields: Mapping[str, str], source: str, trust: Trust, problems: list[Problem]
+        self, fields: dict[str, str], source: str, trust: Trust, problems: list[Problem]
     ) -> ModelContext | None:
-        """Give the context that decoded fields make; None when it cannot be told how new it is."""
-        match = _REV.fullmatch(fields.get("rev", "0"))
-        if match is None:
+        """Give the context that decoded fields make, using them up; None when it cannot be told how new it is."""
+        revision, tentative = _revision(fields.pop("rev", "0"))
+        if revision is None:
             problems.append(Problem.MALFORMED_VALUE)
             return None
-        return ModelContext(
-            model=self.name,
-            entity_id=fields.get("id", ""),
-            state=fields.get("state"),
-            attributes=self._values(fields, problems),
-            revision=int(match[1]),
-            tentative=bool(match[2]),
-            source=source,
-            trust=trust,
-        )
+        entity_id, state = fields.pop("id", ""), fields.pop("state", None)
+        values = MappingProxyType(self._values(fields, problems)) if fields else NO_VALUES
+        return ModelContext(self.name, entity_id, state, values, revision, tentative, source=source, trust=trust)
 
-    def _values(self, fields: Mapping[str, str], problems: list[Problem]) -> Mapping[str, Value]:
+    def _values(self, fields: Mapping[str, str], problems: list[Problem]) -> dict[str, Value]:
         values: dict[str, Value] = {}
         for name, text in fields.items():
             attribute = self._attributes.get(name)
-            if name in _BUILT_IN or (attribute and (attribute.sensitive or not attribute.travels)):
+            if attribute and (attribute.sensitive or not attribute.travels):
                 continue
             try:
                 values[name] = READERS[attribute.type](text) if attribute else text
             except (ValueError, KeyError, OverflowError):
                 problems.append(Problem.MALFORMED_VALUE)
-        return MappingProxyType(values)
+        return values
+
+
+def _revision(text: str) -> tuple[int | None, bool]:
+    digits = text[:-1] if (tentative := text[-1:] == "+") else text
+    readable = digits.isdigit() and digits.isascii() and len(digits) < 19
+    return int(digits) if readable else None, tentative
 
 
 def _undeclared(name: str, trust: Trust) -> Attribute | None:
