@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp_sdk.exceptions import MissingExtra, UnknownPlugin
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["CONTROL_PLANES", "STORES", "load"]
 
@@ -19,6 +21,8 @@ def load(group: str, url: str) -> Any:
     Raises ``UnknownPlugin`` that names what is installed, and ``MissingExtra`` when the plug-in is there but what it needs is
     not. The URL itself is never shown: it may hold a password.
     """
+    from importlib.metadata import entry_points  # noqa: PLC0415 - a third of the package's import time, needed once at start
+
     scheme = url.partition(":")[0].lower()
     found = {entry.name: entry for entry in entry_points(group=group)}
     if scheme not in found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,7 +41,7 @@ class EventIds:
         return f"{self._prefix}{next(self._count):x}"
 
     def _begin(self) -> None:
-        self._prefix = f"{secrets.token_hex(8)}-"
+        self._prefix = f"{os.urandom(8).hex()}-"
         self._count = itertools.count(1)
         self._pid = os.getpid()
 

@@ -1,0 +1,128 @@
+"""The gate's sessions: ``nox -l`` lists them, ``nox -s tests-3.11`` runs one, ``nox`` runs what every change must pass."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = bool(os.environ.get("CI"))
+nox.options.sessions = ["lint", "types", "imports", "tests", "services", "integrations", "minimums", "docs", "examples", "build"]
+
+HERE = Path(__file__).parent
+PYTHONS = ["3.11", "3.12", "3.13"]
+MEMBERS = sorted(path.parent.name for path in (HERE / "integrations").glob("*/pyproject.toml"))
+PINS = ("-c", "constraints.txt")
+
+
+def _install(session: nox.Session, *more: str) -> None:
+    """Install this checkout and every integration, pinned."""
+    session.install(*PINS, "-r", "requirements.txt", *more)
+
+
+def _versions(member: str) -> dict[str, list[str]]:
+    table = tomllib.loads((HERE / "integrations" / member / "pyproject.toml").read_text())
+    found: dict[str, list[str]] = table.get("tool", {}).get("mcp-sdk", {}).get("versions", {})
+    return found
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests of the core and of the integrations on one Python."""
+    _install(session)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def services(session: nox.Session) -> None:
+    """Run the tests that need servers; a server that is missing fails here and skips elsewhere."""
+    _install(session)
+    session.run("pytest", "-m", "services", *session.posargs, env={"MCP_SDK_TEST_SERVICES": "required"}, success_codes=[0, 5])
+
+
+@nox.session(python=PYTHONS[0])
+@nox.parametrize("member", MEMBERS)
+@nox.parametrize("age", ["oldest", "newest"])
+def integrations(session: nox.Session, age: str, member: str) -> None:
+    """Run one integration's tests at its framework's oldest supported or newest version."""
+    pins = _versions(member).get("oldest", [])
+    if age == "oldest" and not pins:
+        session.skip(f"{member} names no oldest versions")
+    session.install("-r", "requirements.txt", *(pins if age == "oldest" else ()))
+    session.run("pytest", f"integrations/{member}/tests", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0], venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """Run the core's tests at the lowest direct dependencies that are declared."""
+    session.install("--resolution=lowest-direct", "-e", ".[policy,httpx,jwt,geo,cli,testing]", "--group", "minimums")
+    session.run("pytest", "tests", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def types(session: nox.Session) -> None:
+    """Check types: mypy strict on all code, pyright on the public names."""
+    _install(session, "mypy", "pyright")
+    session.run("mypy")
+    session.run("pyright", "--verifytypes", "mcp_sdk", "--ignoreexternal", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
+
+
+@nox.session(python=PYTHONS[0])
+def imports(session: nox.Session) -> None:
+    """Check who imports whom, and that importing the package stays light."""
+    _install(session, "import-linter")
+    session.run("lint-imports")
+    session.run("python", "benchmarks/imports.py", "--check")
+
+
+@nox.session(python=PYTHONS[0])
+def lint(session: nox.Session) -> None:
+    """Check style and formatting with ruff."""
+    session.install(*PINS, "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=PYTHONS[0])
+def docs(session: nox.Session) -> None:
+    """Run every code block of the README and of the pages under docs."""
+    _install(session, "sybil")
+    session.run("pytest", "docs", "README.md", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def examples(session: nox.Session) -> None:
+    """Run every example, and the demo as a user does."""
+    _install(session)
+    session.run("pytest", "examples", *session.posargs)
+    session.run("mcpctl", "demo", "shop")
+
+
+@nox.session(python=PYTHONS[0])
+def bench(session: nox.Session) -> None:
+    """Measure what has a budget, beside its references, and print the tables of docs/benchmarks.md."""
+    _install(session, "opentelemetry-sdk", "opentelemetry-instrumentation-asgi", "sentry-sdk")
+    for script in sorted((HERE / "benchmarks").glob("*.py")):
+        session.run("python", str(script.relative_to(HERE)), *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def build(session: nox.Session) -> None:
+    """Build every wheel, install them all into an empty environment, and import them."""
+    session.install("uv")
+    out = Path(session.create_tmp()) / "wheels"
+    for folder in (HERE, *(HERE / "integrations" / member for member in MEMBERS)):
+        session.run("uv", "build", "--wheel", "--out-dir", str(out), str(folder), silent=True)
+    empty = out.parent / "empty"
+    session.run("uv", "venv", "--clear", str(empty), "--python", sys.executable, silent=True)
+    wheels = sorted(map(str, out.glob("*.whl")))
+    python = str(empty / "bin" / "python")
+    session.run("uv", "pip", "install", "--python", python, *wheels)
+    names = ["mcp_sdk", *(f"mcp_sdk_{member}" for member in MEMBERS)]
+    subprocess.run([python, "-c", f"import {', '.join(names)}"], check=True, cwd=out)
