@@ -19,7 +19,7 @@ DESCRIPTION = """\
 The service mesh that knows the business.
 
   mcpctl demo shop                      watch a shop of five services route, refuse and throttle
-  mcpctl check policies/                check policy files, with file:line:column
+  mcpctl policy check policies/         check policy files, with file:line:column
   mcpctl apply policies/ -s sqlite:///mesh.db
                                         put policies in force for every service on that file
   mcpctl get order -s sqlite:///mesh.db what the mesh knows of the orders

@@ -1,0 +1,42 @@
+"""The control plane that a verb talks to, named by ``--store`` or the environment."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mcp_sdk.config import from_env
+from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.mesh import Mesh
+from mcp_sdk.ports import Status
+
+__all__ = ["add_scope", "add_store", "connected"]
+
+
+def add_scope(parser: ArgumentParser) -> None:
+    """Add the options that say which part of the mesh is meant."""
+    parser.add_argument("-n", "--namespace", help="namespace (MCP_SDK_NAMESPACE, else default)")
+    parser.add_argument("-e", "--environment", help="environment (MCP_SDK_ENVIRONMENT, else default)")
+
+
+def add_store(parser: ArgumentParser) -> None:
+    """Add the options that say which control plane is meant."""
+    parser.add_argument(
+        "-s", "--store", metavar="URL", help="control plane, e.g. sqlite:///mesh.db (MCP_SDK_CONTROL_PLANE, else memory:)"
+    )
+    add_scope(parser)
+
+
+@contextmanager
+def connected(args: Namespace) -> Iterator[Mesh]:
+    """Give a mesh that is connected to the control plane of ``args``; raises ``StoreUnavailable`` when it is not there."""
+    config = from_env(
+        service="mcpctl", url="", control_plane=args.store, namespace=args.namespace, environment=args.environment
+    )
+    mesh = Mesh(config)
+    with mesh:
+        if mesh.control_plane.status() is Status.UNAVAILABLE:
+            scheme = config.control_plane.partition(":")[0]
+            raise StoreUnavailable(f"the {scheme} store did not answer in {config.start_timeout:g} s. Is the path or host right?")
+        yield mesh

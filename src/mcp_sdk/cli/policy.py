@@ -1,0 +1,63 @@
+"""``mcpctl policy``: work on policy files."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from mcp_sdk.cli.command import FAILED, OK, Command
+from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.sources import read_models, read_policies
+from mcp_sdk.exceptions import Finding
+
+__all__ = ["COMMAND"]
+
+SEVERITIES = ("error", "warning", "note")
+
+
+def _configure(parser: ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="policy_verb", required=True)
+    check = verbs.add_parser("check", help="check policy files; findings with file:line:column")
+    check.add_argument("paths", nargs="+", metavar="PATH", help="policy files, or folders of *.yaml; models.yaml declares the models")
+    check.add_argument("--fail-on", choices=SEVERITIES, default="error", help="the least finding that fails (default: error)")
+    check.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="how to print")
+    parser.set_defaults(output="table")
+
+
+def _run(args: Namespace, output: Output) -> int:
+    from mcp_sdk.policy import check_policies  # noqa: PLC0415 - the compiler is an extra
+
+    sources = read_policies(args.paths)
+    findings = tuple(check_policies(sources, read_models(args.paths)))
+    if output.for_machines:
+        output.data({"files": sorted(sources), "findings": [_plain(finding) for finding in findings]})
+    else:
+        _print(findings, len(sources), output)
+    worst = SEVERITIES[: SEVERITIES.index(args.fail_on) + 1]
+    return FAILED if any(finding.severity in worst for finding in findings) else OK
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {name: getattr(finding, name) for name in ("code", "severity", "message", "file", "line", "column")}
+
+
+def _print(findings: tuple[Finding, ...], files: int, output: Output) -> None:
+    for finding in findings:
+        output.line(str(finding))
+    counts = ", ".join(f"{sum(f.severity == kind for f in findings)} {kind}s" for kind in SEVERITIES)
+    output.say(f"{files} file{'s' * (files != 1)}: {counts}")
+
+
+COMMAND = Command(
+    name="policy",
+    summary="check policy files",
+    description="""\
+Work on policy files.
+
+  mcpctl policy check policies/                     every finding with its place, and how to mend it
+  mcpctl policy check policies/ --fail-on warning   for continuous integration
+  mcpctl policy check policies/ -o json             for programs
+""",
+    configure=_configure,
+    run=_run,
+)
