@@ -349,22 +349,18 @@ def _decoded(each: Found) -> Found | None:
 def _by_model(found: list[Found], problems: list[Problem]) -> dict[str, dict[str, str]]:
     """Give the fields by model, those of peer and signature under the empty name. Of twins neither counts."""
     models: dict[str, dict[str, str]] = {"": {}}
-    twins: list[tuple[str, str]] = []
-    for _, model, name, value in found:
-        if not name:
-            model, name = "", model
+    twins: list[tuple[dict[str, str], str]] = []
+    for _, first, second, value in found:
+        model, name = (first, second) if second else ("", first)
         if model in RESERVED_NAMES or (not model and name not in _ALONE):
             problems.append(Problem.UNKNOWN_NAME)
             continue
-        fields = models.get(model)
-        if fields is None:
-            models[model] = {name: value}
-        elif name in fields:
-            twins.append((model, name))
-        else:
-            fields[name] = value
-    for model, name in twins:
-        models[model].pop(name, None)
+        fields = models.setdefault(model, {})
+        if name in fields:
+            twins.append((fields, name))
+        fields[name] = value
+    for fields, name in twins:
+        fields.pop(name, None)
         problems.append(Problem.DUPLICATE)
     return models
 

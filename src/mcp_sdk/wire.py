@@ -17,7 +17,7 @@ from typing import Any
 
 from mcp_sdk.context import ModelContext, Trust
 from mcp_sdk.members import escape, is_plain
-from mcp_sdk.models import INT64, Attribute, BusinessModel, Value
+from mcp_sdk.models import INT64, RESERVED_NAMES, Attribute, BusinessModel, Value
 
 __all__ = ["PREFIX", "READERS", "VITAL", "WRITERS", "Drops", "Fact", "Plan", "Problem", "bare", "count", "fact"]
 
@@ -65,6 +65,8 @@ _STATE: Rank = (2, 0)
 _REVISION: Rank = (3, 0)
 _ATTRIBUTE = 4
 
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_OF_A_PEER = Attribute("of_a_peer")
 NO_VALUES: Mapping[str, Value] = MappingProxyType({})
 
 
@@ -93,24 +95,28 @@ class Plan:
     def __init__(self, name: str, model: BusinessModel | None) -> None:
         self.name, self.model = name, model
         self._attributes = dict(model.attributes) if model else {}
+        self._prefix = f"{PREFIX}{name}."
+        self._nameable = _is_name(name) and name not in RESERVED_NAMES
 
     def facts(self, context: ModelContext, dropped: Drops) -> list[Fact]:
-        """Give the members of a context; one whose id or state cannot be written gives none."""
+        """Give the members of a context; one whose name, id or state cannot be written gives none."""
         try:
             facts = self._identity(context)
         except (ValueError, TypeError):
             count(dropped, Problem.UNENCODABLE)
             return []
         for name, value in context.attributes.items():
-            attribute = self._attributes.get(name) or _undeclared(name, context.trust)
-            if attribute is None:
-                count(dropped, Problem.UNDECLARED)
-            elif attribute.travels and not attribute.sensitive:
-                self._add(facts, attribute, value, dropped)
+            attribute = self._attributes.get(name)
+            if attribute is None and (context.trust is not Trust.VERIFIED or not _is_name(name)):
+                count(dropped, Problem.UNDECLARED)  # only what a peer vouched for is known to be harmless
+            elif attribute is None or (attribute.travels and not attribute.sensitive):
+                self._add(facts, name, attribute or _OF_A_PEER, value, dropped)
         return facts
 
     def _identity(self, context: ModelContext) -> list[Fact]:
-        facts, prefix = [], f"{PREFIX}{self.name}."
+        if not self._nameable:
+            raise ValueError("not a name that can travel")
+        facts, prefix = [], self._prefix
         if context.entity_id:
             facts.append(fact(_ID, prefix + "id", context.entity_id, self.name))
         if context.state is not None:
@@ -121,10 +127,10 @@ class Plan:
             facts.append(fact(_REVISION, prefix + "rev", str(context.revision), self.name))
         return facts
 
-    def _add(self, facts: list[Fact], attribute: Attribute, value: Value, dropped: Drops) -> None:
-        name = f"{PREFIX}{self.name}.{attribute.name}"
+    def _add(self, facts: list[Fact], name: str, attribute: Attribute, value: Value, dropped: Drops) -> None:
         try:
-            facts.append(fact((_ATTRIBUTE, -attribute.priority), name, WRITERS[attribute.type](value), self.name))
+            text = WRITERS[attribute.type](value)
+            facts.append(fact((_ATTRIBUTE, -attribute.priority), self._prefix + name, text, self.name))
         except (TypeError, ValueError, OverflowError):
             count(dropped, Problem.UNENCODABLE)
 
@@ -153,15 +159,14 @@ class Plan:
         return values
 
 
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
 def _revision(text: str) -> tuple[int | None, bool]:
     digits = text[:-1] if (tentative := text[-1:] == "+") else text
     readable = digits.isdigit() and digits.isascii() and len(digits) < 19
     return int(digits) if readable else None, tentative
-
-
-def _undeclared(name: str, trust: Trust) -> Attribute | None:
-    """What only a verified peer declares is sent on as the text that came; nothing else is known to be harmless."""
-    return Attribute(name) if trust is Trust.VERIFIED else None
 
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
