@@ -1,0 +1,50 @@
+"""The policies in force, and the answers that they give. Every control plane decides through this."""
+
+from __future__ import annotations
+
+from mcp_sdk.context import EntityRef
+from mcp_sdk.decisions import Decision, DecisionRequest
+from mcp_sdk.policy.engine import Engine
+from mcp_sdk.snapshot import Snapshot
+
+__all__ = ["Decider", "build"]
+
+
+class Decider:
+    """Holds the engine of the newest snapshot, and swaps it in one assignment.
+
+    Snapshots are never applied backwards in ``(epoch, revision)``. Before the first one there are no policies: every
+    decision is a permit without a reason. Decide from any thread; install from one at a time.
+    """
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot()
+        self._engine = build(self.snapshot)
+
+    def decide(self, request: DecisionRequest) -> Decision:
+        """Answer by the policies in force; pure."""
+        return self._engine.decide(request)
+
+    def needs(self, request: DecisionRequest) -> tuple[EntityRef, ...]:
+        """Tell which references the policies in force look at, and the request has no context of."""
+        return self._engine.needs(request)
+
+    def newer(self, snapshot: Snapshot) -> bool:
+        """Tell whether a snapshot may replace the one in force.
+
+        One of the same revision may when its models differ, for models are declared apart from policies.
+        """
+        held = self.snapshot
+        return snapshot.order > held.order or (snapshot.order == held.order and snapshot.models != held.models)
+
+    def install(self, snapshot: Snapshot, engine: Engine) -> bool:
+        """Put a snapshot and its engine in force unless they are older than what is; tell whether they were put."""
+        if not self.newer(snapshot):
+            return False
+        self._engine, self.snapshot = engine, snapshot
+        return True
+
+
+def build(snapshot: Snapshot) -> Engine:
+    """Give the engine of a snapshot; raises what it raises for programs that cannot be loaded."""
+    return Engine(snapshot.programs, snapshot.models, epoch=snapshot.epoch, revision=snapshot.revision)

@@ -1,0 +1,157 @@
+"""Where a control plane's work runs: values of one process, and an event loop on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from threading import Lock, Thread
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
+
+__all__ = ["LoopThread", "PerProcess"]
+
+T = TypeVar("T")
+logger = logging.getLogger("mcp_sdk.control")
+_abandoned: list[object] = []
+_instances: WeakSet[PerProcess[Any]] = WeakSet()
+
+
+class PerProcess(Generic[T]):
+    """A value that each process makes for itself, so that a forked child never touches its parent's locks, queue or
+    threads.
+
+    ``make`` gives the value of a process and must begin nothing that has to be ended, for it may be called by two
+    threads at once; ``inherited`` is told the parent's value when a child begins with its own. The parent's is kept,
+    untouched. The process id is looked at on every ``get``: uWSGI forks without running Python's hooks.
+    """
+
+    def __init__(self, make: Callable[[], T], inherited: Callable[[T], None] | None = None) -> None:
+        self._make, self._inherited = make, inherited
+        self._values: dict[int, T] = {}
+        self._before: list[T] = []
+        _instances.add(self)
+
+    def get(self) -> T:
+        """Give this process's value."""
+        value = self._values.get(os.getpid())
+        return self._begin() if value is None else value
+
+    def peek(self) -> T | None:
+        """Give this process's value if there is one."""
+        return self._values.get(os.getpid())
+
+    def after_fork(self) -> None:
+        """Put the parent's value aside; a child may get the process id of an ancestor that is gone."""
+        self._before = list(self._values.values())
+        self._values = {}
+
+    def _begin(self) -> T:
+        before = list(self._values.values()) + self._before
+        made = self._make()
+        value = self._values.setdefault(os.getpid(), made)
+        if value is made and before:
+            _abandoned.extend(before)
+            if self._inherited is not None:
+                self._inherited(before[-1])
+        return value
+
+
+def _after_fork() -> None:
+    for instance in list(_instances):
+        instance.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class LoopThread:
+    """An event loop on a daemon thread that starts with the first call, in a fresh ``contextvars.Context``.
+
+    The fresh context keeps a long task from holding its first request's values for ever.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: Thread | None = None
+        self._stopped = False
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread has begun and was not told to stop."""
+        return self._loop is not None and not self._stopped
+
+    def call(self, function: Callable[..., object], *args: object) -> bool:
+        """Have ``function(*args)`` called on the thread, soon; False when it was stopped."""
+        loop = self._loop or self._start()
+        try:
+            loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            return False
+        return not self._stopped
+
+    def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Run ``work()`` on the thread and give its result; cancelled when the thread was stopped before."""
+        future: Future[T] = Future()
+        if not self.call(self._spawn, work, future):
+            future.cancel()
+        return future
+
+    def stop(self, timeout: float) -> bool:
+        """Cancel all tasks and end the thread, within ``timeout`` seconds; tell whether it ended."""
+        with self._lock:
+            self._stopped = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return True
+        if thread.is_alive():
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout)
+        return not thread.is_alive()
+
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, T]], future: Future[T]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        task = asyncio.get_running_loop().create_task(work())
+        task.add_done_callback(lambda done: _copy(done, future))
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                if self._stopped:
+                    self._loop.close()
+                    return self._loop
+                context = contextvars.Context()
+                self._thread = Thread(target=context.run, args=(_run, self._loop), name=self._name, daemon=True)
+                self._thread.start()
+            return self._loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def _copy(task: asyncio.Task[T], future: Future[T]) -> None:
+    if task.cancelled():
+        future.set_exception(asyncio.CancelledError("the control plane was closed"))
+    elif (error := task.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())

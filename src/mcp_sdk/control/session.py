@@ -1,0 +1,304 @@
+"""What a local control plane runs in one process: the loop thread, the publisher, the watch, the leases."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mcp_sdk.config import Config
+from mcp_sdk.context import EntityRef, ModelContext, Transition
+from mcp_sdk.control.cache import ContextCache
+from mcp_sdk.control.decider import Decider, build
+from mcp_sdk.control.fetcher import Fetcher
+from mcp_sdk.control.loop import LoopThread, logger
+from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
+from mcp_sdk.exceptions import MeshError, StoreError, StoreUnavailable
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.ports import AppendResult, Change, Cursor, Identity, SigningKey, Status, Store
+from mcp_sdk.services import Endpoint
+from mcp_sdk.snapshot import PolicyRevision, Snapshot
+from mcp_sdk.telemetry import Telemetry
+
+__all__ = ["Session", "Shared"]
+
+HOUSEKEEPING = 60.0
+
+
+@dataclass
+class Shared:
+    """What outlives a fork: settings, the policies in force, and what was learned last. Everything in it is swapped
+    whole."""
+
+    store: Store
+    identity: Identity
+    config: Config
+    telemetry: Telemetry
+    decider: Decider = field(default_factory=Decider)
+    models: tuple[BusinessModel, ...] = ()
+    endpoints: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    keys: tuple[SigningKey, ...] = ()
+    subscribers: tuple[Callable[[Change], None], ...] = ()
+    started: bool = False
+    learned: bool = False
+
+
+class Session:
+    """One process's part of a local control plane. Begins with the first ``begin`` and ends with ``end``."""
+
+    def __init__(self, shared: Shared) -> None:
+        config = shared.config
+        self._shared = shared
+        self._store = shared.store
+        self._scope = shared.identity.scope
+        self.loop = LoopThread(f"mcp-sdk-{shared.identity.service or 'mesh'}")
+        self.cache = ContextCache()
+        self.publisher = Publisher(
+            self._store.append,
+            Hooks(self._settled, self._dropped, self.cache.based),
+            loop=self.loop,
+            options=PublisherOptions(config.queue_size, config.batch_size, config.linger),
+        )
+        self.fetcher = Fetcher(self._lookup)
+        self.begun = False
+        self._connected = self._broken = False
+        self._refusal: Exception | None = None
+        self._why: Exception | None = None
+        self._first = asyncio.Event()
+        self._learning = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._registered: dict[tuple[str, str], Endpoint] = {}
+
+    @property
+    def status(self) -> Status:
+        """How fresh the policies in force are."""
+        if not self._shared.learned:
+            return Status.UNAVAILABLE
+        return Status.READY if self._connected and not self._broken else Status.STALE
+
+    def begin(self) -> None:
+        """Start the thread and what runs on it; calling it again does nothing."""
+        if not self.begun:
+            self.begun = True
+            self.loop.call(self._start)
+
+    def publish(self, transitions: Sequence[Transition]) -> None:
+        """Put transitions on top of the cache, and queue them."""
+        for transition in transitions:
+            if (transition.namespace, transition.environment) == self._scope:
+                self.cache.push(transition)
+        self.publisher.publish(transitions)
+
+    async def first(self) -> None:
+        """Wait for the first snapshot; raises what makes waiting for it useless."""
+        await self._first.wait()
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def opened(self) -> Store:
+        """Give the store once it was reached, within ``start_timeout`` seconds; raises ``StoreUnavailable``."""
+        timeout = self._shared.config.start_timeout
+        try:
+            await asyncio.wait_for(self._first.wait(), timeout)
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"the store could not be reached within {timeout} s; it is tried again."
+            ) from self._why
+        if self._refusal is not None and not self._connected:
+            raise self._refusal
+        return self._store
+
+    async def declare(self) -> None:
+        """Tell the store of models that were declared after the beginning."""
+        store = await self.opened()
+        await store.put_models(self._scope, self._shared.models)
+        await self.learn_policies()
+
+    async def apply(self, revision: PolicyRevision) -> PolicyRevision:
+        """Check that a policy set loads, store it, and put it in force here."""
+        store = await self.opened()
+        await asyncio.to_thread(build, await self._snapshot(revision))
+        stored = await store.put_policies(self._scope, revision)
+        await self.learn_policies()
+        return stored
+
+    async def register(self, endpoint: Endpoint, ttl: float) -> None:
+        """Announce an endpoint, when the store is back at the latest, and keep its lease until the end."""
+        key, backoff = (endpoint.service, endpoint.url), Backoff()
+        renewed = key in self._registered
+        self._registered[key] = endpoint
+        while not await self._announce(endpoint, ttl):
+            await asyncio.sleep(backoff.delay())
+        if not renewed:
+            self._spawn(self._every(ttl / 3, lambda: self._announce(self._registered[key], ttl)))
+        await self._learn_endpoints()
+
+    async def end(self) -> None:
+        """Stop the tasks, take the endpoints away and close the store."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._connected = False
+        for endpoint in self._registered.values():
+            try:
+                await self._store.deregister(self._scope, endpoint)
+            except StoreError as error:
+                logger.warning("%s stays registered until its lease runs out: %s", endpoint.url, error)
+        await self._store.close()
+
+    def _start(self) -> None:
+        self._spawn(self._run())
+        self._spawn(self._every(self._shared.config.lease / 3, self._learn_endpoints))
+        self._spawn(self._every(HOUSEKEEPING, self._retain))
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self) -> None:
+        backoff = Backoff()
+        cursor: Cursor | None = None
+        while True:
+            try:
+                await self._store.open()
+                if cursor is None:
+                    cursor = await self._store.cursor()
+                    await self._learn()
+                self._reached()
+                backoff.reset()
+                async for change in self._store.watch(cursor):
+                    await self._see(change)
+                    cursor = change.cursor
+            except Exception as error:
+                self._lost(error)
+            await asyncio.sleep(backoff.delay())
+
+    def _reached(self) -> None:
+        self._connected, self._why = True, None
+        if not self._broken:
+            self._refusal = None
+        self._first.set()
+
+    def _lost(self, error: Exception) -> None:
+        self._connected = False
+        if str(error) != str(self._why):
+            logger.warning("the control plane is %s: %s", self.status.value, error or type(error).__name__)
+            kind = "store_unavailable" if isinstance(error, StoreError) else "internal_error"
+            self._shared.telemetry.dropped("control", kind)
+        self._why = error
+        if not isinstance(error, StoreUnavailable):
+            self._refusal = error
+            self._first.set()
+
+    async def _learn(self) -> None:
+        await self._store.put_models(self._scope, self._shared.models)
+        await self.learn_policies()
+        await self._learn_endpoints()
+        await self._learn_keys()
+
+    async def learn_policies(self) -> None:
+        """Put the store's newest policies in force; a set that cannot be loaded is reported and changes nothing."""
+        async with self._learning:
+            stored = await self._store.policies(self._scope)
+            snapshot = await self._snapshot(stored)
+            try:
+                if self._shared.decider.newer(snapshot):
+                    self._shared.decider.install(snapshot, await asyncio.to_thread(build, snapshot))
+            except MeshError as error:
+                self._broken, self._refusal = True, error
+                logger.error(
+                    "policies of revision %d cannot be loaded; what was in force stays: %s", snapshot.revision, error
+                )
+                self._shared.telemetry.dropped("policies", "broken")
+            else:
+                self._broken, self._shared.learned = False, True
+
+    async def _snapshot(self, policies: PolicyRevision | None) -> Snapshot:
+        stored = {model.name: model for model in await self._store.models(self._scope)}
+        models = stored | {model.name: model for model in self._shared.models}
+        if policies is None:
+            return Snapshot(models=models)
+        return Snapshot(revision=policies.revision, models=models, programs=policies.programs)
+
+    async def _learn_endpoints(self) -> None:
+        services: dict[str, list[Endpoint]] = {}
+        for endpoint in await self._store.endpoints(self._scope):
+            services.setdefault(endpoint.service, []).append(endpoint)
+        self._shared.endpoints = {name: tuple(found) for name, found in services.items()}
+
+    async def _learn_keys(self) -> None:
+        keys = await self._store.keys(self._scope)
+        if not keys and self._store.shared and not self._shared.config.signing_keys:
+            await self._store.put_key(self._scope, SigningKey(secrets.token_hex(4), secrets.token_bytes(32)))
+            keys = await self._store.keys(self._scope)
+        self._shared.keys = tuple(keys)
+
+    async def _see(self, change: Change) -> None:
+        if change.kind == "resync":
+            self.cache.clear()
+            await self._learn()
+        elif change.scope != self._scope:
+            return
+        elif change.applied is not None:
+            self.cache.observe(change.applied)
+        elif change.ref is not None:
+            self.cache.forget(change.ref)
+        elif change.kind in ("policies", "models"):
+            await self.learn_policies()
+        elif change.kind == "services":
+            await self._learn_endpoints()
+        elif change.kind == "keys":
+            await self._learn_keys()
+        self._tell(change)
+
+    def _tell(self, change: Change) -> None:
+        for callback in self._shared.subscribers:
+            try:
+                callback(change)
+            except Exception as error:
+                self._shared.telemetry.failed("subscriber", error)
+
+    async def _every(self, interval: float, work: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await asyncio.sleep(interval * (0.9 + secrets.randbelow(200) / 1000))
+            try:
+                if self._connected:
+                    await work()
+            except StoreError as error:
+                logger.info("housekeeping waits for the store: %s", error)
+            except Exception as error:
+                self._shared.telemetry.failed("housekeeping", error)
+
+    async def _announce(self, endpoint: Endpoint, ttl: float) -> bool:
+        try:
+            await self._store.register(self._scope, endpoint, ttl=ttl)
+        except StoreUnavailable:
+            return False
+        return True
+
+    async def _retain(self) -> None:
+        for model in self._shared.decider.snapshot.models.values():
+            if model.retention is not None:
+                before = datetime.now(UTC) - timedelta(seconds=model.retention)
+                await self._store.retain(self._scope, model.name, before)
+
+    async def _lookup(self, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
+        store = await self.opened()
+        found = await store.get(self._scope, refs)
+        self.cache.put(found.values())
+        return {ref: self.cache.known(ref) or context for ref, context in found.items()}
+
+    def _settled(self, transition: Transition, result: AppendResult) -> None:
+        self._shared.telemetry.transition(transition, result.status.value)
+        if transition.scope == self._scope and self.cache.settle(transition, result):
+            self.fetcher.refresh(transition.ref)
+
+    def _dropped(self, transitions: Sequence[Transition], reason: str) -> None:
+        self._shared.telemetry.dropped("publisher", reason, len(transitions))
+        for transition in transitions:
+            if transition.scope == self._scope:
+                self.cache.withdraw(transition)

@@ -1,0 +1,116 @@
+"""Statements of the SQLite store about entities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
+from mcp_sdk.ports import AppendResult, AppendStatus
+from mcp_sdk.stores._sqlite_file import transaction
+from mcp_sdk.stores._sqlite_rows import ENTITY_COLUMNS, PUT_ENTITY, PUT_LOG, context_from_row, entity_row, log_row
+from mcp_sdk.stores._sqlite_worker import Session
+from mcp_sdk.stores.ledger import EntityKey, EventKey, Ledger
+
+__all__ = ["append", "get", "listing", "successor"]
+
+_SIZES = (1, 16, 256)
+_EVENTS = """
+SELECT event_id, scope, status, revision FROM log WHERE event_id IN ({0})
+UNION ALL SELECT event_id, scope, status, revision FROM erased WHERE event_id IN ({0})
+"""
+
+
+def append(session: Session, transitions: Sequence[Transition], now: float) -> tuple[AppendResult, ...]:
+    """Settle transitions in one transaction."""
+    numbers = {transition.scope: session.scope(transition.scope) for transition in transitions}
+    scopes = {number: scope for scope, number in numbers.items()}
+    with transaction(session.db):
+        ledger = Ledger(_contexts(session, numbers, transitions), _seen(session, scopes, transitions))
+        results = ledger.settle(transitions)
+        session.db.executemany(
+            PUT_ENTITY, [entity_row(numbers[Scope(*key[:2])], context, now) for key, context in ledger.moved.items()]
+        )
+        session.db.executemany(
+            PUT_LOG, [log_row(numbers[entry.transition.scope], entry, now) for entry in ledger.entries]
+        )
+    return results
+
+
+def get(session: Session, scope: Scope, refs: Sequence[EntityRef]) -> dict[EntityRef, ModelContext]:
+    """Look entities up, those of one model in one statement."""
+    number = session.find(scope)
+    found = {}
+    for model, group in groupby(sorted(set(refs)), key=lambda ref: ref.model):
+        for row in _entities(session, number, model, [ref.entity_id for ref in group]):
+            context = context_from_row(row)
+            found[context.ref] = context
+    return found
+
+
+def listing(
+    session: Session, scope: Scope, model: str, state: str | None, prefix: str, limit: int, after: str
+) -> tuple[ModelContext, ...]:
+    """Give up to ``limit`` entities by id, after an id, of a state and a prefix."""
+    conditions, values = ["scope = ?", "model = ?", "entity_id > ?"], [session.find(scope), model, after]
+    if state is not None:
+        conditions, values = [*conditions, "state = ?"], [*values, state]
+    if prefix:
+        conditions, values = [*conditions, "entity_id >= ?"], [*values, prefix]
+    if prefix and (end := successor(prefix)):
+        conditions, values = [*conditions, "entity_id < ?"], [*values, end]
+    rows = session.db.execute(
+        f"SELECT {ENTITY_COLUMNS} FROM entities WHERE {' AND '.join(conditions)} ORDER BY entity_id LIMIT ?",
+        [*values, limit],
+    )
+    return tuple(map(context_from_row, rows))
+
+
+def successor(prefix: str) -> str:
+    """Give the least text that is greater than every text with this prefix; empty when there is none."""
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return ""
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
+def _contexts(
+    session: Session, numbers: dict[Scope, int], transitions: Sequence[Transition]
+) -> dict[EntityKey, ModelContext]:
+    wanted: dict[tuple[Scope, str], set[str]] = {}
+    for transition in transitions:
+        wanted.setdefault((transition.scope, transition.model), set()).add(transition.entity_id)
+    found: dict[EntityKey, ModelContext] = {}
+    for (scope, model), ids in wanted.items():
+        for row in _entities(session, numbers[scope], model, list(ids)):
+            found[(*scope, model, row[1])] = context_from_row(row)
+    return found
+
+
+def _seen(
+    session: Session, scopes: dict[int, Scope], transitions: Sequence[Transition]
+) -> dict[EventKey, AppendResult]:
+    seen: dict[EventKey, AppendResult] = {}
+    for ids in _chunks([transition.event_id for transition in transitions]):
+        marks = ",".join("?" * len(ids))
+        for event_id, number, status, revision in session.db.execute(_EVENTS.format(marks), ids * 2):
+            if number in scopes:
+                seen[(*scopes[number], event_id)] = AppendResult(AppendStatus(status), revision)
+    return seen
+
+
+def _entities(session: Session, number: int, model: str, ids: Sequence[str]) -> Iterator[Any]:
+    for chunk in _chunks(ids):
+        marks = ",".join("?" * len(chunk))
+        sql = f"SELECT {ENTITY_COLUMNS} FROM entities WHERE scope = ? AND model = ? AND entity_id IN ({marks})"
+        yield from session.db.execute(sql, [number, model, *chunk])
+
+
+def _chunks(values: Sequence[str]) -> Iterator[list[str]]:
+    # Few sizes, filled up by repetition, so that few statements have to be prepared.
+    for start in range(0, len(values), _SIZES[-1]):
+        chunk = list(values[start : start + _SIZES[-1]])
+        size = next(size for size in _SIZES if size >= len(chunk))
+        yield chunk + chunk[-1:] * (size - len(chunk))

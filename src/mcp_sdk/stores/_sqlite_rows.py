@@ -1,0 +1,121 @@
+"""Rows of the SQLite store: contexts and log entries, to and fro."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from mcp_sdk.context import ModelContext, Outcome, Scope, Transition, Trust, plain_value, value_from_plain
+from mcp_sdk.models import Value
+from mcp_sdk.ports import AppendStatus, Applied
+
+__all__ = [
+    "ENTITY_COLUMNS",
+    "LOG_COLUMNS",
+    "PUT_ENTITY",
+    "PUT_LOG",
+    "applied_from_row",
+    "context_from_row",
+    "entity_row",
+    "log_row",
+]
+
+ENTITY_COLUMNS = "model, entity_id, state, attributes, revision, observed_at, source"
+PUT_ENTITY = f"INSERT OR REPLACE INTO entities (scope, {ENTITY_COLUMNS}, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+LOG_COLUMNS = (
+    "model, entity_id, event_id, status, revision, from_state, to_state, attributes, outcome, base_revision, batch_id, "
+    "observed_at, source, operation, cause, duration, trace_id, context"
+)
+PUT_LOG = f"INSERT INTO log (at, scope, kind, {LOG_COLUMNS}) VALUES (?, ?, 'transition'{', ?' * 18})"
+
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def _packed(attributes: Mapping[str, Value]) -> str:
+    if not attributes:
+        return "{}"
+    return _encoder.encode({name: plain_value(value) for name, value in attributes.items()})
+
+
+def _unpacked(text: str) -> dict[str, Value]:
+    if text == "{}":
+        return {}
+    return {name: value_from_plain(value) for name, value in json.loads(text).items()}
+
+
+def entity_row(scope: int, context: ModelContext, now: float) -> tuple[Any, ...]:
+    """Give the parameters of ``PUT_ENTITY``."""
+    return (scope, *_context_row(context), now)
+
+
+def _context_row(context: ModelContext) -> tuple[Any, ...]:
+    observed = context.observed_at.isoformat() if context.observed_at else None
+    packed = _packed(context.attributes)
+    return (context.model, context.entity_id, context.state, packed, context.revision, observed, context.source)
+
+
+def context_from_row(row: Sequence[Any]) -> ModelContext:
+    """Read ``ENTITY_COLUMNS``."""
+    model, entity_id, state, attributes, revision, observed, source = row
+    moment = datetime.fromisoformat(observed) if observed else None
+    return ModelContext(model, entity_id, state, _unpacked(attributes), revision, False, moment, source, Trust.STORE)
+
+
+def log_row(scope: int, entry: Applied, now: float) -> tuple[Any, ...]:
+    """Give the parameters of ``PUT_LOG``. The context after is written out only where the transition does not say it
+    all."""
+    t, after = entry.transition, entry.context
+    told = (
+        entry.status is AppendStatus.APPLIED and t.to_state is not None and len(after.attributes) == len(t.attributes)
+    )
+    return (
+        now,
+        scope,
+        t.model,
+        t.entity_id,
+        t.event_id,
+        entry.status.value,
+        after.revision,
+        t.from_state,
+        t.to_state,
+        _packed(t.attributes),
+        t.outcome.value,
+        t.base_revision,
+        t.batch_id,
+        t.observed_at.isoformat(),
+        t.source,
+        t.operation,
+        t.cause,
+        t.duration,
+        t.trace_id,
+        None if told else _encoder.encode(_context_row(after)),
+    )
+
+
+def applied_from_row(scope: Scope, row: Sequence[Any]) -> Applied:
+    """Read ``LOG_COLUMNS``."""
+    model, entity_id, event_id, status, revision, start, end, attributes, outcome, base, batch, observed, *rest = row
+    source, operation, cause, duration, trace_id, context = rest
+    transition = Transition(
+        model=model,
+        entity_id=entity_id,
+        to_state=end,
+        event_id=event_id,
+        from_state=start,
+        attributes=_unpacked(attributes),
+        outcome=Outcome(outcome),
+        base_revision=base,
+        batch_id=batch,
+        namespace=scope.namespace,
+        environment=scope.environment,
+        observed_at=datetime.fromisoformat(observed),
+        source=source,
+        operation=operation,
+        cause=cause,
+        duration=duration,
+        trace_id=trace_id,
+    )
+    told = (model, entity_id, end, attributes, revision, observed, source)
+    return Applied(transition, AppendStatus(status), context_from_row(told if context is None else json.loads(context)))

@@ -1,0 +1,115 @@
+"""A thread with one connection to a SQLite file, driven from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from mcp_sdk.context import Scope
+from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.stores._sqlite_file import connect, failures
+
+__all__ = ["Session", "Worker"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_KEPT = ("SQLITE_BUSY", "SQLITE_CONSTRAINT", "SQLITE_FULL", "SQLITE_LOCKED")
+_abandoned: list[object] = []
+
+
+class Session:
+    """An open connection, and what is known of the file that it is open on."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = connect(path)
+        self._path = path
+        self._file = _file(path)
+        self._scopes: dict[Scope, int] = {}
+
+    def check(self) -> None:
+        """Raise ``StoreUnavailable`` when the path no longer names the file that is open: writing to it would be
+        lost."""
+        if _file(self._path) != self._file:
+            raise StoreUnavailable(f"{self._path} was removed or replaced while it was open; it is opened again.")
+
+    def scope(self, scope: Scope) -> int:
+        """Give the number of a scope, making one where there is none; outside any transaction."""
+        if scope not in self._scopes:
+            self.db.execute("INSERT OR IGNORE INTO scopes (namespace, environment) VALUES (?, ?)", scope)
+            self.find(scope)
+        return self._scopes[scope]
+
+    def find(self, scope: Scope) -> int:
+        """Give the number of a scope, or -1 when nothing was ever stored in it."""
+        if scope not in self._scopes:
+            row = self.db.execute("SELECT scope FROM scopes WHERE namespace = ? AND environment = ?", scope).fetchone()
+            if row is None:
+                return -1
+            self._scopes[scope] = row[0]
+        return self._scopes[scope]
+
+
+class Worker:
+    """Runs functions on its own thread with a session, which it opens when needed and again after a failure.
+
+    After a fork the child gets a thread and a session of its own; the parent's are left alone, for closing an inherited
+    SQLite connection would break the parent's locks.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        self._pid = -1
+        self._session: Session | None = None
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def run(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Give what ``function(session, …)`` returns; raises ``StoreUnavailable`` and ``StoreError``."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread(), lambda: self._call(function, *args, **kwargs))
+
+    async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Give what ``function(…)`` returns on this thread, without a session."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread(), lambda: function(*args, **kwargs))
+
+    async def close(self) -> None:
+        """Close the session and end the thread; ``run`` begins anew."""
+        if self._executor is None or self._pid != os.getpid():
+            return
+        executor, self._executor = self._executor, None
+        await asyncio.get_running_loop().run_in_executor(executor, self._drop)
+        executor.shutdown(wait=True)
+
+    def _thread(self) -> ThreadPoolExecutor:
+        if self._executor is None or self._pid != os.getpid():
+            _abandoned.append((self._session, self._executor)) if self._pid != os.getpid() else None
+            self._session, self._pid = None, os.getpid()
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"mcp-sdk-sqlite-{self._name}")
+        return self._executor
+
+    def _call(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with failures(self._path):
+            try:
+                if self._session is None:
+                    self._session = Session(self._path)
+                self._session.check()
+                return function(self._session, *args, **kwargs)
+            except (sqlite3.Error, StoreUnavailable) as error:
+                if not str(getattr(error, "sqlite_errorname", "")).startswith(_KEPT):
+                    self._drop()
+                raise
+
+    def _drop(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.db.close()
+
+
+def _file(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return (status.st_dev, status.st_ino)

@@ -1,0 +1,335 @@
+"""The store in memory: the default, and the reference that other stores are tested against.
+
+It lives as long as its process and is seen by no other, so it shares no signing keys. The log, and with it what is
+recognised as a duplicate, is bounded by ``log_size`` entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from bisect import bisect_right
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+from threading import Lock
+
+from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
+from mcp_sdk.exceptions import RevisionConflict, StoreUnavailable
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, SigningKey, Store
+from mcp_sdk.services import Endpoint
+from mcp_sdk.snapshot import PolicyRevision
+from mcp_sdk.stores.ledger import EntityKey, EventKey, Ledger, event_key
+
+__all__ = ["MemoryStore", "connect"]
+
+LOG_SIZE = 20_000
+PAGE = 1000
+
+
+def connect(url: str, *, poll_interval: float = 0.05) -> MemoryStore:
+    """Give a new, empty store; the entry point ``memory`` of ``mcp_sdk.stores``. ``poll_interval`` is not needed
+    here."""
+    del url, poll_interval
+    return MemoryStore()
+
+
+@dataclass
+class _Lease:
+    endpoint: Endpoint
+    until: float
+
+
+@dataclass
+class _Shelf:
+    """Everything of one scope that is not an entity."""
+
+    models: dict[str, BusinessModel] = field(default_factory=dict)
+    policies: list[PolicyRevision] = field(default_factory=list)
+    leases: dict[tuple[str, str], _Lease] = field(default_factory=dict)
+    keys: dict[str, SigningKey] = field(default_factory=dict)
+
+
+class MemoryStore(Store):
+    """Keeps everything in dictionaries. Safe in several event loops and threads at once.
+
+    ``clock`` gives seconds since the epoch; leases and retention go by it.
+    """
+
+    shared = False
+
+    def __init__(self, *, clock: Callable[[], float] = time.time, log_size: int = LOG_SIZE) -> None:
+        self._clock = clock
+        self._log_size = log_size
+        self._identity = uuid.uuid4().hex
+        self._lock = Lock()
+        self._closed = False
+        self._sequence = self._trimmed = 0
+        self._log: deque[Change] = deque()
+        self._numbers: deque[int] = deque()
+        self._contexts: dict[EntityKey, ModelContext] = {}
+        self._changed: dict[EntityKey, float] = {}
+        self._seen: dict[EventKey, AppendResult] = {}
+        self._shelves: dict[Scope, _Shelf] = {}
+        self._waiters: set[_Waiter] = set()
+
+    async def open(self) -> None:
+        """Make the store ready; what it held before ``close`` is still there."""
+        self._closed = False
+
+    async def close(self) -> None:
+        """End every watch."""
+        with self._lock:
+            self._closed = True
+            self._wake()
+
+    async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
+        """Apply transitions in order; see ``Store.append``."""
+        with self._open():
+            ledger = Ledger(self._contexts, self._seen_among(transitions))
+            results = ledger.settle(transitions)
+            now = self._clock()
+            self._contexts.update(ledger.moved)
+            self._changed.update(dict.fromkeys(ledger.moved, now))
+            for entry in ledger.entries:
+                self._seen[event_key(entry.transition)] = AppendResult(entry.status, entry.context.revision)
+                self._record("transition", entry.transition.scope, applied=entry)
+            self._wake()
+        return results
+
+    async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
+        """Look entities up; see ``Store.get``."""
+        with self._open():
+            found = {ref: self._contexts.get((*scope, *ref)) for ref in refs}
+        return {ref: context for ref, context in found.items() if context is not None}
+
+    async def list(
+        self,
+        scope: Scope,
+        model: str,
+        *,
+        state: str | None = None,
+        id_prefix: str = "",
+        limit: int = 100,
+        after: str = "",
+    ) -> Page:
+        """List entities by id; see ``Store.list``. Looks at every entity."""
+        with self._open():
+            found = [
+                context
+                for key, context in self._contexts.items()
+                if key[:3] == (*scope, model)
+                and key[3] > after
+                and key[3].startswith(id_prefix)
+                and (state is None or context.state == state)
+            ]
+        found.sort(key=lambda context: context.entity_id.encode(errors="surrogatepass"))
+        page = tuple(found[:limit])
+        return Page(page, page[-1].entity_id if len(found) > limit else "")
+
+    async def history(self, scope: Scope, ref: EntityRef, *, limit: int = 100) -> tuple[Applied, ...]:
+        """Give the last transitions of an entity; see ``Store.history``. Looks at the whole log."""
+        with self._open():
+            entries = [
+                change.applied
+                for change in self._log
+                if change.applied is not None and change.scope == scope and change.applied.transition.ref == ref
+            ]
+        return tuple(entries[-limit:])
+
+    async def cursor(self) -> Cursor:
+        """Give the position after the newest change."""
+        with self._open():
+            return self._cursor(self._sequence)
+
+    async def watch(self, cursor: Cursor) -> AsyncIterator[Change]:
+        """Yield every change after a position; see ``Store.watch``. A position that the log no longer holds yields
+        ``resync``."""
+        waiter = _Waiter()
+        with self._lock:
+            self._waiters.add(waiter)
+        try:
+            while not self._closed:
+                changes = self._after(cursor)
+                for change in changes:
+                    cursor = change.cursor
+                    yield change
+                if not changes:
+                    await waiter.wait()
+        finally:
+            self._waiters.discard(waiter)
+
+    async def put_models(self, scope: Scope, models: Sequence[BusinessModel]) -> None:
+        """Declare models; see ``Store.put_models``."""
+        with self._open():
+            shelf = self._shelf(scope)
+            fresh = {model.name: replace(model, python_type=None) for model in models}
+            if any(shelf.models.get(name) != model for name, model in fresh.items()):
+                shelf.models.update(fresh)
+                self._tell("models", scope)
+
+    async def models(self, scope: Scope) -> tuple[BusinessModel, ...]:
+        """Give the declared models, by name."""
+        with self._open():
+            return tuple(model for _, model in sorted(self._shelf(scope).models.items()))
+
+    async def put_policies(self, scope: Scope, policies: PolicyRevision) -> PolicyRevision:
+        """Store the next revision of the policy set; see ``Store.put_policies``."""
+        with self._open():
+            shelf = self._shelf(scope)
+            if policies.revision != len(shelf.policies):
+                raise RevisionConflict("policies", expected=policies.revision, actual=len(shelf.policies))
+            created = policies.created_at or datetime.fromtimestamp(self._clock(), UTC).isoformat()
+            stored = replace(policies, revision=policies.revision + 1, created_at=created)
+            shelf.policies.append(stored)
+            self._tell("policies", scope)
+        return stored
+
+    async def policies(self, scope: Scope, revision: int | None = None) -> PolicyRevision | None:
+        """Give one revision of the policy set, or the current one."""
+        with self._open():
+            kept = self._shelf(scope).policies
+            index = len(kept) if revision is None else revision
+            return kept[index - 1] if 0 < index <= len(kept) else None
+
+    async def policy_history(self, scope: Scope, *, limit: int = 50) -> tuple[PolicyRevision, ...]:
+        """Give the revisions, newest first, without their programs."""
+        with self._open():
+            kept = list(self._shelf(scope).policies)
+        return tuple(replace(revision, programs={}) for revision in kept[::-1][:limit])
+
+    async def register(self, scope: Scope, endpoint: Endpoint, *, ttl: float) -> None:
+        """Announce an endpoint or renew its lease; see ``Store.register``."""
+        with self._open():
+            leases = self._shelf(scope).leases
+            now, key = self._clock(), (endpoint.service, endpoint.url)
+            before = leases.get(key)
+            leases[key] = _Lease(endpoint, now + ttl)
+            if before is None or before.until <= now or before.endpoint != endpoint:
+                self._tell("services", scope)
+
+    async def deregister(self, scope: Scope, endpoint: Endpoint) -> None:
+        """Take an endpoint away."""
+        with self._open():
+            if self._shelf(scope).leases.pop((endpoint.service, endpoint.url), None) is not None:
+                self._tell("services", scope)
+
+    async def endpoints(self, scope: Scope) -> tuple[Endpoint, ...]:
+        """Give every endpoint whose lease has not run out, in order of registration."""
+        with self._open():
+            now = self._clock()
+            return tuple(lease.endpoint for lease in self._shelf(scope).leases.values() if lease.until > now)
+
+    async def put_key(self, scope: Scope, key: SigningKey) -> None:
+        """Add a signing key as the newest."""
+        with self._open():
+            keys = self._shelf(scope).keys
+            keys.pop(key.kid, None)
+            keys[key.kid] = key
+            self._tell("keys", scope)
+
+    async def keys(self, scope: Scope) -> tuple[SigningKey, ...]:
+        """Give the signing keys, newest first."""
+        with self._open():
+            return tuple(reversed(self._shelf(scope).keys.values()))
+
+    async def retain(self, scope: Scope, model: str, before: datetime) -> int:
+        """Erase what has not changed since ``before``; see ``Store.retain``."""
+        with self._open():
+            old = [
+                EntityRef(model, key[3])
+                for key, changed in self._changed.items()
+                if key[:3] == (*scope, model) and changed < before.timestamp()
+            ]
+            for ref in old:
+                self._erase(scope, ref)
+        return len(old)
+
+    async def forget(self, scope: Scope, ref: EntityRef) -> Receipt:
+        """Erase an entity, and tell every watcher; see ``Store.forget``."""
+        with self._open():
+            return self._erase(scope, ref)
+
+    def _erase(self, scope: Scope, ref: EntityRef) -> Receipt:
+        key = (*scope, *ref)
+        held = self._contexts.pop(key, None)
+        self._changed.pop(key, None)
+        kept = [
+            (number, change)
+            for number, change in zip(self._numbers, self._log, strict=True)
+            if change.applied is None or change.scope != scope or change.applied.transition.ref != ref
+        ]
+        gone = len(self._log) - len(kept)
+        self._numbers, self._log = deque(number for number, _ in kept), deque(change for _, change in kept)
+        if held is not None or gone:
+            self._record("forgotten", scope, ref=ref)
+            self._wake()
+        return Receipt(ref, int(held is not None), gone)
+
+    def _open(self) -> Lock:
+        if self._closed:
+            raise StoreUnavailable("the memory store is closed. Open it again, or use a plane that is not closed.")
+        return self._lock
+
+    def _shelf(self, scope: Scope) -> _Shelf:
+        return self._shelves.setdefault(scope, _Shelf())
+
+    def _seen_among(self, transitions: Sequence[Transition]) -> dict[EventKey, AppendResult]:
+        keys = map(event_key, transitions)
+        return {key: self._seen[key] for key in keys if key in self._seen}
+
+    def _tell(self, kind: str, scope: Scope) -> None:
+        self._record(kind, scope)
+        self._wake()
+
+    def _record(self, kind: str, scope: Scope, *, applied: Applied | None = None, ref: EntityRef | None = None) -> None:
+        self._sequence += 1
+        self._numbers.append(self._sequence)
+        self._log.append(Change(kind, self._cursor(self._sequence), scope, applied, ref))
+        while len(self._log) > self._log_size:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._trimmed = self._numbers.popleft()
+        dropped = self._log.popleft()
+        if dropped.applied is not None:
+            self._seen.pop(event_key(dropped.applied.transition), None)
+
+    def _cursor(self, number: int) -> Cursor:
+        return Cursor(f"{self._identity}:{number}")
+
+    def _after(self, cursor: Cursor) -> Sequence[Change]:
+        with self._lock:
+            identity, _, number = cursor.rpartition(":")
+            if (
+                identity != self._identity
+                or not number.isdecimal()
+                or not self._trimmed <= int(number) <= self._sequence
+            ):
+                return [Change("resync", self._cursor(self._sequence))]
+            start = bisect_right(self._numbers, int(number))
+            return tuple(islice(self._log, start, start + PAGE))
+
+    def _wake(self) -> None:
+        for waiter in tuple(self._waiters):
+            waiter.wake()
+
+
+class _Waiter:
+    """One watcher on its own event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event.clear()
+
+    def wake(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._event.set)
