@@ -1,0 +1,115 @@
+"""Patterns over operations: ``POST /orders/{order}``, ``* /admin/**``, or the dotted name of a method.
+
+A path is compared as it stands on the wire, segment by segment and case-sensitively (RFC 3986 §6.2.2.1); each segment is
+percent-decoded after splitting, so ``%2F`` is part of a value and never a separator. Methods are compared in upper case. One
+trailing slash makes no difference. A query string is not part of an operation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from mcp_sdk.exceptions import ConfigurationError
+
+__all__ = ["OperationPattern", "operation_params"]
+
+_METHOD = re.compile(r"[A-Za-z][A-Za-z-]{0,31}\Z|\*\Z")
+_PARAM = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
+_DOTTED = re.compile(r"[\w<>]+(\.[\w<>]+)*(\.\*\*?)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class OperationPattern:
+    """One pattern, parsed. ``segments`` are decoded literals or ``{name}``; ``rest`` stands for a trailing ``/**``.
+
+    ``method`` is ``*`` for any, and empty when the pattern is the dotted name of a method (``shop.orders.pay``,
+    ``shop.orders.*`` for one more part, ``shop.**`` for any number).
+    """
+
+    text: str
+    method: str
+    segments: tuple[str, ...]
+    params: tuple[str, ...]
+    rest: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> OperationPattern:
+        """Read a pattern; raises ``ConfigurationError`` with what is wrong and what a pattern looks like."""
+        method, space, path = text.strip().partition(" ")
+        if not space:
+            return _parse_dotted(cls, text.strip())
+        path = path.strip()
+        if not _METHOD.match(method) or not path.startswith("/"):
+            raise ConfigurationError(f"{text!r} is no operation. Write METHOD /path/{{param}}, * for any method, or a dotted name.")
+        parts = _split(path)
+        rest = bool(parts) and parts[-1] == "**"
+        return _build(cls, text, method.upper(), parts[:-1] if rest else parts, rest)
+
+    def match(self, operation: str) -> dict[str, str] | None:
+        """Give the decoded parameters when ``METHOD /path`` (or a dotted name) fits; else None."""
+        if operation == self.text and not self.params:
+            return {}
+        method, space, path = operation.partition(" ")
+        if not self.method:
+            return None if space else self._match_dotted(operation)
+        if not space or (self.method != "*" and self.method != method.upper()):
+            return None
+        return self._match_path(_split(path.partition("?")[0].partition("#")[0]))
+
+    def _match_path(self, parts: list[str]) -> dict[str, str] | None:
+        count = len(self.segments)
+        if len(parts) < count or (len(parts) > count and not self.rest):
+            return None
+        found: dict[str, str] = {}
+        for segment, name, part in zip(self.segments, self.params or ("",) * count, parts, strict=False):
+            value = unquote(part)
+            if name and value:
+                found[name] = value
+            elif name or segment != value:
+                return None
+        return found
+
+    def _match_dotted(self, name: str) -> dict[str, str] | None:
+        parts = name.split(".")
+        count = len(self.segments)
+        if tuple(parts[:count]) != self.segments:
+            return None
+        if self.rest:
+            return {} if len(parts) > count else None
+        wanted = count + (self.text.endswith(".*"))
+        return {} if len(parts) == wanted else None
+
+
+def operation_params(pattern: str, operation: str) -> dict[str, str] | None:
+    """Match one operation against one pattern; see ``OperationPattern``."""
+    return OperationPattern.parse(pattern).match(operation)
+
+
+def _split(path: str) -> list[str]:
+    parts = path.split("/")[1:]
+    if parts and parts[-1] == "":
+        parts.pop()
+    return parts
+
+
+def _parse_dotted(cls: type[OperationPattern], text: str) -> OperationPattern:
+    if not _DOTTED.match(text):
+        raise ConfigurationError(f"{text!r} is no operation. Write METHOD /path/{{param}}, * for any method, or a dotted name.")
+    parts = [part for part in text.split(".") if part not in ("*", "**")]
+    return cls(text, "", tuple(parts), (), text.endswith(".**"))
+
+
+def _build(cls: type[OperationPattern], text: str, method: str, parts: list[str], rest: bool) -> OperationPattern:
+    names = []
+    for part in parts:
+        match = _PARAM.match(part)
+        if not match and any(char in part for char in "{}*"):
+            raise ConfigurationError(f"{text!r}: segment {part!r} is neither literal nor {{name}}; ** may only stand last")
+        names.append(match[1] if match else "")
+    given = [name for name in names if name]
+    if len(set(given)) != len(given):
+        raise ConfigurationError(f"{text!r} uses a parameter name twice")
+    segments = tuple(part if name else unquote(part) for part, name in zip(parts, names, strict=True))
+    return cls(text.strip(), method, segments, tuple(names) if given else (), rest)

@@ -1,0 +1,200 @@
+"""Condition text → checked trees, and findings with the position in the file.
+
+First the bounds, then an unchecked parse, from which literals are written in their units, then the check against the declared
+models; then what cel-cpp does not know: states that the model does not declare, and regular expressions that RE2 refuses.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mcp_sdk.exceptions import MissingExtra, did_you_mean
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.policy.environment import Environment
+from mcp_sdk.policy.fields import shown
+from mcp_sdk.policy.findings import Collector
+from mcp_sdk.policy.literals import Patch, apply_patches, literal_patches, original_offset
+from mcp_sdk.policy.resources import Condition
+from mcp_sdk.policy.schema import fields_of
+from mcp_sdk.policy.syntax import Tree, Unsupported, decode, walk
+
+__all__ = ["Checked", "Checker"]
+
+MAX_TEXT = 20_000
+MAX_BRACKETS = 200
+
+_ERROR = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(\d+):(\d+): (.*)$")
+_TAIL = re.compile(r"\s*\[[A-Z_]+\]$")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_UNDEFINED = re.compile(r"undefined field '([^']*)' not found in struct '\w+\.(\w+)'")
+_NAME_BEFORE = re.compile(r"[A-Za-z_][A-Za-z0-9_.\s]*\Z")
+FUNCTIONS = (
+    "all bool bytes contains double duration dyn endsWith exists exists_one filter getDate getDayOfMonth getDayOfWeek "
+    "getDayOfYear getFullYear getHours getMilliseconds getMinutes getMonth getSeconds has int map matches size startsWith "
+    "string timestamp type uint"
+).split()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A condition with its checked tree; ``patches`` lead from the tree's positions back to the condition's text."""
+
+    condition: Condition
+    tree: Tree
+    patches: tuple[Patch, ...] = ()
+
+    def place(self, tree: Tree) -> Any:
+        """Give the place in the file of a node."""
+        return self.condition.place(original_offset(tree.position, list(self.patches)))
+
+
+class Checker:
+    """Checks conditions against declared models; keeps what cel-cpp needs between them."""
+
+    def __init__(self, models: Mapping[str, BusinessModel], findings: Collector) -> None:
+        self.models, self.findings = models, findings
+        self.environment = Environment(models)
+
+    def check(self, condition: Condition, constants: Mapping[str, Any], want: str = "bool") -> Checked | None:
+        """Check one condition whose value is to be of type ``want``; None when it does not check."""
+        if not self._bounded(condition):
+            return None
+        parsed = self._compile(condition, (), lambda: self.environment.parse(condition.text))
+        if parsed is None:
+            return None
+        patches, bad = literal_patches(condition.text, parsed, self.models, constants)
+        for literal in bad:
+            self.findings.error("MCP0025", literal.message, condition.place(literal.offset))
+        text = apply_patches(condition.text, patches)
+        tree = self._compile(condition, tuple(patches), lambda: self.environment.check(text, constants))
+        if tree is None or bad:
+            return None
+        checked = Checked(condition, tree, tuple(patches))
+        return checked if self._semantics(checked, constants, want) else None
+
+    def _bounded(self, condition: Condition) -> bool:
+        depth = deepest = 0
+        for char in condition.text[: MAX_TEXT + 1]:
+            depth += (char in "([{") - (char in ")]}")
+            deepest = max(deepest, depth)
+        if len(condition.text) > MAX_TEXT:
+            message = f"the condition has {len(condition.text)} characters; the limit is {MAX_TEXT}. Use constants for long lists."
+        elif deepest > MAX_BRACKETS:
+            message = f"the condition nests more than {MAX_BRACKETS} brackets"
+        else:
+            return True
+        self.findings.error("MCP0024", message, condition.place(0))
+        return False
+
+    def _compile(self, condition: Condition, patches: tuple[Patch, ...], compile_text: Any) -> Tree | None:
+        try:
+            return decode(compile_text())
+        except Unsupported as error:
+            place = condition.place(original_offset(error.position, list(patches)))
+            self.findings.error("MCP0026", f"policies do not support {error}", place)
+        except (RuntimeError, UnicodeError, ValueError) as error:
+            self._report(condition, list(patches), str(error))
+        return None
+
+    def _report(self, condition: Condition, patches: list[Patch], message: str) -> None:
+        text = apply_patches(condition.text, patches)
+        errors = [match for match in map(_ERROR.match, message.split("\n")) if match]
+        if not errors:
+            code = "MCP0024" if "limit" in message else "MCP0020"
+            first = _TAIL.sub("", message.split("\n")[0]).removeprefix("INVALID_ARGUMENT: ").removeprefix("CANCELLED: ")
+            self.findings.error(code, first or "the condition is empty", condition.place(0))
+        for line, column, what in sorted({match.groups() for match in errors}, key=lambda e: (int(e[0]) % 2**31, int(e[1]))):
+            offset = _offset(text, int(line), int(column))
+            code, said, offset = self._explain(_TAIL.sub("", what), text, offset)
+            self.findings.error(code, said, condition.place(original_offset(offset, patches)))
+
+    def _explain(self, what: str, text: str, offset: int) -> tuple[str, str, int]:
+        if undefined := _UNDEFINED.search(what):
+            name, owner = undefined.groups()
+            known = fields_of(owner, self.models)
+            found = text.find(name, offset)
+            return "MCP0021", f"{owner} has no {shown(name)}.{did_you_mean(name, known)}", max(found, offset)
+        if undeclared := _UNDECLARED.search(what):
+            return self._explain_name(undeclared[1], text, offset)
+        if "Exceeded max recursion depth" in what:
+            return "MCP0024", "the condition is nested too deep; the limit is 32 levels", 0
+        code = "MCP0022" if "overload" in what or "type" in what else "MCP0020"
+        said = re.sub(r"expecting \{.*", "here", what) if "Syntax error" in what else what
+        return code, said[:300], offset
+
+    def _explain_name(self, name: str, text: str, offset: int) -> tuple[str, str, int]:
+        first = name.lstrip(".").split(".")[0]
+        if text[offset : offset + 1] == "(":
+            before = re.search(r"[A-Za-z_][A-Za-z0-9_]*\s*\Z", text[:offset])
+            start = before.start() if before else offset
+            return "MCP0021", f"unknown function {shown(name)}.{did_you_mean(name, FUNCTIONS)}", start
+        start = text.rfind(first, 0, offset + len(first) + 1)
+        known = [*self.environment.types()]
+        return "MCP0021", f"unknown name {shown(first)}.{did_you_mean(first, known)}", start if start >= 0 else offset
+
+    def _semantics(self, checked: Checked, constants: Mapping[str, Any], want: str) -> bool:
+        before = len(self.findings.errors)
+        if checked.tree.type not in (want, "dyn"):
+            message = f"the expression is of type {checked.tree.type}; it must be {want}"
+            self.findings.error("MCP0022", message, checked.place(checked.tree))
+        for tree in walk(checked.tree):
+            if tree.kind == "call" and tree.value in ("_==_", "_!=_", "@in"):
+                self._states(checked, tree, constants)
+            elif tree.kind == "call" and tree.value == "matches":
+                self._pattern(checked, tree.args[1])
+        return len(self.findings.errors) == before
+
+    def _states(self, checked: Checked, tree: Tree, constants: Mapping[str, Any]) -> None:
+        for left, right in (tree.args, tree.args[::-1]):
+            model = self.models.get(left.type if left.kind == "name" else "")
+            if left.kind == "select" and left.value == "state" and left.args[0].kind == "name":
+                model = self.models.get(left.args[0].value)
+                for node, state in _strings(right, constants):
+                    if model is not None and model.states and state not in model.states:
+                        message = f"model {model.name!r} has no state {shown(state)}.{did_you_mean(state, model.states)}"
+                        self.findings.error("MCP0023", message, checked.place(node))
+
+    def _pattern(self, checked: Checked, pattern: Tree) -> None:
+        if pattern.kind != "const":
+            return
+        try:
+            re2 = importlib.import_module("re2")
+        except ImportError:
+            raise MissingExtra("google-re2", extra="policy", purpose="matches() in policies") from None
+        try:
+            re2.compile(pattern.value[1], _quiet(re2))
+        except re2.error as error:
+            reason = str(error.args[0] if error.args else error)
+            self.findings.error("MCP0027", f"RE2 refuses {shown(pattern.value[1])}: {reason}", checked.place(pattern))
+
+
+def _quiet(re2: Any) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    return options
+
+
+def _strings(tree: Tree, constants: Mapping[str, Any]) -> Iterator[tuple[Tree, str]]:
+    if tree.kind == "const" and tree.value[0] == "string":
+        yield tree, tree.value[1]
+    elif tree.kind == "list":
+        for child in tree.args:
+            yield from _strings(child, constants)
+    elif tree.kind == "name":
+        value = constants.get(tree.value)
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, str):
+                yield tree, item
+
+
+def _offset(text: str, line: int, column: int) -> int:
+    if line > text.count("\n") + 1:
+        return 0
+    start = 0
+    for _ in range(line - 1):
+        start = text.find("\n", start) + 1
+    return min(start + max(column - 1, 0), len(text))

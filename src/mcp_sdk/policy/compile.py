@@ -1,0 +1,73 @@
+"""Sources → programs: the way through all stages, and every finding on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mcp_sdk.exceptions import Finding, PolicyError
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.policy.analyze import analyze
+from mcp_sdk.policy.check import Checked, Checker
+from mcp_sdk.policy.findings import Collector
+from mcp_sdk.policy.parse import check_names, read_resources
+from mcp_sdk.policy.program import CheckedPolicy, build_program
+from mcp_sdk.policy.resources import Condition, LimitRule, Policy, Rule, TrafficPolicy, TrafficRoute, TrafficRule
+
+__all__ = ["check_policies", "compile_policies"]
+
+
+def compile_policies(sources: Mapping[str, str], models: Mapping[str, BusinessModel]) -> dict[str, Any]:
+    """Compile YAML policies, by file name, to a program (plain JSON; see ``mcp_sdk.policy.program``).
+
+    Raises ``PolicyError`` with every finding of severity error, each with file, line and column; ``MissingExtra`` when
+    cel-expr-python or PyYAML is not installed.
+    """
+    findings = Collector()
+    checked = _check(sources, models, findings)
+    if findings.errors:
+        raise PolicyError(finding for finding in findings.sorted() if finding.severity == "error")
+    return build_program(checked)
+
+
+def check_policies(sources: Mapping[str, str], models: Mapping[str, BusinessModel]) -> tuple[Finding, ...]:
+    """Give every finding on YAML policies, warnings too, by place; empty when there is nothing to say."""
+    findings = Collector()
+    _check(sources, models, findings)
+    return findings.sorted()
+
+
+def _check(sources: Mapping[str, str], models: Mapping[str, BusinessModel], findings: Collector) -> list[CheckedPolicy]:
+    policies = [policy for file in sorted(sources) for policy in read_resources(sources[file], file, models, findings)]
+    check_names(policies, findings)
+    checker = Checker(models, findings)
+    checked: list[CheckedPolicy] = [(policy, _check_policy(policy, checker)) for policy in policies]
+    for policy, expressions in checked:
+        analyze(policy, expressions, findings)
+    return checked
+
+
+def _check_policy(policy: Policy, checker: Checker) -> dict[int, Checked]:
+    checked: dict[int, Checked] = {}
+    for condition, want in _conditions(policy):
+        result = checker.check(condition, policy.constants, want)
+        if result is not None:
+            checked[id(condition)] = result
+    return checked
+
+
+def _conditions(policy: Policy) -> Iterator[tuple[Condition, str]]:
+    rules: tuple[Rule, ...] = getattr(policy, "rules", ())
+    for rule in rules:
+        yield rule.when, "bool"
+        if isinstance(rule, TrafficRule):
+            yield from _sticky(rule.route)
+        if isinstance(rule, LimitRule) and rule.key is not None:
+            yield rule.key, "string"
+    if isinstance(policy, TrafficPolicy) and policy.default is not None:
+        yield from _sticky(policy.default)
+
+
+def _sticky(route: TrafficRoute) -> Iterator[tuple[Condition, str]]:
+    if route.sticky is not None:
+        yield route.sticky, "string"

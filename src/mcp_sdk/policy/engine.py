@@ -1,0 +1,193 @@
+"""Programs in force → decisions.
+
+Access: every policy of the target speaks by its strongest matching rule, or by its default; over all of them
+deny > review > step_up > permit. Traffic and QoS: the policy whose target names operations goes before the one that does not;
+the first matching rule speaks. Rate limits: every matching rule. Policies in ``shadow`` are not enforced.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mcp_sdk.context import EntityRef, ModelContext
+from mcp_sdk.decisions import PERMIT, Decision, DecisionRequest, Limit, Phase, Reason, Route, Verdict
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.policy.hashing import bucket_of
+from mcp_sdk.policy.loading import PHASES, LoadedPolicy, Outcome, Splitter, load
+
+__all__ = ["Engine"]
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+class _Plan:
+    """The policies of one namespace, service and phase, by kind."""
+
+    __slots__ = ("access", "all", "limits", "qos", "traffic")
+
+    def __init__(self, policies: list[LoadedPolicy]) -> None:
+        self.all = tuple(policies)
+        kinds = {kind: tuple(policy for policy in policies if policy.kind == kind) for kind in PHASES}
+        self.access, self.traffic = kinds["AccessPolicy"], kinds["TrafficPolicy"]
+        self.qos, self.limits = kinds["QosPolicy"], kinds["RateLimitPolicy"]
+
+
+class Engine:
+    """Decides by compiled programs. Immutable: a new revision is a new engine.
+
+    ``rng`` gives numbers in [0, 1) for splits of calls that nothing sticks: ``decide`` is pure but for it. Raises
+    ``ConfigurationError`` for a program of another format, ``MissingExtra`` for one that needs RE2 or xxhash where it is missing.
+    """
+
+    def __init__(
+        self,
+        programs: Mapping[str, Any],
+        models: Mapping[str, BusinessModel],
+        *,
+        epoch: int = 0,
+        revision: int = 0,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self.models, self.epoch, self.revision, self._rng = models, epoch, revision, rng
+        self.programs = programs
+        self.policies = load(programs, revision=revision).policies
+        self._plans = self._build_plans()
+        self._silent = Decision(epoch=epoch, revision=revision)
+
+    def _build_plans(self) -> dict[tuple[str, str], dict[Phase, _Plan]]:
+        grouped: dict[tuple[str, str], list[LoadedPolicy]] = {}
+        for policy in self.policies:
+            grouped.setdefault((policy.namespace, policy.service), []).append(policy)
+        return {
+            key: {phase: _Plan([policy for policy in policies if phase in PHASES[policy.kind]]) for phase in Phase}
+            for key, policies in grouped.items()
+        }
+
+    def _plan(self, request: DecisionRequest) -> _Plan | None:
+        phases = self._plans.get((request.namespace, request.service))
+        return None if phases is None else phases[request.phase]
+
+    def applicable(self, request: DecisionRequest) -> tuple[LoadedPolicy, ...]:
+        """Give the policies that speak of a call, in the order in which they are asked."""
+        plan = self._plan(request)
+        return () if plan is None else tuple(policy for policy in plan.all if policy.governs(request.operation))
+
+    def needs(self, request: DecisionRequest) -> tuple[EntityRef, ...]:
+        """Give those of the request's references whose model an applicable policy looks at and nobody has brought."""
+        if not request.references:
+            return ()
+        missing = [ref for ref in request.references if ref.model not in request.contexts]
+        if not missing:
+            return ()
+        wanted = frozenset().union(*(policy.models for policy in self.applicable(request)))
+        return tuple(dict.fromkeys(ref for ref in missing if ref.model in wanted))
+
+    def decide(self, request: DecisionRequest) -> Decision:
+        """Answer a request with the contexts it brings. Never raises for what a request holds."""
+        plan = self._plan(request)
+        if plan is None:
+            return self._silent
+        contexts, operation = request.contexts, request.operation
+        reasons: list[Reason] = []
+        verdict: Verdict = PERMIT
+        if plan.access:
+            verdict = _authorise(plan.access, contexts, request, operation, reasons)
+            if verdict is not PERMIT:
+                return Decision(verdict, None, None, _NOTHING, (), tuple(reasons), self.epoch, self.revision)
+        route, qos, advice = None, None, _NOTHING
+        if plan.traffic:
+            outcome = _first(plan.traffic, contexts, request, operation)
+            if outcome is not None:
+                route = outcome.route if outcome.split is None else self._share(outcome, outcome.split, contexts, request)
+                advice = outcome.advice
+                reasons.append(outcome.reason_for(contexts))
+        if plan.qos:
+            outcome = _first(plan.qos, contexts, request, operation)
+            if outcome is not None:
+                qos = outcome.qos
+                advice = {**outcome.advice, **advice} if advice else outcome.advice
+                reasons.append(outcome.reason_for(contexts))
+        limits = _limits(plan.limits, contexts, request, operation) if plan.limits else ()
+        return Decision(PERMIT, route, qos, advice, limits, tuple(reasons), self.epoch, self.revision)
+
+    def _share(self, outcome: Outcome, split: Splitter, contexts: Any, request: DecisionRequest) -> Route:
+        value = _text_of(split.sticky, contexts, request)
+        bucket = bucket_of(split.salt, value, split.total) if value else int(self._rng() * split.total)
+        subset = next(subset for edge, _, subset in split.routes if bucket < edge)
+        base = outcome.route or Route()
+        return Route(subset, base.priority, value, base.timeout)
+
+
+def _authorise(
+    policies: tuple[LoadedPolicy, ...], contexts: Mapping[str, ModelContext], request: Any, operation: str, reasons: list[Reason]
+) -> Verdict:
+    spoken: list[Outcome] = []
+    for policy in policies:
+        if policy.patterns and not policy.governs(operation):
+            continue
+        outcome = policy.index.first(contexts, request)
+        if outcome is not None and not outcome.allow_tentative and _tentative(outcome, contexts):
+            outcome = _certain(policy, contexts, request)
+        outcome = outcome or policy.default
+        if outcome is not None:
+            spoken.append(outcome)
+    if not spoken:
+        return PERMIT
+    if len(spoken) > 1:
+        spoken.sort(key=_strength)
+    reasons.extend([outcome.reason_for(contexts) for outcome in spoken])
+    strongest = spoken[0]
+    return PERMIT if strongest.rank == 3 or strongest.verdict is None else strongest.verdict
+
+
+def _strength(outcome: Outcome) -> tuple[int, bool]:
+    return (outcome.rank, not outcome.reason.rule)
+
+
+def _tentative(outcome: Outcome, contexts: Mapping[str, ModelContext]) -> bool:
+    return any(name in contexts and contexts[name].tentative for name in outcome.models)
+
+
+def _certain(policy: LoadedPolicy, contexts: Mapping[str, ModelContext], request: Any) -> Outcome | None:
+    """Give the first matching rule that does not grant by a tentative context."""
+    for outcome in policy.index.every(contexts, request):
+        if outcome.allow_tentative or not _tentative(outcome, contexts):
+            return outcome
+    return None
+
+
+def _first(policies: tuple[LoadedPolicy, ...], contexts: Any, request: Any, operation: str) -> Outcome | None:
+    for policy in policies:
+        if policy.patterns and not policy.governs(operation):
+            continue
+        outcome = policy.index.first(contexts, request) or policy.default
+        if outcome is not None:
+            return outcome
+    return None
+
+
+def _limits(policies: tuple[LoadedPolicy, ...], contexts: Any, request: Any, operation: str) -> tuple[Limit, ...]:
+    found = []
+    for policy in policies:
+        if policy.patterns and not policy.governs(operation):
+            continue
+        for outcome in policy.index.every(contexts, request):
+            requests, per, burst = outcome.limit or (0, 1.0, 0)
+            reason = outcome.reason_for(contexts)
+            value = _text_of(outcome.key, contexts, request)
+            key = f"{reason.rule}:{value}" if value else f"{policy.name}/{reason.rule}"
+            found.append(Limit(policy.name, key, requests, per, burst, reason))
+    return tuple(found)
+
+
+def _text_of(expression: Callable[[Any, Any], Any] | None, contexts: Any, request: Any) -> str:
+    """Give the value of a key or of what sticks; empty when it has none."""
+    if expression is None:
+        return ""
+    try:
+        value = expression(contexts, request)
+    except Exception:
+        return ""
+    return value if isinstance(value, str) else ""
