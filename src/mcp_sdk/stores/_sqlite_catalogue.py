@@ -82,8 +82,11 @@ def policies(session: Session, scope: Scope, revision: int | None) -> PolicyRevi
 def policy_history(session: Session, scope: Scope, limit: int) -> tuple[PolicyRevision, ...]:
     """Give the revisions, newest first, without programs."""
     rows = session.db.execute(
-        "SELECT revision, '{}', sources, author, created_at FROM policies WHERE scope = ? ORDER BY revision DESC LIMIT
-        ?", (session.find(scope), limit), ) return tuple(map(_revision, rows))
+        "SELECT revision, '{}', sources, author, created_at FROM policies WHERE scope = ? "
+        "ORDER BY revision DESC LIMIT ?",
+        (session.find(scope), limit),
+    )
+    return tuple(map(_revision, rows))
 
 
 def _revision(row: Sequence[Any]) -> PolicyRevision:

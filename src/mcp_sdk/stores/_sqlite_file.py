@@ -30,18 +30,26 @@ CREATE TABLE entities (
 CREATE INDEX entities_state ON entities (scope, model, state, entity_id);
 CREATE TABLE log (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, scope INTEGER NOT NULL, kind TEXT NOT NULL, model TEXT,
-  entity_id TEXT, event_id TEXT, status TEXT, revision INTEGER, from_state TEXT, to_state TEXT, attributes TEXT, outcome
-  TEXT, base_revision INTEGER, batch_id TEXT, observed_at TEXT, source TEXT, operation TEXT, cause TEXT, duration REAL,
-  trace_id TEXT, context TEXT); CREATE UNIQUE INDEX log_event ON log (event_id, scope) WHERE event_id IS NOT NULL;
-  CREATE INDEX log_entity ON log (entity_id, model, scope) WHERE entity_id IS NOT NULL; CREATE INDEX log_notice ON log
-  (at) WHERE event_id IS NULL; CREATE TABLE erased ( event_id TEXT NOT NULL, scope INTEGER NOT NULL, status TEXT NOT
-  NULL, revision INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (event_id, scope)) WITHOUT ROWID; CREATE TABLE models (
+  entity_id TEXT, event_id TEXT, status TEXT, revision INTEGER, from_state TEXT, to_state TEXT, attributes TEXT,
+  outcome TEXT, base_revision INTEGER, batch_id TEXT, observed_at TEXT, source TEXT, operation TEXT, cause TEXT,
+  duration REAL, trace_id TEXT, context TEXT);
+CREATE UNIQUE INDEX log_event ON log (event_id, scope) WHERE event_id IS NOT NULL;
+CREATE INDEX log_entity ON log (entity_id, model, scope) WHERE entity_id IS NOT NULL;
+CREATE INDEX log_notice ON log (at) WHERE event_id IS NULL;
+CREATE TABLE erased (
+  event_id TEXT NOT NULL, scope INTEGER NOT NULL, status TEXT NOT NULL, revision INTEGER NOT NULL, at REAL NOT NULL,
+  PRIMARY KEY (event_id, scope)) WITHOUT ROWID;
+CREATE TABLE models (
   scope INTEGER NOT NULL, name TEXT NOT NULL, declaration TEXT NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID;
-  CREATE TABLE policies ( scope INTEGER NOT NULL, revision INTEGER NOT NULL, programs TEXT NOT NULL, sources TEXT NOT
-  NULL, author TEXT NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY (scope, revision)); CREATE TABLE leases ( number
-  INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL, service TEXT NOT NULL, url TEXT NOT NULL, endpoint TEXT NOT
-  NULL, until REAL NOT NULL, UNIQUE (scope, service, url)); CREATE TABLE keys ( number INTEGER PRIMARY KEY
-  AUTOINCREMENT, scope INTEGER NOT NULL, kid TEXT NOT NULL, secret BLOB NOT NULL, UNIQUE (scope, kid));
+CREATE TABLE policies (
+  scope INTEGER NOT NULL, revision INTEGER NOT NULL, programs TEXT NOT NULL, sources TEXT NOT NULL,
+  author TEXT NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY (scope, revision));
+CREATE TABLE leases (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL, service TEXT NOT NULL, url TEXT NOT NULL,
+  endpoint TEXT NOT NULL, until REAL NOT NULL, UNIQUE (scope, service, url));
+CREATE TABLE keys (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL, kid TEXT NOT NULL, secret BLOB NOT NULL,
+  UNIQUE (scope, kid));
 """
 
 _ADVICE = {
