@@ -183,9 +183,9 @@ class Plan:
         return [Subject(self.model, found, self._raw_id(self.model, found, args, kwargs))]
 
     def _of_declared_classes(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Subject]:
-        of_type = self._registry.of_type
+        of_type, read = self._registry.of_type, self._registry.member
         found = ((of_type(type(value)), value) for value in (*args, *kwargs.values()))
-        return [Subject(model, value, _read(value, model.key)) for model, value in found if model is not None]
+        return [Subject(model, value, read(value, model.key)) for model, value in found if model is not None]
 
     def _object(self, model: BusinessModel, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if model.python_type is not None:
@@ -200,7 +200,7 @@ class Plan:
         if rule is not None:
             return rule(*args, **kwargs) if callable(rule) else self._follow(rule, args, kwargs)
         if found is not None:
-            return _read(found, model.key)
+            return self._registry.member(found, model.key)
         named = self.declaration.parameters.get(model.name, args, kwargs)
         if named is not None:
             return named if isinstance(named, (str, int)) or type(named).__name__ == "UUID" else None

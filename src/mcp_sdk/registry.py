@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
+import sys
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from mcp_sdk.context import EntityRef
 from mcp_sdk.exceptions import ModelError, UnknownModel
 from mcp_sdk.models import Attribute, BusinessModel, Value
 
-__all__ = ["Facts", "Registry", "infer"]
+__all__ = ["Facts", "Registry", "infer", "member"]
 
 _MISSING: Any = object()
 
@@ -32,6 +34,8 @@ class Registry(Mapping[str, BusinessModel]):
     """A live mapping of names to declared models. Declaring a name again replaces it.
 
     ``open`` says that nothing was declared, so every model is accepted: how a mesh behaves before anything is configured.
+    ``member`` reads one member of a subject by name, None where there is none; an ORM's integration puts its own in
+    front, which reads what is loaded and loads nothing.
     """
 
     def __init__(self, models: Iterable[BusinessModel] = (), *, pseudonym_key: bytes = b"") -> None:
@@ -39,6 +43,7 @@ class Registry(Mapping[str, BusinessModel]):
         self._by_type: dict[type, BusinessModel | None] = {}
         self._by_enum: dict[type, str] = {}
         self.pseudonym_key = pseudonym_key
+        self.member: Callable[[Any, str], Any] = member
         self.version = 0
         for model in models:
             self.declare(model)
@@ -101,13 +106,14 @@ class Registry(Mapping[str, BusinessModel]):
 
     def read(self, model: BusinessModel, subject: Any) -> Facts:
         """Read an object or a mapping by its model. What is missing or does not fit is left out, never raised."""
-        entity_id = self.ref(model, _member(subject, model.key)).entity_id
-        state = _member(subject, model.state)
-        attributes = dict(_attributes(model, subject))
+        entity_id = self.ref(model, self.member(subject, model.key)).entity_id
+        state = self.member(subject, model.state)
+        attributes = dict(_attributes(model, subject, self.member))
         return Facts(entity_id, _state_text(state), attributes)
 
 
-def _member(subject: Any, name: str) -> Any:
+def member(subject: Any, name: str) -> Any:
+    """Give a key of a mapping or an attribute of an object; None where there is none, or where reading it fails."""
     if isinstance(subject, Mapping):
         return subject.get(name)
     try:
@@ -116,11 +122,11 @@ def _member(subject: Any, name: str) -> Any:
         return None
 
 
-def _attributes(model: BusinessModel, subject: Any) -> Iterator[tuple[str, Value]]:
+def _attributes(model: BusinessModel, subject: Any, read: Callable[[Any, str], Any]) -> Iterator[tuple[str, Value]]:
     for name, attribute in model.attributes.items():
         if attribute.sensitive:
             continue
-        raw = _member(subject, attribute.source or name)
+        raw = read(subject, attribute.source or name)
         if raw is not None:
             try:
                 yield name, attribute.capture(raw)
@@ -158,8 +164,17 @@ def infer(cls: type, *, name: str, key: str, state: str, **options: Any) -> tupl
 def _hints(cls: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls)
-    except Exception:  # noqa: BLE001 - a name that exists only for type checkers; annotations stay a help, not a need
-        return {name: hint for base in reversed(cls.__mro__) for name, hint in getattr(base, "__annotations__", {}).items()}
+    except Exception:  # noqa: BLE001 - a name that exists only for type checkers; the other annotations still help
+        return {name: hint for base in reversed(cls.__mro__) for name, hint in _own_hints(base)}
+
+
+def _own_hints(cls: type) -> Iterator[tuple[str, Any]]:
+    scope, own = vars(sys.modules.get(cls.__module__, typing)), dict(vars(cls))
+    for name, hint in own.get("__annotations__", {}).items():
+        try:
+            yield from typing.get_type_hints(SimpleNamespace(__annotations__={name: hint}), scope, own).items()
+        except Exception:  # noqa: BLE001 - as above
+            yield name, hint
 
 
 def _enum_of(declared: Any, hint: Any) -> type[Enum] | None:
