@@ -450,9 +450,8 @@ def test_what_is_wrong_is_named(line: str | bytes, problem: Problem) -> None:
 
 def test_a_value_that_does_not_fit_here_costs_only_itself() -> None:
     """A service of another version may declare an attribute otherwise; the rest stays believable."""
-    other = codec(
-        models={"order": BusinessModel("order", attributes={"amount": "string", "note": "string", "card": "string"})}
-    )
+    strings = {name: Attribute(name) for name in ("amount", "note", "card")}
+    other = codec(models={"order": BusinessModel("order", attributes=strings)})
     header = other.encode([CREATED.but(attributes={"amount": "lots", "note": "n", "card": "4111"})], now=NOW).header
     parsed = parse(header)
     assert parsed.contexts["order"] == received(CREATED.but(attributes={"note": "n"}))

@@ -179,6 +179,7 @@ class Codec:
         skew: float = 5.0,
     ) -> None:
         self.models, self.ttl, self.skew = models, ttl, skew
+        self._horizon = max(ttl, MAX_LIFETIME) + skew
         self.signer = Signer(keyring, identity)
         self._plans: dict[str, Plan] = {}
         self._peer = fact(VITAL, PEER, identity.service) if identity.service else None
@@ -242,13 +243,12 @@ class Codec:
             return NOTHING
         if len(text) > members.MAX_READ:
             return Parsed(problems=(Problem.OVERSIZE,))
-        ours, others, problems = _sorted_out(text)
-        if not ours:
-            return Parsed(others=others, problems=tuple(problems))
-        return self._read(ours, others, problems, now)
+        found, others, problems = _sorted_out(text)
+        if not found and not problems:
+            return Parsed(others=others)
+        return self._believed(found, others, problems, now)
 
-    def _read(self, ours: list[str], others: tuple[str, ...], problems: list[Problem], now: float) -> Parsed:
-        found = _found(ours, problems)
+    def _believed(self, found: list[Found], others: tuple[str, ...], problems: list[Problem], now: float) -> Parsed:
         models = _by_model(found, problems)
         alone = models.pop("")
         trust = self._trust(alone.get("sig"), found, now, problems)
@@ -261,13 +261,14 @@ class Codec:
         return Parsed(MappingProxyType(contexts), others, peer, trust, tuple(problems))
 
     def _trust(self, text: str | None, found: list[Found], now: float, problems: list[Problem]) -> Trust:
-        broken = Problem.MALFORMED in problems or Problem.DUPLICATE in problems
-        problem = Problem.UNSIGNED if text is None else self._complaint(text, found, now)
+        if text is None:
+            problems += [Problem.UNSIGNED] if found else []
+            return Trust.UNSIGNED
+        broken = bool(problems) and (Problem.MALFORMED in problems or Problem.DUPLICATE in problems)
+        problem = self._complaint(text, found, now)
         if problem is not None:
             problems.append(problem)
-        if problem is Problem.UNSIGNED:
-            return Trust.UNSIGNED
-        if broken or problem not in (None, Problem.EXPIRED):
+        if broken or (problem is not None and problem is not Problem.EXPIRED):
             return Trust.BAD_SIGNATURE
         return Trust.VERIFIED if problem is None else Trust.EXPIRED
 
@@ -277,7 +278,7 @@ class Codec:
             return Problem.MALFORMED_SIGNATURE
         if not self.signer.knows(signature.kid):
             return Problem.UNKNOWN_KEY
-        if signature.expiry > now + max(self.ttl, MAX_LIFETIME) + self.skew:
+        if signature.expiry > now + self._horizon:
             return Problem.EXPIRY_TOO_FAR
         if not self.signer.verify(signature, [said for said, model, field, _ in found if field or model != "sig"]):
             return Problem.BAD_SIGNATURE
@@ -296,34 +297,34 @@ def _is_ours(raw: str) -> bool:
     return raw.startswith(PREFIX) or members.key_of(raw).startswith(PREFIX)
 
 
-def _sorted_out(text: str) -> tuple[list[str], tuple[str, ...], list[Problem]]:
-    """Give our raw members, the others', and what was wrong with the list."""
-    raws = members.split(text)
+def _sorted_out(text: str) -> tuple[list[Found], tuple[str, ...], list[Problem]]:
+    """Give our members as they read, the others' raw, and what was wrong with the list."""
     problems: list[Problem] = []
+    raws = members.split(text)
     if not (text.isascii() and text.isprintable()):
         kept = members.safe(raws)
         problems += [Problem.UNSAFE] * (len(raws) - len(kept))
-        raws = kept
-    ours = [raw for raw in raws if raw.startswith(PREFIX)]
-    others = [raw for raw in raws if not raw.startswith(PREFIX)] if len(ours) < len(raws) else []
+        raws, text = kept, ",".join(kept)
+    others = [raw for raw in raws if raw[:_PREFIX] != PREFIX]
     if others and "%" in text:
-        hidden = [raw for raw in others if "%" in raw.partition("=")[0] and _is_ours(raw)]
-        ours, others = ours + hidden, [raw for raw in others if raw not in hidden] if hidden else others
-    if len(text) > members.MAX_BYTES and sum([len(raw) for raw in ours]) > members.MAX_BYTES:
-        return [], tuple(others), [*problems, Problem.OVERSIZE]
-    return ours, tuple(others), problems
+        others = [raw for raw in others if "%" not in raw.partition("=")[0] or not _is_ours(raw)]
+    if len(others) == len(raws):
+        return [], tuple(others), problems
+    found: list[Found] = _OURS.findall("," + text) if len(text) <= members.MAX_BYTES else []
+    if len(found) + len(others) != len(raws):
+        found = _carefully([raw for raw in raws if _is_ours(raw)], problems)
+    if "%" in text or "+" in text:
+        found = _decoded(found, problems)
+    return found, tuple(others), problems
 
 
-def _found(ours: list[str], problems: list[Problem]) -> list[Found]:
-    """Read our raw members; what cannot be read is left out and noted."""
-    joined = "," + ",".join(ours)
-    found: list[Found] = _OURS.findall(joined)
-    if len(found) < len(ours):
-        found = [match for raw in ours for match in _OURS.findall("," + _tidied(raw))]
-    if "%" in joined or "+" in joined:
-        found = [each for each in map(_decoded, found) if each]
-    if len(found) < len(ours):
-        problems += [Problem.MALFORMED] * (len(ours) - len(found))
+def _carefully(ours: list[str], problems: list[Problem]) -> list[Found]:
+    """Read our raw members one by one; what cannot be read is left out and noted."""
+    if sum(map(len, ours)) > members.MAX_BYTES:
+        problems.append(Problem.OVERSIZE)
+        return []
+    found = [match for raw in ours for match in _OURS.findall("," + _tidied(raw))]
+    problems += [Problem.MALFORMED] * (len(ours) - len(found))
     return found
 
 
@@ -333,17 +334,22 @@ def _tidied(raw: str) -> str:
     return name.strip(" \t") + equals + value.strip(" \t")
 
 
-def _decoded(each: Found) -> Found | None:
-    said, model, field_name, value = each
-    if "%" not in value and "+" not in value:
-        return each
+def _decoded(found: list[Found], problems: list[Problem]) -> list[Found]:
+    decoded = [each if "%" not in each[3] and "+" not in each[3] else _decode(each) for each in found]
+    readable = [each for each in decoded if each is not None]
+    problems += [Problem.MALFORMED] * (len(found) - len(readable))
+    return readable
+
+
+def _decode(each: Found) -> Found | None:
+    said, model, name, value = each
     if _BAD_ESCAPE.search(value):
         return None
     try:
         text = unquote_to_bytes(value.replace("+", " ")).decode()
     except UnicodeDecodeError:
         return None
-    return said.partition("=")[0] + "=" + text, model, field_name, bare(text)
+    return said.partition("=")[0] + "=" + text, model, name, bare(text)
 
 
 def _by_model(found: list[Found], problems: list[Problem]) -> dict[str, dict[str, str]]:
@@ -352,10 +358,12 @@ def _by_model(found: list[Found], problems: list[Problem]) -> dict[str, dict[str
     twins: list[tuple[dict[str, str], str]] = []
     for _, first, second, value in found:
         model, name = (first, second) if second else ("", first)
-        if model in RESERVED_NAMES or (not model and name not in _ALONE):
+        if name not in _ALONE if not second else first in RESERVED_NAMES:
             problems.append(Problem.UNKNOWN_NAME)
             continue
-        fields = models.setdefault(model, {})
+        fields = models.get(model)
+        if fields is None:
+            fields = models[model] = {}
         if name in fields:
             twins.append((fields, name))
         fields[name] = value
@@ -365,6 +373,7 @@ def _by_model(found: list[Found], problems: list[Problem]) -> dict[str, dict[str
     return models
 
 
+_PREFIX = len(PREFIX)
 _ALONE = frozenset({"peer", "sig"})
 
 
