@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from mcp_sdk.policy import values
@@ -18,7 +19,7 @@ TYPE_NAMES = frozenset(
     {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"}
     | {"google.protobuf.Timestamp", "google.protobuf.Duration"}
 )
-_INTEGER = re.compile(r"-?[0-9]{1,20}\Z")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,20}\Z")
 _DOUBLE = re.compile(r"[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|inf(inity)?|nan)\Z", re.IGNORECASE)
 _BOOLS = {**dict.fromkeys(("1", "t", "true", "TRUE", "True"), True), **dict.fromkeys(("0", "f", "false", "FALSE", "False"), False)}
 
@@ -117,14 +118,16 @@ def to_string(value: Any) -> str:
 
 
 def _double_text(value: float) -> str:
+    """Write the shortest digits that read back equal, with an exponent below 1e-4 and from 1e6 on."""
     if not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    text = repr(value)
-    mantissa, letter, exponent = text.partition("e")
-    mantissa = mantissa.removesuffix(".0")
-    if letter:
-        return f"{mantissa}e{exponent}"
-    return mantissa
+    sign, numerals, exponent = Decimal(repr(value)).normalize().as_tuple()
+    digits, power = "".join(map(str, numerals)), len(numerals) + int(exponent) - 1
+    minus = "-" if sign else ""
+    if value == 0 or -4 <= power < 6:
+        return f"{minus}{Decimal(repr(abs(value))).normalize():f}"
+    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{minus}{digits[0]}{fraction}e{power:+03d}"
 
 
 def to_bytes(value: Any) -> bytes:
@@ -166,8 +169,6 @@ def to_duration(value: Any) -> Duration:
         return value  # type: ignore[no-any-return]
     if kind == "string":
         return parse_duration(value)
-    if kind == "int":
-        return Duration(value * SECOND)
     raise no_overload("duration", value)
 
 

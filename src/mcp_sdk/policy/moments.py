@@ -15,7 +15,7 @@ MIN_TIMESTAMP, MAX_TIMESTAMP = -62135596800 * SECOND, 253402300800 * SECOND - 1
 MAX_DURATION = 315576000000 * SECOND
 _INT64 = 2**63
 
-_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))\Z", re.ASCII)
+_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,30}))?(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))\Z", re.ASCII)
 _PART = re.compile(r"(\d+)(?:\.(\d*))?(h|ms|m|s|us|µs|μs|ns)|\.(\d+)(h|ms|m|s|us|µs|μs|ns)", re.ASCII)
 _UNIT = {"h": 3600 * SECOND, "m": 60 * SECOND, "s": SECOND, "ms": 10**6, "us": 1000, "µs": 1000, "μs": 1000, "ns": 1}
 _OFFSET = re.compile(r"([+-]?)(\d\d?):(\d\d)\Z", re.ASCII)
@@ -52,7 +52,7 @@ class Timestamp:
     def __str__(self) -> str:
         seconds, rest = divmod(self.nanoseconds, SECOND)
         moment = _EPOCH + timedelta(seconds=seconds)
-        fraction = f".{rest:09d}".rstrip("0") if rest else ""
+        fraction = _fraction(rest)
         date = f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"
         return f"{date}T{moment.hour:02d}:{moment.minute:02d}:{moment.second:02d}{fraction}Z"
 
@@ -73,8 +73,16 @@ class Duration:
 
     def __str__(self) -> str:
         seconds, rest = divmod(abs(self.nanoseconds), SECOND)
-        fraction = f".{rest:09d}".rstrip("0") if rest else ""
+        fraction = _fraction(rest)
         return f"{'-' if self.nanoseconds < 0 else ''}{seconds}{fraction}s"
+
+
+def _fraction(nanoseconds: int) -> str:
+    """Write a fraction of a second in groups of three digits, as protobuf's JSON does."""
+    text = f".{nanoseconds:09d}"
+    while text.endswith("000"):
+        text = text[:-3]
+    return text.rstrip(".")
 
 
 def parse_timestamp(text: str) -> Timestamp:
@@ -82,15 +90,17 @@ def parse_timestamp(text: str) -> Timestamp:
     match = _RFC3339.match(text)
     if not match:
         raise CelError("not an RFC 3339 timestamp")
-    numbers = [int(part) for part in match.groups()[:6]]
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     offset = 0
     if match[8]:
         offset = (int(match[9]) * 3600 + int(match[10]) * 60) * (1 if match[8] == "+" else -1)
     try:
-        moment = datetime(*numbers, tzinfo=UTC)  # type: ignore[misc,arg-type]
+        moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
     except ValueError as error:
         raise CelError(str(error)) from None
-    nanoseconds = int((match[7] or "0").ljust(9, "0"))
+    if second > 60:
+        raise CelError("second must be in 0..60")
+    nanoseconds = int((match[7] or "0").ljust(9, "0")[:9]) + (SECOND if second == 60 else 0)
     return Timestamp(Timestamp.of(moment).nanoseconds - offset * SECOND + nanoseconds)
 
 

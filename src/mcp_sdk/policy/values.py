@@ -171,7 +171,7 @@ def equal(left: Any, right: Any) -> bool:
     """``==`` over any types: numbers by value, everything else only within its type."""
     kind, other = type_of(left), type_of(right)
     if kind in _NUMBERS and other in _NUMBERS:
-        return bool(left == right)
+        return bool(left == right) if (kind == "double") == (other == "double") else float(left) == float(right)
     if kind != other:
         return False
     if kind == "list":
@@ -186,33 +186,37 @@ def unequal(left: Any, right: Any) -> bool:
     return not equal(left, right)
 
 
-def _ordered(function: str, left: Any, right: Any) -> None:
+def _ordered(function: str, left: Any, right: Any) -> tuple[Any, Any]:
+    """Give two values that Python orders as CEL does; an integer meets a double as a double."""
     kind, other = type_of(left), type_of(right)
-    if kind not in _ORDERED or not (kind == other or (kind in _NUMBERS and other in _NUMBERS)):
+    if kind in _NUMBERS and other in _NUMBERS:
+        return (left, right) if (kind == "double") == (other == "double") else (float(left), float(right))
+    if kind not in _ORDERED or kind != other:
         raise no_overload(function, left, right)
+    return left, right
 
 
 def less(left: Any, right: Any) -> bool:
     """``<``; numbers of different types compare by value, NaN with nothing."""
-    _ordered("_<_", left, right)
+    left, right = _ordered("_<_", left, right)
     return bool(left < right)
 
 
 def less_equal(left: Any, right: Any) -> bool:
     """``<=``."""
-    _ordered("_<=_", left, right)
+    left, right = _ordered("_<=_", left, right)
     return bool(left <= right)
 
 
 def greater(left: Any, right: Any) -> bool:
     """``>``."""
-    _ordered("_>_", left, right)
+    left, right = _ordered("_>_", left, right)
     return bool(left > right)
 
 
 def greater_equal(left: Any, right: Any) -> bool:
     """``>=``."""
-    _ordered("_>=_", left, right)
+    left, right = _ordered("_>=_", left, right)
     return bool(left >= right)
 
 
