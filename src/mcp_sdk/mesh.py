@@ -200,6 +200,11 @@ class Mesh:
         return self.config.mode != "off"
 
     @property
+    def started(self) -> bool:
+        """Whether the mesh was started in this process, and not closed since."""
+        return self._pid == os.getpid()
+
+    @property
     def control_plane(self) -> ControlPlane:
         """The control plane of this process, started if need be."""
         if self._plane is None or self._pid != os.getpid():
@@ -241,6 +246,10 @@ class Mesh:
             self.listeners.loop = asyncio.get_running_loop()
             started = asyncio.wrap_future(self._begin())
             await asyncio.wait([started], timeout=self.config.start_timeout)
+            if started.done():
+                started.result()
+            else:
+                _go_on(self.config.start_timeout)
         return self
 
     def _begin(self) -> Future[None]:
@@ -328,4 +337,8 @@ def _wait(done: Future[None], timeout: float) -> None:
     try:
         done.result(timeout)
     except TimeoutError:
-        logger.warning("mcp_sdk has no snapshot after %.1f s and goes on trying", timeout)
+        _go_on(timeout)
+
+
+def _go_on(timeout: float) -> None:
+    logger.warning("mcp_sdk has no snapshot after %.1f s and goes on trying", timeout)

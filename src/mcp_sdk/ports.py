@@ -210,6 +210,10 @@ class ControlPlane(ABC):
         """Put a compiled policy set in force; ``revision.revision`` is the one it replaces, or ``RevisionConflict`` is raised."""
 
     @abstractmethod
+    def policies(self, revision: int | None = None) -> Future[PolicyRevision | None]:
+        """Look a revision of the policy set up, sources and author too; the current one unless ``revision`` says which."""
+
+    @abstractmethod
     def keys(self) -> tuple[SigningKey, ...]:
         """Give the signing keys that the store shares, newest first; empty when it shares none."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter, _SubParsersAction
 from collections.abc import Iterable, Sequence
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any, NoReturn, TextIO
 
 from mcp_sdk.cli.command import ABNORMAL, USAGE, Command
@@ -47,10 +47,26 @@ class _Parser(ArgumentParser):
         stream.write(message)
 
 
-def commands() -> dict[str, Command]:
-    """Give every installed verb by name."""
+def commands(argv: Sequence[str], output: Output) -> dict[str, Command]:
+    """Give the installed verbs by name: the one that ``argv`` begins with, or all of them.
+
+    Raises ``_Exit`` for a verb that nobody installed. One that cannot be loaded does not keep the others from working.
+    """
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    return {name: found[name].load() for name in sorted(found)}
+    wanted = argv[0] if argv and not argv[0].startswith("-") else None
+    if wanted is not None and wanted not in found:
+        raise _Exit(USAGE, f"mcpctl: unknown verb {wanted!r}.{did_you_mean(wanted, found)}")
+    loaded = {name: _load(found[name], output) for name in ([wanted] if wanted else sorted(found))}
+    return {name: verb for name, verb in loaded.items() if verb is not None}
+
+
+def _load(entry: EntryPoint, output: Output) -> Command | None:
+    try:
+        verb: Command = entry.load()
+    except ImportError as error:
+        output.say(f"mcpctl: the verb {entry.name!r} cannot be loaded: {error}")
+        return None
+    return verb
 
 
 def _parser(verbs: Iterable[Command], output: Output) -> _Parser:
@@ -77,9 +93,7 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
     """Run one command line (without the program's name) and give its exit status."""
     output = Output(out, err)
     try:
-        verbs = commands()
-        _check_verb(argv, verbs)
-        parser = _parser(verbs.values(), output)
+        parser = _parser(commands(argv, output).values(), output)
         args = parser.parse_args(argv)
         if args.verb is None:
             parser.print_help()
@@ -94,11 +108,6 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
         return ABNORMAL
     except KeyboardInterrupt:
         return 130
-
-
-def _check_verb(argv: Sequence[str], verbs: Iterable[str]) -> None:
-    if argv and not argv[0].startswith("-") and argv[0] not in verbs:
-        raise _Exit(USAGE, f"mcpctl: unknown verb {argv[0]!r}.{did_you_mean(argv[0], verbs)}")
 
 
 def run() -> NoReturn:

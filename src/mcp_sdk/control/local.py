@@ -92,8 +92,7 @@ class LocalControlPlane(ControlPlane):
         return self._shared.endpoints.get(service, ())
 
     def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
-        """Have every change of this scope told to ``callback``, on the plane's thread: it must not wait for
-        anything."""
+        """Have every change of this scope told to ``callback`` on the plane's thread, where nothing may wait."""
         self._shared.subscribers = (*self._shared.subscribers, callback)
 
         def unsubscribe() -> None:
@@ -127,10 +126,19 @@ class LocalControlPlane(ControlPlane):
         return session.loop.submit(lambda: session.register(endpoint, ttl))
 
     def apply(self, revision: PolicyRevision) -> Future[PolicyRevision]:
-        """Put a compiled policy set in force; its exception is ``RevisionConflict``, or what refuses to load the
-        programs."""
+        """Put a compiled policy set in force; its exception is ``RevisionConflict``, or why the set cannot be loaded."""
         session = self._begun()
         return session.loop.submit(lambda: session.apply(revision))
+
+    def policies(self, revision: int | None = None) -> Future[PolicyRevision | None]:
+        """Look a revision of the policy set up in the store; None when there is none."""
+        session = self._begun()
+
+        async def looking() -> PolicyRevision | None:
+            store = await session.opened()
+            return await store.policies(self._shared.identity.scope, revision)
+
+        return session.loop.submit(looking)
 
     def keys(self) -> tuple[SigningKey, ...]:
         """Give the signing keys of the store, newest first."""
