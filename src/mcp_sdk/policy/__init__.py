@@ -5,5 +5,6 @@ Compiling needs the extra ``policy``; applying what is compiled needs nothing be
 
 from mcp_sdk.policy.compile import check_policies, compile_policies
 from mcp_sdk.policy.engine import Engine
+from mcp_sdk.policy.explain import explain
 
-__all__ = ["Engine", "check_policies", "compile_policies"]
+__all__ = ["Engine", "check_policies", "compile_policies", "explain"]

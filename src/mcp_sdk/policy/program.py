@@ -5,6 +5,7 @@
      "policies": [{"kind", "name", "namespace", "service", "operations", "allow_tentative", "shadow", "file", "line",
                    "default": …,
                    "rules": [{"name", "clause", "line", "column", "when": {"shape": 0, "constants": […]}, "models": […],
+                              "clauses": [text of each operand of the outermost &&, when there are several],
                               …the effect…}, …]}, …],
      "uses": ["re2", "xxhash"]}
 
@@ -18,6 +19,7 @@ from typing import Any
 
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.policy.check import Checked
+from mcp_sdk.policy.clauses import clause_texts
 from mcp_sdk.policy.presence import models_of
 from mcp_sdk.policy.resources import (
     AccessPolicy,
@@ -93,6 +95,7 @@ class _Builder:
             "column": rule.at.column,
             "when": self.shapes.add(expression),
             "models": list(models_of(expression.shape)),
+            **_clauses(self.checked[id(rule.when)]),
             **self.effect(rule),
         }
 
@@ -131,6 +134,11 @@ class _Builder:
     def note(self, shape: Any) -> None:
         if any(node[0] == "call" and node[1] == "matches" for node in expressions(shape)):
             self.uses.add("re2")
+
+
+def _clauses(checked: Checked) -> dict[str, Any]:
+    texts = clause_texts(checked)
+    return {"clauses": texts} if len(texts) > 1 else {}
 
 
 def _qos(rule: QosRule) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""Splits a condition into the clauses that ``&&`` joins, as shapes and as the text that was written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp_sdk.policy.check import Checked
+from mcp_sdk.policy.literals import original_offset
+from mcp_sdk.policy.syntax import Tree
+
+__all__ = ["clause_shapes", "clause_texts"]
+
+
+def clause_shapes(shape: Any) -> list[Any]:
+    """Give the operands of the outermost ``&&`` of a shape, in order."""
+    found, stack = [], [shape]
+    while stack:
+        node = stack.pop()
+        if node[0] == "call" and node[1] == "_&&_":
+            stack += [node[4], node[3]]
+        else:
+            found.append(node)
+    return found
+
+
+def clause_texts(checked: Checked) -> list[str]:
+    """Give the text of each clause, in the order of ``clause_shapes``."""
+    text = checked.condition.text
+    cuts = sorted(original_offset(tree.position, list(checked.patches)) for tree in _joins(checked.tree))
+    edges = [-2, *cuts, len(text)]
+    return [_trim(text[start + 2 : end]) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def _joins(tree: Tree) -> list[Tree]:
+    found, stack = [], [tree]
+    while stack:
+        node = stack.pop()
+        if node.kind == "call" and node.value == "_&&_":
+            found.append(node)
+            stack.extend(node.args)
+    return found
+
+
+def _trim(text: str) -> str:
+    """Strip spaces, and the brackets that the cut left without their other half."""
+    text = text.strip()
+    while text.startswith("(") and text.count("(") > text.count(")"):
+        text = text[1:].lstrip()
+    while text.endswith(")") and text.count(")") > text.count("("):
+        text = text[:-1].rstrip()
+    return text

@@ -1,0 +1,219 @@
+"""Why a decision says what it says: every policy and rule considered, the clause that failed and what it saw.
+
+Off the hot path. What a model declares sensitive, request headers, query values and a principal's attributes are never shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mcp_sdk.decisions import Decision, DecisionRequest
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.policy.clauses import clause_shapes
+from mcp_sdk.policy.codegen import compile_shape
+from mcp_sdk.policy.engine import Engine
+from mcp_sdk.policy.loading import PHASES, LoadedPolicy
+from mcp_sdk.policy.presence import path_of
+from mcp_sdk.policy.shapes import expressions
+
+__all__ = ["Explanation", "PolicySeen", "RuleSeen", "Seen", "explain"]
+
+HIDDEN = "(hidden)"
+ABSENT = "(absent)"
+_SHOWN = frozenset(
+    {"request.method", "request.path", "request.operation", "request.scheme", "request.host", "request.size"}
+    | {f"request.geo.{name}" for name in ("country", "region", "continent", "city")}
+    | {f"principal.{name}" for name in ("authenticated", "type", "roles", "scopes", "mfa", "acr", "auth_time")}
+    | {f"source.{name}" for name in ("service", "namespace", "environment", "verified")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One clause: its text, ``result`` (``true``, ``false`` or ``error``), and the value of each fact it read, as a person writes it."""
+
+    clause: str
+    result: str
+    facts: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON."""
+        return {"clause": self.clause, "result": self.result, "facts": dict(self.facts)}
+
+    def __str__(self) -> str:
+        facts = ", ".join(f"{name} is {value}" for name, value in self.facts.items())
+        return f"{self.clause} is {self.result}" + (f" ({facts})" if facts else "")
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSeen:
+    """One rule: whether it matched, and its clauses up to the one that failed."""
+
+    rule: str
+    effect: str
+    matched: bool
+    clauses: tuple[Seen, ...]
+    note: str = ""
+
+    @property
+    def failed(self) -> Seen | None:
+        """The clause that kept the rule from matching."""
+        return next((seen for seen in self.clauses if seen.result != "true"), None) if not self.matched else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON."""
+        failed = self.failed
+        return {
+            "rule": self.rule,
+            "effect": self.effect,
+            "matched": self.matched,
+            "failed": failed.clause if failed else None,
+            "clauses": [seen.to_dict() for seen in self.clauses],
+            "note": self.note,
+        }
+
+    def __str__(self) -> str:
+        if self.matched:
+            return f"rule {self.rule!r} matched: {' and '.join(map(str, self.clauses))}"
+        return f"rule {self.rule!r} did not match: {self.note or self.failed}"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySeen:
+    """One policy of the target: whether its target holds the call, and each of its rules."""
+
+    policy: str
+    kind: str
+    file: str
+    line: int
+    applies: bool
+    rules: tuple[RuleSeen, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON."""
+        plain: dict[str, Any] = {name: getattr(self, name) for name in ("policy", "kind", "file", "line", "applies")}
+        return plain | {"rules": [rule.to_dict() for rule in self.rules]}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision, and everything that was considered for it."""
+
+    decision: Decision
+    policies: tuple[PolicySeen, ...]
+
+    def sentence(self) -> str:
+        """Give the decision, and why, in a sentence for a person."""
+        said = self.decision.sentence()
+        deciding = self.decision.reasons[0] if self.decision.reasons else None
+        for policy in self.policies:
+            if deciding is None or (policy.policy, policy.kind) != (deciding.policy, deciding.kind):
+                continue
+            rules = [rule for rule in policy.rules if rule.rule == deciding.rule] if deciding.rule else policy.rules
+            said += "".join(f"; {rule}" for rule in rules)
+        return said + "."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON."""
+        return {
+            "decision": self.decision.verdict.name,
+            "sentence": self.sentence(),
+            "epoch": self.decision.epoch,
+            "revision": self.decision.revision,
+            "policies": [policy.to_dict() for policy in self.policies],
+        }
+
+
+def explain(engine: Engine, request: DecisionRequest) -> Explanation:
+    """Decide a request, and tell of every policy of its target what each rule saw."""
+    of_target = [
+        policy
+        for policy in engine.policies
+        if (policy.namespace, policy.service) == (request.namespace, request.service) and request.phase in PHASES[policy.kind]
+    ]
+    return Explanation(engine.decide(request), tuple(_policy(engine, policy, request) for policy in of_target))
+
+
+def _policy(engine: Engine, policy: LoadedPolicy, request: DecisionRequest) -> PolicySeen:
+    applies = policy.governs(request.operation)
+    rules = tuple(_rule(engine, policy, rule, request) for rule in policy.plain["rules"]) if applies else ()
+    return PolicySeen(policy.name, policy.kind, policy.plain["file"], policy.plain["line"], applies, rules)
+
+
+def _rule(engine: Engine, policy: LoadedPolicy, rule: Mapping[str, Any], request: DecisionRequest) -> RuleSeen:
+    row = engine.programs["shapes"][rule["when"]["shape"]]
+    parts = clause_shapes(row["expr"])
+    texts = rule.get("clauses", [rule["clause"]])
+    reader = _Reader(engine.models, request, row["params"], rule["when"]["constants"])
+    seen = [reader.clause(part, text) for part, text in zip(parts, texts, strict=True)]
+    refusing = "limit" in rule or rule.get("effect", "permit") != "permit"
+    matched = not any(one.result == "false" for one in seen) if refusing else all(one.result == "true" for one in seen)
+    note = ""
+    if matched and rule.get("effect") == "permit" and not policy.plain["allow_tentative"]:
+        held = [name for name in rule["models"] if name in request.contexts and request.contexts[name].tentative]
+        matched, note = not held, f"{held[0]} is tentative, and a grant needs what is stored" if held else ""
+    return RuleSeen(rule["name"], _effect(rule), matched, tuple(seen), note)
+
+
+def _effect(rule: Mapping[str, Any]) -> str:
+    return str(rule.get("effect") or next(name for name in ("route", "qos", "limit") if name in rule))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    models: Mapping[str, BusinessModel]
+    request: DecisionRequest
+    params: list[str]
+    constants: list[Any]
+
+    def clause(self, shape: Any, text: str) -> Seen:
+        """Evaluate one clause, and read the facts in it."""
+        facts = dict(self.facts(shape))
+        try:
+            condition = compile_shape({"expr": shape, "params": self.params}, "value", name="explain")(*self.constants)
+            value = condition(self.request.contexts, self.request)
+            result = "true" if value is True else "false" if value is False else "error"
+        except Exception:
+            result = "error"
+        return Seen(text, result, facts)
+
+    def facts(self, shape: Any) -> Iterator[tuple[str, str]]:
+        """Yield the facts that a clause reads, with what is there."""
+        for node in expressions(shape):
+            path = path_of(node)
+            if path is not None:
+                yield f"{path[0]}.{path[1]}", self.fact(*path)
+            elif node[0] in ("get", "has"):
+                name = _dotted(node)
+                if name in _SHOWN:
+                    yield name, self.fixed(name)
+                elif name and node[-1] != "geo":
+                    yield name, HIDDEN
+
+    def fact(self, model: str, name: str) -> str:
+        """Give a fact of a model as a person writes it."""
+        declared = self.models.get(model)
+        attribute = declared.attributes.get(name) if declared else None
+        if attribute is not None and attribute.sensitive:
+            return HIDDEN
+        held = self.request.contexts.get(model)
+        if held is None or name not in held.facts:
+            return ABSENT
+        value = held.facts[name]
+        return repr(value) if isinstance(value, str) or attribute is None else attribute.present(value)
+
+    def fixed(self, name: str) -> str:
+        """Give a value of a fixed variable."""
+        value: Any = self.request
+        for part in name.split("."):
+            value = getattr(value, part)
+        return ABSENT if value is None else repr(list(value) if isinstance(value, tuple) else value)
+
+
+def _dotted(node: Any) -> str:
+    if node[0] == "var":
+        return str(node[1])
+    inner = _dotted(node[1]) if node[0] in ("get", "has") else ""
+    return f"{inner}.{node[2]}" if inner else ""
