@@ -42,7 +42,7 @@ Listing = tuple[list[str], list[list[Any]]]
 def _policies(mesh: Mesh, _: Namespace) -> Listing:
     snapshot = mesh.control_plane.snapshot()
     rows = [
-        [policy.get("kind"), policy.get("name"), (policy.get("target") or {}).get("service"), snapshot.revision]
+        [policy["kind"], policy["name"], policy["service"], snapshot.revision]
         for policy in snapshot.programs.get("policies", ())
     ]
     return ["kind", "name", "service", "revision"], rows

@@ -1,0 +1,168 @@
+"""The main flow of ``mcpctl``."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from mcp_sdk import BusinessModel, Mesh
+from mcp_sdk.cli import main
+
+POLICY = """\
+apiVersion: mesh.mcp-sdk.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: orders}
+spec:
+  target: {service: order-service}
+  rules:
+  - {name: created, when: "order.state == 'created'", route: {version: v2}}
+  default: {version: v1}
+"""
+MODELS = """\
+models:
+- {name: order, key: number, states: [created, paid], attributes: [{name: amount, type: decimal}]}
+"""
+
+
+class Shell:
+    """Runs command lines in a folder that holds policies, models and a store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"sqlite:///{folder / 'mesh.db'}"
+        self.out = self.err = ""
+
+    def __call__(self, *argv: str) -> int:
+        out, err = io.StringIO(), io.StringIO()
+        status = main(argv, out, err)
+        self.out, self.err = out.getvalue(), err.getvalue()
+        return status
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "orders.yaml").write_text(POLICY)
+    (policies / "models.yaml").write_text(MODELS)
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def orders(shell: Shell) -> Shell:
+    model = BusinessModel("order", key="number", states=("created", "paid"), attributes={"amount": "decimal"})
+    with Mesh(service="orders", control_plane=shell.url, models=[model]) as mesh:
+        mesh.publish("order", "o-1", state="created", amount="12.50")
+        mesh.publish("order", "o-2", state="paid")
+    return shell
+
+
+def test_without_a_verb_it_teaches(shell: Shell) -> None:
+    """Without a verb the help is printed, with examples, and the status says that nothing was done."""
+    assert shell() == 2
+    assert "mcpctl demo shop" in shell.out
+
+
+def test_an_unknown_verb_names_the_nearest(shell: Shell) -> None:
+    """A misspelt verb names the nearest one on standard error."""
+    assert shell("appply", "x") == 2
+    assert "Did you mean 'apply'?" in shell.err
+    assert shell.out == ""
+
+
+def test_a_verb_without_its_arguments_says_how_to_be_helped(shell: Shell) -> None:
+    """Missing arguments are named, with the command that explains them."""
+    assert shell("get") == 2
+    assert "WHAT" in shell.err
+    assert "mcpctl get --help" in shell.err
+
+
+def test_the_version_is_printed(shell: Shell) -> None:
+    """``--version`` prints the version and succeeds."""
+    assert shell("--version") == 0
+    assert shell.out.startswith("mcpctl ")
+
+
+def test_policy_check_places_each_finding(shell: Shell) -> None:
+    """A misspelt state is found with file, line and column, the nearest state, and a failing status."""
+    (shell.folder / "policies" / "orders.yaml").write_text(POLICY.replace("'created'", "'creatd'"))
+    assert shell("policy", "check", str(shell.folder / "policies")) == 1
+    assert "orders.yaml:7:" in shell.out
+    assert "Did you mean 'created'?" in shell.out
+
+
+def test_policy_check_prints_json(shell: Shell) -> None:
+    """Good policies give an empty list of findings as JSON, and succeed."""
+    assert shell("policy", "check", str(shell.folder / "policies"), "-o", "json") == 0
+    assert json.loads(shell.out)["findings"] == []
+
+
+def test_apply_puts_policies_in_force(orders: Shell) -> None:
+    """Applied policies are listed by ``get policies`` with their revision, by another process's connection."""
+    assert orders("apply", str(orders.folder / "policies"), "-s", orders.url) == 0
+    assert "revision 1" in orders.out
+    assert orders("get", "policies", "-s", orders.url, "-o", "json") == 0
+    assert json.loads(orders.out) == [
+        {"kind": "TrafficPolicy", "name": "orders", "service": "order-service", "revision": 1}
+    ]
+
+
+def test_a_dry_run_changes_nothing(orders: Shell) -> None:
+    """``apply --dry-run`` compiles, and leaves the policies in force as they were."""
+    assert orders("apply", str(orders.folder / "policies"), "-s", orders.url, "--dry-run") == 0
+    orders("get", "policies", "-s", orders.url, "-o", "json")
+    assert json.loads(orders.out) == []
+
+
+def test_a_set_that_does_not_compile_changes_nothing(orders: Shell) -> None:
+    """A finding stops ``apply`` before anything changes."""
+    orders("apply", str(orders.folder / "policies"), "-s", orders.url)
+    (orders.folder / "policies" / "orders.yaml").write_text(POLICY.replace("order.state", "ordr.state"))
+    assert orders("apply", str(orders.folder / "policies"), "-s", orders.url) == 3
+    assert "orders.yaml:7:" in orders.err
+    orders("get", "policies", "-s", orders.url, "-o", "json")
+    assert json.loads(orders.out)[0]["revision"] == 1
+
+
+def test_get_lists_entities_by_state(orders: Shell) -> None:
+    """``get order --state created`` shows only orders in that state, decimals in major units."""
+    assert orders("get", "order", "--state", "created", "-s", orders.url) == 0
+    assert "o-1" in orders.out
+    assert "amount=12.50" in orders.out
+    assert "o-2" not in orders.out
+
+
+def test_get_of_an_unknown_model_names_the_nearest(orders: Shell) -> None:
+    """A misspelt model names the nearest declared one."""
+    assert orders("get", "ordr", "-s", orders.url) == 3
+    assert "Did you mean 'order'?" in orders.err
+
+
+def test_create_takes_the_text_form(orders: Shell) -> None:
+    """The when … then … else text becomes a policy in force, for the service that its name says."""
+    rules = "when(state='order_created') then route_to(version='v2') else route_to(version='v1')"
+    name = "order-traffic-policy"
+    assert orders("create", "traffic-policy", "--name", name, "--route-rules", rules, "-s", orders.url) == 0
+    orders("get", "policies", "-s", orders.url, "-o", "json")
+    assert json.loads(orders.out)[0] == {
+        "kind": "TrafficPolicy",
+        "name": name,
+        "service": "order-service",
+        "revision": 1,
+    }
+
+
+def test_a_store_that_is_not_there_is_said(shell: Shell) -> None:
+    """A store that cannot be opened ends in one line on standard error, without the path's secrets, and status 3."""
+    assert shell("get", "order", "-s", "redis://user:secret@localhost/0") == 3
+    assert "Installed: memory, sqlite" in shell.err
+    assert "secret" not in shell.err
+
+
+def test_no_policy_files_is_an_error(shell: Shell) -> None:
+    """A folder without policies says so."""
+    assert shell("policy", "check", str(shell.folder / "nowhere")) == 3
+    assert "does not exist" in shell.err
