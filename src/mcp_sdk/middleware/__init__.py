@@ -1,0 +1,26 @@
+"""Enforcement in front of applications: one flow, driven by ASGI, WSGI and the frameworks' own middleware."""
+
+from mcp_sdk.enforcement import Run, decision, identify
+from mcp_sdk.middleware._flow import Enforcer, Outcome
+from mcp_sdk.middleware.arrivals import Arrival, read_environ, read_scope
+from mcp_sdk.middleware.asgi import MeshMiddleware
+from mcp_sdk.middleware.principal import remote_user, scope_user, user_principal
+from mcp_sdk.problems import Response, problem, respond
+
+__all__ = [
+    "Arrival",
+    "Enforcer",
+    "MeshMiddleware",
+    "Outcome",
+    "Response",
+    "Run",
+    "decision",
+    "identify",
+    "problem",
+    "read_environ",
+    "read_scope",
+    "remote_user",
+    "respond",
+    "scope_user",
+    "user_principal",
+]
