@@ -18,8 +18,7 @@ _DONE = frozenset({AppendStatus.APPLIED, AppendStatus.DUPLICATE})
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """Own changes of one entity with nobody's between: what stood on ``base`` and saw ``state`` stands on
-    ``revision``."""
+    """Own changes of one entity with nobody's between: what saw ``state`` on ``base`` stands on ``revision``."""
 
     base: int
     revision: int
@@ -38,8 +37,7 @@ class _Entry:
 
 
 class ContextCache:
-    """Read-your-writes for one scope. Safe from any thread; bounded by ``size`` entities, least recently used first
-    out.
+    """Read-your-writes for one scope. Safe from any thread; ``size`` entities at most, least recently used first out.
 
     Contexts are ordered by ``rank``: an own change on top of 7 (``7+``) beats a stored 7, and 8 beats ``7+``, unless 8
     is known to be an earlier change of this process.
@@ -82,8 +80,7 @@ class ContextCache:
                 self._tidy(transition.ref, entry)
 
     def settle(self, transition: Transition, result: AppendResult) -> bool:
-        """Take in what the store made of an own change; True asks for the store's own context, for it is not known
-        whole."""
+        """Take in what the store made of an own change; True means that the store's context is to be looked up."""
         with self._lock:
             entry = self._entries.get(transition.ref)
             if entry is None:
@@ -119,8 +116,7 @@ class ContextCache:
             entry.view = None
 
     def based(self, unit: tuple[Transition, ...]) -> tuple[Transition, ...]:
-        """Give transitions as they are to be sent: what was made on top of own changes names the revision these have
-        got."""
+        """Give transitions as they are to be sent: those made on top of own changes name the revision these got."""
         after: dict[EntityRef, int | None] = {}
         based = []
         for transition in unit:

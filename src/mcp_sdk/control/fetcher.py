@@ -29,8 +29,7 @@ class Fetcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def want(self, refs: Sequence[EntityRef], answer: Future[Found]) -> None:
-        """Have ``answer`` get the contexts of ``refs``; what does not exist is missing, and a failed look-up is its
-        exception."""
+        """Have ``answer`` get the contexts of ``refs`` that exist, or what made the look-up fail as its exception."""
         if answer.set_running_or_notify_cancel():
             self._run(self._answer(refs, answer))
 
@@ -67,7 +66,7 @@ class Fetcher:
     async def _fly(self, turn: asyncio.Future[Found], wanted: Sequence[EntityRef]) -> None:
         try:
             found = await self._lookup(wanted)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  whoever waits must hear of it, cancellation included
             turn.set_exception(
                 error if isinstance(error, Exception) else ConnectionAbortedError("the look-up was cancelled")
             )
@@ -81,7 +80,7 @@ class Fetcher:
     async def _answer(self, refs: Sequence[EntityRef], answer: Future[Found]) -> None:
         try:
             answer.set_result(await self.get(refs))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  the caller must not wait for ever
             answer.set_exception(error)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:

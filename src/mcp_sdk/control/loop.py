@@ -21,8 +21,7 @@ _instances: WeakSet[PerProcess[Any]] = WeakSet()
 
 
 class PerProcess(Generic[T]):
-    """A value that each process makes for itself, so that a forked child never touches its parent's locks, queue or
-    threads.
+    """A value that each process makes for itself: a forked child never touches its parent's locks, queue or threads.
 
     ``make`` gives the value of a process and must begin nothing that has to be ended, for it may be called by two
     threads at once; ``inherited`` is told the parent's value when a child begins with its own. The parent's is kept,

@@ -136,8 +136,7 @@ class Publisher:
         return False
 
     def close(self, timeout: float) -> bool:
-        """Send what is queued within ``timeout`` seconds, drop the rest, and take no more; tell whether all was
-        sent."""
+        """Send what is queued within ``timeout`` seconds and drop the rest; tell whether all was sent."""
         deadline = time.monotonic() + timeout
         with self._lock:
             self._closing = True

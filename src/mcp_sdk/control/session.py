@@ -30,8 +30,7 @@ HOUSEKEEPING = 60.0
 
 @dataclass
 class Shared:
-    """What outlives a fork: settings, the policies in force, and what was learned last. Everything in it is swapped
-    whole."""
+    """What outlives a fork: settings, policies in force, what was learned last. All of it is swapped whole."""
 
     store: Store
     identity: Identity

@@ -17,7 +17,6 @@ __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "connect", "failures", "prepare",
 
 APPLICATION_ID = 0x6D637073
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT = 5.0
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -83,12 +82,12 @@ def failures(path: Path) -> Iterator[None]:
         ) from error
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
     """Open a connection in autocommit mode; the file must be there. What it acknowledges survives the loss of power."""
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw",
         uri=True,
-        timeout=BUSY_TIMEOUT,
+        timeout=busy_timeout,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,
@@ -107,15 +106,15 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def prepare(path: Path) -> str:
+def prepare(path: Path, busy_timeout: float) -> str:
     """Create the file with mode 0600 and its schema where they are missing; give the identity of the database.
 
     Raises ``StoreError`` for a newer schema and for another application's database.
     """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    with closing(connect(path)) as connection:
-        _write_ahead(connection)
+    with closing(connect(path, busy_timeout)) as connection:
+        _write_ahead(connection, busy_timeout)
         with transaction(connection):
             _migrate(path, connection)
             (identity,) = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
@@ -135,9 +134,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
+def _write_ahead(connection: sqlite3.Connection, busy_timeout: float) -> None:
     # The busy timeout does not cover the change of journal mode, and processes start together.
-    deadline = time.monotonic() + BUSY_TIMEOUT
+    deadline = time.monotonic() + busy_timeout
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

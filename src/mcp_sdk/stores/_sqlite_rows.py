@@ -64,8 +64,7 @@ def context_from_row(row: Sequence[Any]) -> ModelContext:
 
 
 def log_row(scope: int, entry: Applied, now: float) -> tuple[Any, ...]:
-    """Give the parameters of ``PUT_LOG``. The context after is written out only where the transition does not say it
-    all."""
+    """Give the parameters of ``PUT_LOG``; the context after it only where the transition does not say it all."""
     t, after = entry.transition, entry.context
     told = (
         entry.status is AppendStatus.APPLIED and t.to_state is not None and len(after.attributes) == len(t.attributes)

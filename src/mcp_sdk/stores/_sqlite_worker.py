@@ -25,15 +25,14 @@ _abandoned: list[object] = []
 class Session:
     """An open connection, and what is known of the file that it is open on."""
 
-    def __init__(self, path: Path) -> None:
-        self.db = connect(path)
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        self.db = connect(path, busy_timeout)
         self._path = path
         self._file = _file(path)
         self._scopes: dict[Scope, int] = {}
 
     def check(self) -> None:
-        """Raise ``StoreUnavailable`` when the path no longer names the file that is open: writing to it would be
-        lost."""
+        """Raise ``StoreUnavailable`` when the path no longer names the open file: what it is told would be lost."""
         if _file(self._path) != self._file:
             raise StoreUnavailable(f"{self._path} was removed or replaced while it was open; it is opened again.")
 
@@ -61,8 +60,8 @@ class Worker:
     SQLite connection would break the parent's locks.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
-        self._path, self._name = path, name
+    def __init__(self, path: Path, name: str, *, busy_timeout: float) -> None:
+        self._path, self._name, self._busy_timeout = path, name, busy_timeout
         self._pid = -1
         self._session: Session | None = None
         self._executor: ThreadPoolExecutor | None = None
@@ -76,6 +75,10 @@ class Worker:
         """Give what ``function(…)`` returns on this thread, without a session."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread(), lambda: function(*args, **kwargs))
+
+    async def reset(self) -> None:
+        """Close the session; the next ``run`` opens one on the file that is there then."""
+        await self.call(self._drop)
 
     async def close(self) -> None:
         """Close the session and end the thread; ``run`` begins anew."""
@@ -96,10 +99,10 @@ class Worker:
         with failures(self._path):
             try:
                 if self._session is None:
-                    self._session = Session(self._path)
+                    self._session = Session(self._path, self._busy_timeout)
                 self._session.check()
                 return function(self._session, *args, **kwargs)
-            except (sqlite3.Error, StoreUnavailable) as error:
+            except (sqlite3.Error, StoreUnavailable, OSError) as error:
                 if not str(getattr(error, "sqlite_errorname", "")).startswith(_KEPT):
                     self._drop()
                 raise

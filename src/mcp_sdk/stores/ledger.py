@@ -102,8 +102,7 @@ class Ledger:
 
 
 def again(result: AppendResult) -> AppendResult:
-    """Give the answer to an event that came before with ``result``: the same, but ``DUPLICATE`` for what was
-    applied."""
+    """Give the answer to an event that came before with ``result``: ``DUPLICATE`` for what was applied, else that."""
     return AppendResult(AppendStatus.DUPLICATE, result.revision) if result.status is AppendStatus.APPLIED else result
 
 

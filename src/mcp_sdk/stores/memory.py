@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from threading import Lock
+from typing import NamedTuple
 
 from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.exceptions import RevisionConflict, StoreUnavailable
@@ -23,7 +24,7 @@ from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, SigningKey, Store
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
-from mcp_sdk.stores.ledger import EntityKey, EventKey, Ledger, event_key
+from mcp_sdk.stores.ledger import EntityKey, EventKey, Ledger, entity_key, event_key
 
 __all__ = ["MemoryStore", "connect"]
 
@@ -32,8 +33,7 @@ PAGE = 1000
 
 
 def connect(url: str, *, poll_interval: float = 0.05) -> MemoryStore:
-    """Give a new, empty store; the entry point ``memory`` of ``mcp_sdk.stores``. ``poll_interval`` is not needed
-    here."""
+    """Give a new, empty store; the entry point ``memory`` of ``mcp_sdk.stores``. It polls nothing."""
     del url, poll_interval
     return MemoryStore()
 
@@ -42,6 +42,14 @@ def connect(url: str, *, poll_interval: float = 0.05) -> MemoryStore:
 class _Lease:
     endpoint: Endpoint
     until: float
+
+
+class _Line(NamedTuple):
+    """One change of the log: its number, and when it came, in seconds since the epoch."""
+
+    number: int
+    at: float
+    change: Change
 
 
 @dataclass
@@ -69,8 +77,8 @@ class MemoryStore(Store):
         self._lock = Lock()
         self._closed = False
         self._sequence = self._trimmed = 0
-        self._log: deque[Change] = deque()
-        self._numbers: deque[int] = deque()
+        self._log: deque[_Line] = deque()
+        self._erased: deque[EventKey] = deque()
         self._contexts: dict[EntityKey, ModelContext] = {}
         self._changed: dict[EntityKey, float] = {}
         self._seen: dict[EventKey, AppendResult] = {}
@@ -135,9 +143,9 @@ class MemoryStore(Store):
         """Give the last transitions of an entity; see ``Store.history``. Looks at the whole log."""
         with self._open():
             entries = [
-                change.applied
-                for change in self._log
-                if change.applied is not None and change.scope == scope and change.applied.transition.ref == ref
+                line.change.applied
+                for line in self._log
+                if line.change.applied is not None and _key(line) == (*scope, *ref)
             ]
         return tuple(entries[-limit:])
 
@@ -147,8 +155,7 @@ class MemoryStore(Store):
             return self._cursor(self._sequence)
 
     async def watch(self, cursor: Cursor) -> AsyncIterator[Change]:
-        """Yield every change after a position; see ``Store.watch``. A position that the log no longer holds yields
-        ``resync``."""
+        """Yield every change after a position; ``resync`` for one that the log no longer holds."""
         waiter = _Waiter()
         with self._lock:
             self._waiters.add(waiter)
@@ -239,36 +246,38 @@ class MemoryStore(Store):
 
     async def retain(self, scope: Scope, model: str, before: datetime) -> int:
         """Erase what has not changed since ``before``; see ``Store.retain``."""
+        limit, of_model = before.timestamp(), (*scope, model)
         with self._open():
-            old = [
-                EntityRef(model, key[3])
-                for key, changed in self._changed.items()
-                if key[:3] == (*scope, model) and changed < before.timestamp()
-            ]
-            for ref in old:
-                self._erase(scope, ref)
-        return len(old)
+            old = {key for key, at in self._changed.items() if key[:3] == of_model and at < limit}
+            orphans = {
+                key
+                for line in self._log
+                if line.at < limit and (key := _key(line))[:3] == of_model and key not in self._contexts
+            }
+            self._erase(old, orphans, limit)
+            return len(old)
 
     async def forget(self, scope: Scope, ref: EntityRef) -> Receipt:
         """Erase an entity, and tell every watcher; see ``Store.forget``."""
-        with self._open():
-            return self._erase(scope, ref)
-
-    def _erase(self, scope: Scope, ref: EntityRef) -> Receipt:
         key = (*scope, *ref)
-        held = self._contexts.pop(key, None)
-        self._changed.pop(key, None)
-        kept = [
-            (number, change)
-            for number, change in zip(self._numbers, self._log, strict=True)
-            if change.applied is None or change.scope != scope or change.applied.transition.ref != ref
-        ]
-        gone = len(self._log) - len(kept)
-        self._numbers, self._log = deque(number for number, _ in kept), deque(change for _, change in kept)
-        if held is not None or gone:
-            self._record("forgotten", scope, ref=ref)
-            self._wake()
-        return Receipt(ref, int(held is not None), gone)
+        with self._open():
+            held = int(key in self._contexts)
+            return Receipt(ref, held, self._erase({key}, set(), 0.0))
+
+    def _erase(self, keys: set[EntityKey], orphans: set[EntityKey], limit: float) -> int:
+        """Erase entities, and of ``orphans`` the lines older than ``limit``; give how many lines went."""
+        gone = [line for line in self._log if _key(line) in keys or (line.at < limit and _key(line) in orphans)]
+        told = {key for key in keys if key in self._contexts} | {_key(line) for line in gone if _key(line) in keys}
+        lost = set(map(id, gone))
+        self._log = deque(line for line in self._log if id(line) not in lost)
+        self._erased.extend(event_key(line.change.applied.transition) for line in gone if line.change.applied)
+        for key in keys:
+            self._contexts.pop(key, None)
+            self._changed.pop(key, None)
+        for key in sorted(told):
+            self._record("forgotten", Scope(*key[:2]), ref=EntityRef(*key[2:]))
+        self._wake()
+        return len(gone)
 
     def _open(self) -> Lock:
         if self._closed:
@@ -288,16 +297,18 @@ class MemoryStore(Store):
 
     def _record(self, kind: str, scope: Scope, *, applied: Applied | None = None, ref: EntityRef | None = None) -> None:
         self._sequence += 1
-        self._numbers.append(self._sequence)
-        self._log.append(Change(kind, self._cursor(self._sequence), scope, applied, ref))
+        change = Change(kind, self._cursor(self._sequence), scope, applied, ref)
+        self._log.append(_Line(self._sequence, self._clock(), change))
         while len(self._log) > self._log_size:
             self._drop_oldest()
+        while len(self._erased) > self._log_size:
+            self._seen.pop(self._erased.popleft(), None)
 
     def _drop_oldest(self) -> None:
-        self._trimmed = self._numbers.popleft()
-        dropped = self._log.popleft()
-        if dropped.applied is not None:
-            self._seen.pop(event_key(dropped.applied.transition), None)
+        line = self._log.popleft()
+        self._trimmed = line.number
+        if line.change.applied is not None:
+            self._seen.pop(event_key(line.change.applied.transition), None)
 
     def _cursor(self, number: int) -> Cursor:
         return Cursor(f"{self._identity}:{number}")
@@ -311,12 +322,16 @@ class MemoryStore(Store):
                 or not self._trimmed <= int(number) <= self._sequence
             ):
                 return [Change("resync", self._cursor(self._sequence))]
-            start = bisect_right(self._numbers, int(number))
-            return tuple(islice(self._log, start, start + PAGE))
+            start = bisect_right(self._log, int(number), key=lambda line: line.number)
+            return tuple(line.change for line in islice(self._log, start, start + PAGE))
 
     def _wake(self) -> None:
         for waiter in tuple(self._waiters):
             waiter.wake()
+
+
+def _key(line: _Line) -> EntityKey:
+    return entity_key(line.change.applied.transition) if line.change.applied is not None else ("", "", "", "")
 
 
 class _Waiter:

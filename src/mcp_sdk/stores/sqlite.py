@@ -37,8 +37,7 @@ T = TypeVar("T")
 
 
 def connect(url: str, *, poll_interval: float = 0.05) -> SqliteStore:
-    """Give the store of ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; the entry point ``sqlite`` of
-    ``mcp_sdk.stores``.
+    """Give the store of ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; the entry point ``sqlite``.
 
     ``poll_interval`` is in seconds: how often a watch looks for what other processes did. Raises
     ``ConfigurationError``.
@@ -54,18 +53,26 @@ def connect(url: str, *, poll_interval: float = 0.05) -> SqliteStore:
 class SqliteStore(Store):
     """Keeps everything in the file ``path``. One instance is used from one event loop at a time.
 
-    ``poll_interval`` is in seconds. ``clock`` gives seconds since the epoch; leases, retention and the day for which
-    event ids are remembered after ``forget`` go by it.
+    ``poll_interval`` is in seconds, ``busy_timeout`` those that a writer waits for another. ``clock`` gives seconds
+    since the epoch; leases, retention and the day for which event ids are remembered after ``forget`` go by it.
     """
 
-    def __init__(self, path: Path, *, poll_interval: float = 0.05, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        poll_interval: float = 0.05,
+        busy_timeout: float = 5.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._path = path.absolute()
         self._poll_interval = poll_interval
         self._clock = clock
         self._identity = ""
         self._closed = False
-        self._writer = Worker(self._path, "writer")
-        self._reader = Worker(self._path, "reader")
+        self._busy_timeout = busy_timeout
+        self._writer = Worker(self._path, "writer", busy_timeout=busy_timeout)
+        self._reader = Worker(self._path, "reader", busy_timeout=busy_timeout)
         self._news: set[asyncio.Event] = set()
 
     async def open(self) -> None:
@@ -73,13 +80,15 @@ class SqliteStore(Store):
 
         Raises ``StoreError`` for a schema newer than this package and for another application's database.
         """
+        await self._reader.reset()
+        await self._writer.reset()
         self._identity = await self._writer.call(self._prepare)
         await self._writer.run(log.trim, self._clock())
         self._closed = False
 
     def _prepare(self) -> str:
         with failures(self._path):
-            return prepare(self._path)
+            return prepare(self._path, self._busy_timeout)
 
     async def close(self) -> None:
         """End every watch and close the connections."""
