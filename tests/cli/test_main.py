@@ -166,3 +166,27 @@ def test_no_policy_files_is_an_error(shell: Shell) -> None:
     """A folder without policies says so."""
     assert shell("policy", "check", str(shell.folder / "nowhere")) == 3
     assert "does not exist" in shell.err
+
+
+def test_explain_says_which_clause_decided(shell: Shell) -> None:
+    """``explain`` answers with the decision, and with the clause that failed for the rules that did not match."""
+    assert shell("explain", "order-service", "order.state=paid", "-p", str(shell.folder / "policies")) == 0
+    assert "version=v1" in shell.out
+    assert "order.state is 'paid'" in shell.out
+
+
+@pytest.mark.parametrize(
+    ("fact", "said"),
+    [
+        ("ordr.state=paid", "Did you mean 'order'?"),
+        ("order.state=payed", "Did you mean 'paid'?"),
+        ("order.amont=1", "Did you mean 'amount'?"),
+        ("principal.mfa=maybe", "write true or false"),
+        ("principal.rols=x", "Did you mean 'roles'?"),
+        ("nonsense", "order.state=created"),
+    ],
+)
+def test_explain_mends_misspelt_facts(shell: Shell, fact: str, said: str) -> None:
+    """A fact that fits nothing is refused with the nearest that does."""
+    assert shell("explain", "order-service", fact, "-p", str(shell.folder / "policies")) == 3
+    assert said in shell.err

@@ -1,0 +1,75 @@
+"""``mcpctl explain``: what would be decided, and why."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.facts import decision_request
+from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.plane import add_store, connected
+from mcp_sdk.cli.sources import read_models, read_policies
+from mcp_sdk.decisions import DecisionRequest, Phase
+from mcp_sdk.models import BusinessModel
+
+__all__ = ["COMMAND"]
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument("service", metavar="SERVICE", help="the service that is called")
+    parser.add_argument("facts", nargs="*", metavar="FACT", help="order.state=created, principal.mfa=true, request.geo.country=DE")
+    parser.add_argument("--operation", default="", metavar="TEXT", help='e.g. "POST /transfers"')
+    parser.add_argument("--phase", choices=[phase.value for phase in Phase], default=Phase.INBOUND.value)
+    parser.add_argument("-p", "--policies", action="append", metavar="PATH", help="policy files, instead of those in force")
+    add_store(parser)
+
+
+def _run(args: Namespace, output: Output) -> int:
+    from mcp_sdk.policy import Engine, explain  # noqa: PLC0415 - the engine's load is for this verb alone
+
+    programs, models, revision = _from_files(args) if args.policies else _from_store(args)
+    method, _, path = args.operation.partition(" ")
+    request = DecisionRequest(args.service, args.operation, Phase(args.phase), namespace=args.namespace or "default")
+    request = decision_request(request, [f"request.method={method}", f"request.path={path}", *args.facts], models)
+    explanation = explain(Engine(programs, models, epoch=1, revision=revision), request)
+    if output.for_machines:
+        output.data(explanation.to_dict())
+    else:
+        output.line(explanation.sentence())
+        for policy in explanation.policies:
+            output.line(f"\n{policy.kind} {policy.policy}")
+            for rule in policy.rules:
+                output.line(f"  {rule}")
+    return OK
+
+
+Loaded = tuple[Mapping[str, Any], Mapping[str, BusinessModel], int]
+
+
+def _from_files(args: Namespace) -> Loaded:
+    from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - the compiler is an extra
+
+    models = read_models(args.policies)
+    return compile_policies(read_policies(args.policies), models), models, 0
+
+
+def _from_store(args: Namespace) -> Loaded:
+    with connected(args) as mesh:
+        snapshot = mesh.control_plane.snapshot()
+        return snapshot.programs, snapshot.models, snapshot.revision
+
+
+COMMAND = Command(
+    name="explain",
+    summary="say what would be decided, and why",
+    description="""\
+Say what the policies decide of a call, with every rule that was considered and the clause that failed.
+
+  mcpctl explain order-service order.state=created -s sqlite:///mesh.db
+  mcpctl explain transfers --operation "POST /transfers" transfer.amount=60000 principal.mfa=false -p policies/
+""",
+    configure=_configure,
+    run=_run,
+)

@@ -1,0 +1,94 @@
+"""Facts written on the command line (``order.state=created``, ``principal.mfa=true``) made into a decision request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from mcp_sdk.context import ModelContext, Trust
+from mcp_sdk.decisions import DecisionRequest, Geo, Principal, RequestFacts, Source
+from mcp_sdk.exceptions import ConfigurationError, UnknownModel, did_you_mean
+from mcp_sdk.models import BusinessModel
+
+__all__ = ["decision_request"]
+
+FIXED: dict[str, type[Any]] = {"principal": Principal, "source": Source, "request": RequestFacts, "request.geo": Geo}
+BOOLEANS = {"true": True, "false": False}
+
+
+def decision_request(
+    request: DecisionRequest, written: Sequence[str], models: Mapping[str, BusinessModel]
+) -> DecisionRequest:
+    """Add facts to a request; raises ``ConfigurationError`` or ``ModelError`` that names the nearest valid name."""
+    grouped: dict[str, dict[str, str]] = {}
+    for fact in written:
+        subject, name, value = _split(fact)
+        grouped.setdefault(subject, {})[name] = value
+    for subject, values in grouped.items():
+        request = _add(request, subject, values, models)
+    return request
+
+
+def _split(fact: str) -> tuple[str, str, str]:
+    path, equals, value = fact.partition("=")
+    subject, dot, name = path.rpartition(".")
+    if not (equals and dot and subject and name):
+        raise ConfigurationError(f"{fact!r} is no fact; write NAME.FIELD=VALUE, e.g. order.state=created")
+    return subject, name, value
+
+
+def _add(
+    request: DecisionRequest, subject: str, values: Mapping[str, str], models: Mapping[str, BusinessModel]
+) -> DecisionRequest:
+    if subject == "request.geo":
+        return replace(request, request=replace(request.request, geo=_filled(Geo(), subject, values)))
+    if subject in FIXED:
+        return replace(request, **{subject: _filled(getattr(request, subject), subject, values)})
+    if subject not in models:
+        raise UnknownModel(subject, [*models, *FIXED])
+    context = _context(models[subject], values)
+    return replace(request, contexts={**request.contexts, subject: context})
+
+
+def _filled(before: Any, subject: str, values: Mapping[str, str]) -> Any:
+    kinds = {spec.name: str(spec.type) for spec in fields(FIXED[subject])}
+    return replace(before, **{name: _read(subject, name, kinds, text) for name, text in values.items()})
+
+
+def _read(subject: str, name: str, kinds: Mapping[str, str], text: str) -> Any:
+    if name not in kinds:
+        raise ConfigurationError(f"{subject} has no field {name!r}.{did_you_mean(name, kinds)}")
+    if kinds[name] == "bool":
+        return _boolean(f"{subject}.{name}", text)
+    if kinds[name].startswith("tuple"):
+        return tuple(filter(None, text.split(",")))
+    return int(text) if kinds[name] == "int" else text
+
+
+def _boolean(name: str, text: str) -> bool:
+    if text not in BOOLEANS:
+        raise ConfigurationError(f"{name}={text!r}: write true or false")
+    return BOOLEANS[text]
+
+
+def _context(model: BusinessModel, values: Mapping[str, str]) -> ModelContext:
+    state = values.get("state")
+    attributes = {name: text for name, text in values.items() if name not in ("id", "state")}
+    return ModelContext(
+        model.name,
+        values.get("id", ""),
+        model.check_state(state) if state is not None else None,
+        dict(_attributes(model, attributes)),
+        revision=1,
+        trust=Trust.STORE,
+    )
+
+
+def _attributes(model: BusinessModel, values: Mapping[str, str]) -> Iterable[tuple[str, Any]]:
+    for name, text in values.items():
+        if name not in model.attributes:
+            raise ConfigurationError(f"{model.name} has no attribute {name!r}.{did_you_mean(name, model.attributes)}")
+        kind = model.attributes[name].type
+        raw: Any = int(text) if kind == "int" else text.split(",") if kind == "list" else text
+        yield name, model.attributes[name].capture(_boolean(name, text) if kind == "bool" else raw)
