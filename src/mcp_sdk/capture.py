@@ -10,24 +10,28 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
-from typing import Any, ParamSpec, TypeVar, overload
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar, cast, overload
+from weakref import WeakSet
 
 from opentelemetry import trace
 
 from mcp_sdk import current
 from mcp_sdk.calls import Call
-from mcp_sdk.declarations import Declaration, Plan, Target, check_declarations, declare
+from mcp_sdk.declarations import Declaration, Plan, Target, check_declarations, declare, place_of, was_declared
 from mcp_sdk.telemetry import SCOPE_NAME
 
-__all__ = ["captures", "check_declarations", "context_observer", "model_context"]
+__all__ = ["captures", "check_declarations", "context_observer", "misplaced", "model_context"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 MARK = "__mcp_sdk_captures__"
+_wrappers: WeakSet[FunctionType] = WeakSet()
 
 
 @overload
@@ -82,10 +86,15 @@ def _is_function(target: Any) -> bool:
 def _wrap(function: Any, target: Target, options: dict[str, Any], *, carry: bool) -> Any:
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(_wrap(function.__func__, target, options, carry=carry))
-    inner: tuple[Declaration, ...] = getattr(function, MARK, ())
-    bare = function.__wrapped__ if inner else function
+    stacked = _is_ours(function)
+    bare = function.__wrapped__ if stacked else function
     declaration = declare(bare, target, carry=carry, options=options)
-    return _captured(bare, (declaration, *inner))
+    return _captured(bare, (declaration, *captures(function)) if stacked else (declaration,))
+
+
+def _is_ours(function: Any) -> bool:
+    """Tell our own wrapper from one that ``functools.wraps`` gave our mark: that one must go on running."""
+    return isinstance(function, FunctionType) and function in _wrappers
 
 
 def captures(function: Any) -> tuple[Declaration, ...]:
@@ -94,11 +103,35 @@ def captures(function: Any) -> tuple[Declaration, ...]:
     return found
 
 
+def misplaced(endpoint: Any) -> str:
+    """Say what is wrong when a route got the bare function of a decorated one, with its place and the mend; else ``""``.
+
+    That is what a decorator above the route's does: the route's has registered the function before. Integrations ask for each
+    of their routes when the application starts.
+    """
+    bare = inspect.unwrap(endpoint) if callable(endpoint) else endpoint
+    if captures(endpoint) or not isinstance(bare, FunctionType) or not was_declared(bare) or _by_name(bare) is bare:
+        return ""
+    return (
+        f"{place_of(bare)}: {bare.__qualname__} is captured above the decorator of its route, which has registered the bare "
+        "function: requests capture nothing. Put the route's decorator first."
+    )
+
+
+def _by_name(function: FunctionType) -> Any:
+    """Give what the module holds under a function's name now; None for a function of a function."""
+    found: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
 def _captured(function: Callable[..., Any], declarations: tuple[Declaration, ...]) -> Callable[..., Any]:
-    wrapper = functools.wraps(function)(_driver(function)(function, _Opener(declarations)))
-    wrapper.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    wrapper: Any = functools.wraps(function)(_driver(function)(function, _Opener(declarations)))
+    wrapper.__signature__ = inspect.signature(function)
     setattr(wrapper, MARK, declarations)
-    return wrapper
+    _wrappers.add(wrapper)
+    return cast("Callable[..., Any]", wrapper)
 
 
 def _driver(function: Callable[..., Any]) -> Callable[[Callable[..., Any], _Opener], Callable[..., Any]]:

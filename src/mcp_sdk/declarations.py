@@ -7,16 +7,30 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
+from uuid import UUID
 from weakref import WeakSet
 
 from mcp_sdk.exceptions import ModelError, UnknownModel, did_you_mean
 from mcp_sdk.models import BusinessModel, state_name
 from mcp_sdk.registry import Registry
 
-__all__ = ["Declaration", "Parameters", "Plan", "Subject", "check_declarations", "declare"]
+__all__ = [
+    "Declaration",
+    "Parameters",
+    "Plan",
+    "Subject",
+    "check_declarations",
+    "declare",
+    "place_of",
+    "was_declared",
+]
 
 Target = str | type | Enum | None
 State = str | Enum | Callable[[Any], "str | Enum | None"] | None
+
+
+OF_SUBJECT: Any = object()
+"""Stands for the id of a subject that is to be read off the object."""
 
 
 class Subject(NamedTuple):
@@ -24,32 +38,53 @@ class Subject(NamedTuple):
 
     model: BusinessModel
     subject: Any
-    raw_id: Any
+    raw_id: Any = OF_SUBJECT
+
+
+Slot = tuple[int, str, Any]
+"""Where an argument stands: its position (beyond any when it has none), its name, its default."""
+_NOWHERE = 1 << 30
 
 
 class Parameters:
     """A function's parameters by name, so that a call's arguments are found without binding the signature."""
 
-    __slots__ = ("_positions", "variadic")
+    __slots__ = ("_slots", "variadic")
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        found = inspect.signature(function).parameters.values()
-        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        self._positions = {spec.name: i if spec.kind in positional else -1 for i, spec in enumerate(found)}
-        self.variadic = any(spec.kind is inspect.Parameter.VAR_KEYWORD for spec in found)
+        self._slots: dict[str, Slot] = {}
+        self.variadic = False
+        try:
+            found = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            found, self.variadic = (), True
+        for position, spec in enumerate(found):
+            self._add(position, spec)
+
+    def _add(self, position: int, spec: inspect.Parameter) -> None:
+        if spec.kind is inspect.Parameter.VAR_KEYWORD:
+            self.variadic = True
+        elif spec.kind is not inspect.Parameter.VAR_POSITIONAL:
+            at = position if spec.kind is not inspect.Parameter.KEYWORD_ONLY else _NOWHERE
+            self._slots[spec.name] = (at, spec.name, None if spec.default is spec.empty else spec.default)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._positions or self.variadic
+        return name in self._slots or self.variadic
 
     @property
     def names(self) -> Iterable[str]:
         """The names, in order."""
-        return self._positions
+        return self._slots
 
-    def get(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Give an argument of a call, or None where it was left out."""
-        position = self._positions.get(name, -1)
-        return args[position] if 0 <= position < len(args) else kwargs.get(name)
+    def slot(self, name: str) -> Slot:
+        """Tell where an argument stands, once for all calls."""
+        return self._slots.get(name, (_NOWHERE, name, None))
+
+
+def argument(slot: Slot, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Give an argument of a call, or its default where it was left out."""
+    position, name, default = slot
+    return args[position] if position < len(args) else kwargs.get(name, default)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +109,21 @@ class Declaration:
 
     def model_name(self, registry: Registry) -> str | None:
         """Give the model's name in a registry; raises ``UnknownModel`` for a class or Enum that declares none."""
-        if self.target is None or (isinstance(self.target, str) and not isinstance(self.target, Enum)):
-            return self.target
-        if isinstance(self.target, Enum):
-            return self._known(registry.of_enum(type(self.target)), type(self.target), registry)
-        found = registry.of_type(self.target)
-        return self._known(found.name if found is not None else None, self.target, registry)
+        target = self.target
+        if target is None or (isinstance(target, str) and not isinstance(target, Enum)):
+            return target
+        if isinstance(target, Enum):
+            return self._known(self._of_enum(type(target), registry), type(target), registry)
+        if issubclass(target, Enum):
+            return self._known(self._of_enum(target, registry), target, registry)
+        found = registry.of_type(target)
+        return self._known(found.name if found is not None else None, target, registry)
+
+    def _of_enum(self, enum: type[Enum], registry: Registry) -> str | None:
+        try:
+            return registry.of_enum(enum)
+        except ModelError as error:
+            raise ModelError(f"{self.where}: {error}") from None
 
     def _known(self, name: str | None, cls: type, registry: Registry) -> str:
         if name is None:
@@ -98,41 +142,71 @@ class Declaration:
 
 
 _declared: WeakSet[Declaration] = WeakSet()
+_places: set[str] = set()
 
 
-def declare(function: Callable[..., Any], target: Target, *, carry: bool, options: Mapping[str, Any]) -> Declaration:
+def declare(
+    function: Callable[..., Any], target: Target, *, carry: bool, options: Mapping[str, Any], where: str = ""
+) -> Declaration:
     """Make a declaration for ``function``; raises ``ModelError`` with file:line:column for one that cannot work."""
-    where = _place(function)
-    parameters = Parameters(function)
-    state = options.get("state", target if isinstance(target, Enum) else None)
+    where = where or _place(function)
     try:
-        declaration = Declaration(
-            target=target,
-            state=state if callable(state) and not isinstance(state, Enum) else _optional_state(state),
-            from_states=_states(options.get("from_")),
-            on_error=_optional_state(options.get("on_error")),
-            id=_check_id(options.get("id"), parameters, where),
-            carry=carry,
-            span=bool(options.get("span")),
-            where=where,
-            operation=f"{function.__module__}.{function.__qualname__}",
-            parameters=parameters,
-        )
+        declaration = _declaration(function, target, carry, options, where)
     except ModelError as error:
-        raise error if str(error).startswith(where) else ModelError(f"{where}: {error}") from None
+        raise ModelError(f"{where}: {error}") from None
     _declared.add(declaration)
     return declaration
 
 
+def _declaration(
+    function: Callable[..., Any], target: Target, carry: bool, options: Mapping[str, Any], where: str
+) -> Declaration:
+    parameters = Parameters(function)
+    given = options.get("state")
+    if target is None and isinstance(given, Enum):
+        target = given
+    state = given if given is not None else target if isinstance(target, Enum) else None
+    _check_target(target, options)
+    return Declaration(
+        target=target,
+        state=state if callable(state) and not isinstance(state, Enum) else _optional_state(state),
+        from_states=_states(options.get("from_")),
+        on_error=_optional_state(options.get("on_error")),
+        id=_check_id(options.get("id"), parameters),
+        carry=carry,
+        span=bool(options.get("span")),
+        where=where,
+        operation=_operation(function),
+        parameters=parameters,
+    )
+
+
+def _check_target(target: Target, options: Mapping[str, Any]) -> None:
+    needy = next((name for name in ("state", "from_", "on_error", "id") if options.get(name) is not None), None)
+    if target is None and needy is not None:
+        raise ModelError(f"{needy}= says something of one model; say which with model=")
+
+
+def _operation(function: Any) -> str:
+    inner = getattr(function, "func", function)
+    name = getattr(inner, "__qualname__", type(inner).__qualname__)
+    return f"{getattr(inner, '__module__', None) or type(inner).__module__}.{name}"
+
+
 def check_declarations(registry: Registry) -> None:
-    """Check every decorator of this process against the declared models; a registry without models accepts them all."""
+    """Check every decorator of this process against the declared models; a registry without models accepts them all.
+
+    Raises ``UnknownModel`` and ``UnknownState`` with the decorator's file:line:column, and ``ConfigurationError``.
+    """
     if registry.open:
         return
+    registry.check()
     for declaration in list(_declared):
         declaration.check(registry)
 
 
-def _place(function: Callable[..., Any]) -> str:
+def place_of(function: Callable[..., Any]) -> str:
+    """Give ``file:line:column`` of a function, decorators included."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}:1" if code is not None else repr(function)
 
@@ -147,73 +221,95 @@ def _states(states: Any) -> frozenset[str]:
     return frozenset({state_name(states)} if isinstance(states, (str, Enum)) else map(state_name, states))
 
 
-def _check_id(rule: Any, parameters: Parameters, where: str) -> str | Callable[..., Any] | None:
+def _check_id(rule: Any, parameters: Parameters) -> str | Callable[..., Any] | None:
     if rule is None or callable(rule):
         return rule
+    if not isinstance(rule, str):
+        raise ModelError(f"id is a path from a parameter or a function of the arguments, not {rule!r}")
     root = rule.partition(".")[0]
     if root not in parameters:
-        raise ModelError(f"{where}: id={rule!r} starts at {root!r}, which is no parameter.{did_you_mean(root, parameters.names)}")
-    return str(rule)
+        raise ModelError(f"id={rule!r} starts at {root!r}, which is no parameter.{did_you_mean(root, parameters.names)}")
+    return rule
 
 
 class Plan:
-    """A declaration resolved against one registry: how to find, in a call, the entities that it is about."""
+    """A declaration resolved against one registry: how to find, in a call, the entities that it is about.
 
-    __slots__ = ("_keys", "_registry", "declaration", "model", "version")
+    The id is, in this order: what the decorator's ``id`` gives; the key of the argument that is the entity; the argument named
+    like the model; the argument named ``<model>_<key>`` or ``<model>_id``.
+    """
+
+    __slots__ = ("_ids", "_named", "_registry", "_type", "declaration", "model")
 
     def __init__(self, declaration: Declaration, registry: Registry) -> None:
         self.declaration = declaration
         self._registry = registry
-        self.version = registry.version
         name = declaration.model_name(registry)
         self.model = registry.named(name, where=declaration.where) if name is not None else None
-        self._keys = self._id_parameters()
+        self._type = self.model.python_type if self.model is not None else None
+        self._named = self._slots(name) if name is not None else ()
+        self._ids = self._slots(f"{name}_{self.model.key}", f"{name}_id") if self.model is not None else ()
 
-    def _id_parameters(self) -> tuple[str, ...]:
-        if self.model is None:
-            return ()
-        candidates = dict.fromkeys((f"{self.model.name}_{self.model.key}", f"{self.model.name}_id"))
-        return tuple(name for name in candidates if name in self.declaration.parameters)
+    def _slots(self, *names: str) -> tuple[Slot, ...]:
+        parameters = self.declaration.parameters
+        return tuple(parameters.slot(name) for name in dict.fromkeys(names) if name in parameters)
 
     def subjects(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Subject]:
         """Give the entities of a call; with a named model exactly one, whose id may be unknown yet (None)."""
         if self.model is None:
             return self._of_declared_classes(args, kwargs)
-        found = self._object(self.model, args, kwargs)
-        return [Subject(self.model, found, self._raw_id(self.model, found, args, kwargs))]
+        found = self._object(args, kwargs)
+        if self.declaration.id is not None:
+            return [Subject(self.model, found, self._ruled(self.declaration.id, args, kwargs))]
+        if found is not None:
+            return [Subject(self.model, found)]
+        return [Subject(self.model, None, self.raw_id(args, kwargs))]
 
     def _of_declared_classes(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Subject]:
-        of_type, read = self._registry.of_type, self._registry.member
-        found = ((of_type(type(value)), value) for value in (*args, *kwargs.values()))
-        return [Subject(model, value, read(value, model.key)) for model, value in found if model is not None]
+        of_type = self._registry.of_type
+        given = {id(value): value for value in (*args, *kwargs.values())}.values()
+        return [Subject(model, value) for value in given if (model := of_type(type(value))) is not None]
 
-    def _object(self, model: BusinessModel, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if model.python_type is not None:
-            for value in (*args, *kwargs.values()):
-                if isinstance(value, model.python_type):
+    def _object(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        kind = self._type
+        if kind is not None:
+            for value in args:
+                if isinstance(value, kind):
                     return value
-        named = self.declaration.parameters.get(model.name, args, kwargs)
-        return named if isinstance(named, Mapping) or hasattr(named, model.key) else None
+            for value in kwargs.values():
+                if isinstance(value, kind):
+                    return value
+        return self._like_one(args, kwargs)
 
-    def _raw_id(self, model: BusinessModel, found: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        rule = self.declaration.id
-        if rule is not None:
-            return rule(*args, **kwargs) if callable(rule) else self._follow(rule, args, kwargs)
-        if found is not None:
-            return self._registry.member(found, model.key)
-        named = self.declaration.parameters.get(model.name, args, kwargs)
-        if named is not None:
-            return named if isinstance(named, (str, int)) or type(named).__name__ == "UUID" else None
-        values = (self.declaration.parameters.get(name, args, kwargs) for name in self._keys)
-        return next((value for value in values if value is not None), None)
+    def _like_one(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        for slot in self._named:
+            value = argument(slot, args, kwargs)
+            if value is not None and not _is_id(value) and self._has_key(value):
+                return value
+        return None
 
-    def _follow(self, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        root, *rest = path.split(".")
-        value = self.declaration.parameters.get(root, args, kwargs)
-        for name in rest:
-            value = _read(value, name)
-        return value
+    def _has_key(self, value: Any) -> bool:
+        return isinstance(value, Mapping) or (self.model is not None and hasattr(value, self.model.key))
+
+    def raw_id(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Give the id that stands among the arguments by name, or None."""
+        for slot in self._named:
+            value = argument(slot, args, kwargs)
+            if _is_id(value):
+                return value
+        for slot in self._ids:
+            value = argument(slot, args, kwargs)
+            if value is not None:
+                return value
+        return None
+
+    def _ruled(self, rule: str | Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if callable(rule):
+            return rule(*args, **kwargs)
+        root, _, rest = rule.partition(".")
+        value = argument(self.declaration.parameters.slot(root), args, kwargs)
+        return self._registry.member(value, rest) if rest else value
 
 
-def _read(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (str, int, UUID, Enum)) and not isinstance(value, bool)
