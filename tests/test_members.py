@@ -65,3 +65,10 @@ def test_only_members_that_cannot_break_a_header_are_safe() -> None:
 def test_the_key_of_a_raw_member(raw: str, key: str) -> None:
     """A percent-encoded key is decoded, for OpenTelemetry does so too."""
     assert members.key_of(raw) == key
+
+
+def test_members_are_left_out_whole_and_from_the_end() -> None:
+    """The commas between them count, and nothing comes after what does not fit."""
+    assert members.fitting(["a=1", "b=2", "c=3"], 11) == ["a=1", "b=2", "c=3"]
+    assert members.fitting(["a=1", "b=2", "c=3"], 10) == ["a=1", "b=2"]
+    assert members.fitting(["a=1", "b=22", "c"], 6) == ["a=1"]

@@ -198,7 +198,10 @@ class Codec:
         facts = self._fit(self._facts(contexts, dropped), dropped)
         ours = self._signed(facts if self._peer is None else [*facts, self._peer], now)
         if others:
-            ours += _room_for(others, members.MAX_BYTES - sum(map(len, ours)) - len(ours), dropped)
+            kept = members.fitting(foreign(others), members.MAX_BYTES - sum(map(len, ours)) - len(ours))
+            if len(kept) < len(others):
+                count(dropped, Problem.OTHERS, len(others) - len(kept))
+            ours += kept
         return Encoded(",".join(ours), dropped or _NO_DROPS)
 
     def _facts(self, contexts: Iterable[ModelContext], dropped: Drops) -> list[Fact]:
@@ -375,16 +378,3 @@ def _by_model(found: list[Found], problems: list[Problem]) -> dict[str, dict[str
 
 _PREFIX = len(PREFIX)
 _ALONE = frozenset({"peer", "sig"})
-
-
-def _room_for(others: Sequence[str], room: int, dropped: Drops) -> list[str]:
-    """Give the members that may be sent on and fit into ``room`` bytes, from the first on."""
-    kept: list[str] = []
-    for raw in foreign(others):
-        room -= len(raw) + 1
-        if room < -1:
-            break
-        kept.append(raw)
-    if len(kept) < len(others):
-        count(dropped, Problem.OTHERS, len(others) - len(kept))
-    return kept

@@ -14,7 +14,19 @@ from urllib.parse import quote, unquote
 
 from mcp_sdk.exceptions import BaggageError
 
-__all__ = ["MAX_BYTES", "MAX_READ", "Member", "Property", "escape", "is_plain", "join", "key_of", "safe", "split"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_READ",
+    "Member",
+    "Property",
+    "escape",
+    "fitting",
+    "is_plain",
+    "join",
+    "key_of",
+    "safe",
+    "split",
+]
 
 MAX_BYTES = 8192
 """What a whole header may hold; below this every member is sent on, however many there are."""
@@ -55,6 +67,17 @@ def split(text: str) -> list[str]:
 def safe(members: Iterable[str]) -> list[str]:
     """Give those of the raw members that hold nothing but printable ASCII and tabs."""
     return [raw for raw in members if _SAFE_RAW.fullmatch(raw)]
+
+
+def fitting(raws: Iterable[str], room: int) -> list[str]:
+    """Give raw members from the first on, as many whole ones as a list of ``room`` bytes holds."""
+    kept: list[str] = []
+    for raw in raws:
+        room -= len(raw) + 1
+        if room < -1:
+            break
+        kept.append(raw)
+    return kept
 
 
 def key_of(raw: str) -> str:
