@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
-from mcp_sdk.ports import AppendResult, AppendStatus
+from mcp_sdk.ports import AppendResult, AppendStatus, Applied
 from mcp_sdk.stores._sqlite_file import transaction
-from mcp_sdk.stores._sqlite_rows import ENTITY_COLUMNS, PUT_ENTITY, PUT_LOG, context_from_row, entity_row, log_row
+from mcp_sdk.stores._sqlite_rows import (
+    ENTITY_COLUMNS,
+    PUT_ENTITY,
+    PUT_LOG,
+    Packer,
+    context_from_row,
+    entity_row,
+    log_row,
+)
 from mcp_sdk.stores._sqlite_worker import Session
 from mcp_sdk.stores.ledger import EntityKey, EventKey, Ledger
 
 __all__ = ["append", "get", "listing", "successor"]
 
+Numbers: TypeAlias = dict[tuple[str, str], int]
 _SIZES = (1, 16, 256)
 _EVENTS = """
 SELECT event_id, scope, status, revision FROM log WHERE event_id IN ({0})
@@ -24,18 +33,21 @@ UNION ALL SELECT event_id, scope, status, revision FROM erased WHERE event_id IN
 
 def append(session: Session, transitions: Sequence[Transition], now: float) -> tuple[AppendResult, ...]:
     """Settle transitions in one transaction."""
-    numbers = {transition.scope: session.scope(transition.scope) for transition in transitions}
-    scopes = {number: scope for scope, number in numbers.items()}
+    scopes = {(t.namespace, t.environment) for t in transitions}
+    numbers = {scope: session.scope(Scope(*scope)) for scope in scopes}
+    pack = Packer()
     with transaction(session.db):
-        ledger = Ledger(_contexts(session, numbers, transitions), _seen(session, scopes, transitions))
+        ledger = Ledger(_contexts(session, numbers, transitions), _seen(session, numbers, transitions))
         results = ledger.settle(transitions)
-        session.db.executemany(
-            PUT_ENTITY, [entity_row(numbers[Scope(*key[:2])], context, now) for key, context in ledger.moved.items()]
-        )
-        session.db.executemany(
-            PUT_LOG, [log_row(numbers[entry.transition.scope], entry, now) for entry in ledger.entries]
-        )
+        moved = ledger.moved.items()
+        session.db.executemany(PUT_ENTITY, [entity_row(numbers[key[:2]], after, now, pack) for key, after in moved])
+        session.db.executemany(PUT_LOG, [_log_row(numbers, entry, now, pack) for entry in ledger.entries])
     return results
+
+
+def _log_row(numbers: Numbers, entry: Applied, now: float, pack: Packer) -> tuple[Any, ...]:
+    transition = entry.transition
+    return log_row(numbers[transition.namespace, transition.environment], entry, now, pack)
 
 
 def get(session: Session, scope: Scope, refs: Sequence[EntityRef]) -> dict[EntityRef, ModelContext]:
@@ -76,22 +88,19 @@ def successor(prefix: str) -> str:
     return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
 
 
-def _contexts(
-    session: Session, numbers: dict[Scope, int], transitions: Sequence[Transition]
-) -> dict[EntityKey, ModelContext]:
-    wanted: dict[tuple[Scope, str], set[str]] = {}
-    for transition in transitions:
-        wanted.setdefault((transition.scope, transition.model), set()).add(transition.entity_id)
+def _contexts(session: Session, numbers: Numbers, transitions: Sequence[Transition]) -> dict[EntityKey, ModelContext]:
+    wanted: dict[tuple[str, str, str], set[str]] = {}
+    for t in transitions:
+        wanted.setdefault((t.namespace, t.environment, t.model), set()).add(t.entity_id)
     found: dict[EntityKey, ModelContext] = {}
-    for (scope, model), ids in wanted.items():
-        for row in _entities(session, numbers[scope], model, list(ids)):
-            found[(*scope, model, row[1])] = context_from_row(row)
+    for kind, ids in wanted.items():
+        for row in _entities(session, numbers[kind[:2]], kind[2], list(ids)):
+            found[(*kind, row[1])] = context_from_row(row)
     return found
 
 
-def _seen(
-    session: Session, scopes: dict[int, Scope], transitions: Sequence[Transition]
-) -> dict[EventKey, AppendResult]:
+def _seen(session: Session, numbers: Numbers, transitions: Sequence[Transition]) -> dict[EventKey, AppendResult]:
+    scopes = {number: scope for scope, number in numbers.items()}
     seen: dict[EventKey, AppendResult] = {}
     for ids in _chunks([transition.event_id for transition in transitions]):
         marks = ",".join("?" * len(ids))

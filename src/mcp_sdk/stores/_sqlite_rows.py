@@ -14,6 +14,7 @@ from mcp_sdk.ports import AppendStatus, Applied
 __all__ = [
     "ENTITY_COLUMNS",
     "LOG_COLUMNS",
+    "Packer",
     "PUT_ENTITY",
     "PUT_LOG",
     "applied_from_row",
@@ -30,13 +31,38 @@ LOG_COLUMNS = (
 )
 PUT_LOG = f"INSERT INTO log (at, scope, kind, {LOG_COLUMNS}) VALUES (?, ?, 'transition'{', ?' * 18})"
 
-_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+def _plain(value: object) -> object:
+    return plain_value(value) if isinstance(value, datetime) else str(value)
 
 
-def _packed(attributes: Mapping[str, Value]) -> str:
-    if not attributes:
-        return "{}"
-    return _encoder.encode({name: plain_value(value) for name, value in attributes.items()})
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain).encode
+
+
+class Packer:
+    """Turns attributes and moments into text, the same object once: an entity and its log entry share them.
+
+    Lives for one call, in which the objects that it has seen live too.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[int, str] = {}
+
+    def attributes(self, attributes: Mapping[str, Value]) -> str:
+        """Give attributes as JSON."""
+        if not attributes:
+            return "{}"
+        text = self._texts.get(id(attributes))
+        if text is None:
+            text = self._texts[id(attributes)] = _encode(dict(attributes))
+        return text
+
+    def moment(self, moment: datetime) -> str:
+        """Give a moment in ISO 8601."""
+        text = self._texts.get(id(moment))
+        if text is None:
+            text = self._texts[id(moment)] = moment.isoformat()
+        return text
 
 
 def _unpacked(text: str) -> dict[str, Value]:
@@ -45,14 +71,14 @@ def _unpacked(text: str) -> dict[str, Value]:
     return {name: value_from_plain(value) for name, value in json.loads(text).items()}
 
 
-def entity_row(scope: int, context: ModelContext, now: float) -> tuple[Any, ...]:
+def entity_row(scope: int, context: ModelContext, now: float, pack: Packer) -> tuple[Any, ...]:
     """Give the parameters of ``PUT_ENTITY``."""
-    return (scope, *_context_row(context), now)
+    return (scope, *_context_row(context, pack), now)
 
 
-def _context_row(context: ModelContext) -> tuple[Any, ...]:
-    observed = context.observed_at.isoformat() if context.observed_at else None
-    packed = _packed(context.attributes)
+def _context_row(context: ModelContext, pack: Packer) -> tuple[Any, ...]:
+    observed = pack.moment(context.observed_at) if context.observed_at else None
+    packed = pack.attributes(context.attributes)
     return (context.model, context.entity_id, context.state, packed, context.revision, observed, context.source)
 
 
@@ -63,7 +89,7 @@ def context_from_row(row: Sequence[Any]) -> ModelContext:
     return ModelContext(model, entity_id, state, _unpacked(attributes), revision, False, moment, source, Trust.STORE)
 
 
-def log_row(scope: int, entry: Applied, now: float) -> tuple[Any, ...]:
+def log_row(scope: int, entry: Applied, now: float, pack: Packer) -> tuple[Any, ...]:
     """Give the parameters of ``PUT_LOG``; the context after it only where the transition does not say it all."""
     t, after = entry.transition, entry.context
     told = (
@@ -79,17 +105,17 @@ def log_row(scope: int, entry: Applied, now: float) -> tuple[Any, ...]:
         after.revision,
         t.from_state,
         t.to_state,
-        _packed(t.attributes),
+        pack.attributes(t.attributes),
         t.outcome.value,
         t.base_revision,
         t.batch_id,
-        t.observed_at.isoformat(),
+        pack.moment(t.observed_at),
         t.source,
         t.operation,
         t.cause,
         t.duration,
         t.trace_id,
-        None if told else _encoder.encode(_context_row(after)),
+        None if told else _encode(_context_row(after, pack)),
     )
 
 

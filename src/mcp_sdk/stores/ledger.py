@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from mcp_sdk.context import ModelContext, Outcome, Transition, Trust
+from mcp_sdk.models import Value
 from mcp_sdk.ports import AppendResult, AppendStatus, Applied
 
 __all__ = ["EntityKey", "EventKey", "Ledger", "again", "entity_key", "event_key", "moved"]
@@ -54,33 +55,38 @@ class Ledger:
         entity yet). The transitions of one ``batch_id`` in one scope apply all or none. Aborted ones, and those that
         name no entity, are only logged. An event id that came before gets the answer that it got then.
         """
+        if not any(transition.batch_id for transition in transitions):
+            return tuple(map(self._one, transitions))
         results: dict[int, AppendResult] = {}
         for group in _groups(transitions):
-            fresh = self._fresh(transitions, group)
-            self._enter([transitions[index] for index in fresh])
-            for index in group:
-                earlier = self._seen[event_key(transitions[index])]
-                results[index] = earlier if index in fresh else again(earlier)
+            for index, result in zip(group, self._batch([transitions[index] for index in group]), strict=True):
+                results[index] = result
         return tuple(results[index] for index in range(len(transitions)))
 
-    def _fresh(self, transitions: Sequence[Transition], group: Sequence[int]) -> list[int]:
-        first: dict[EventKey, int] = {}
-        for index in group:
-            key = event_key(transitions[index])
-            if key not in self._seen:
-                first.setdefault(key, index)
-        return list(first.values())
+    def _one(self, transition: Transition) -> AppendResult:
+        event = event_key(transition)
+        earlier = self._seen.get(event)
+        return self._enter(event, self._try(transition, self.moved)) if earlier is None else again(earlier)
 
-    def _enter(self, group: Sequence[Transition]) -> None:
+    def _batch(self, group: Sequence[Transition]) -> list[AppendResult]:
+        fresh: dict[EventKey, Transition] = {}
+        for transition in group:
+            if event_key(transition) not in self._seen:
+                fresh.setdefault(event_key(transition), transition)
         staged: dict[EntityKey, ModelContext] = {}
-        entries = [self._try(transition, staged) for transition in group]
+        entries = [self._try(transition, staged) for transition in fresh.values()]
         if any(entry.status is AppendStatus.LATE for entry in entries):
-            entries = [self._refused(transition) for transition in group]
+            entries = [self._refused(transition) for transition in fresh.values()]
         else:
             self.moved.update(staged)
-        self.entries += entries
-        for entry in entries:
-            self._seen[event_key(entry.transition)] = AppendResult(entry.status, entry.context.revision)
+        first = {event: self._enter(event, entry) for event, entry in zip(fresh, entries, strict=True)}
+        events = map(event_key, group)
+        return [first.pop(event) if event in first else again(self._seen[event]) for event in events]
+
+    def _enter(self, event: EventKey, entry: Applied) -> AppendResult:
+        self.entries.append(entry)
+        result = self._seen[event] = AppendResult(entry.status, entry.context.revision)
+        return result
 
     def _try(self, transition: Transition, staged: dict[EntityKey, ModelContext]) -> Applied:
         key = entity_key(transition)
@@ -112,13 +118,19 @@ def moved(current: ModelContext, transition: Transition) -> ModelContext:
         transition.model,
         transition.entity_id,
         current.state if transition.to_state is None else transition.to_state,
-        {**current.attributes, **transition.attributes} if transition.attributes else current.attributes,
+        _merged(current.attributes, transition.attributes),
         current.revision + 1,
         False,
         transition.observed_at,
         transition.source,
         Trust.STORE,
     )
+
+
+def _merged(current: Mapping[str, Value], changed: Mapping[str, Value]) -> Mapping[str, Value]:
+    if not current or not changed:
+        return current or changed
+    return {**current, **changed}
 
 
 def _changes(transition: Transition) -> bool:
