@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ _ERROR = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(\d+):(\d+): (.*)$")
 _TAIL = re.compile(r"\s*\[[A-Z_]+\]$")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _UNDEFINED = re.compile(r"undefined field '([^']*)' not found in struct '\w+\.(\w+)'")
-_NAME_BEFORE = re.compile(r"[A-Za-z_][A-Za-z0-9_.\s]*\Z")
+_OVERLOAD = re.compile(r"no matching overload for '([^']*)' applied to '([^']*)'")
 FUNCTIONS = (
     "all bool bytes contains double duration dyn endsWith exists exists_one filter getDate getDayOfMonth getDayOfWeek "
     "getDayOfYear getFullYear getHours getMilliseconds getMinutes getMonth getSeconds has int map matches size startsWith "
@@ -63,14 +63,14 @@ class Checker:
         """Check one condition whose value is to be of type ``want``; None when it does not check."""
         if not self._bounded(condition):
             return None
-        parsed = self._compile(condition, (), lambda: self.environment.parse(condition.text))
+        parsed = self._compile(condition, lambda: self.environment.parse(condition.text), constants)
         if parsed is None:
             return None
         patches, bad = literal_patches(condition.text, parsed, self.models, constants)
         for literal in bad:
             self.findings.error("MCP0025", literal.message, condition.place(literal.offset))
         text = apply_patches(condition.text, patches)
-        tree = self._compile(condition, tuple(patches), lambda: self.environment.check(text, constants))
+        tree = self._compile(condition, lambda: self.environment.check(text, constants), constants, tuple(patches))
         if tree is None or bad:
             return None
         checked = Checked(condition, tree, tuple(patches))
@@ -90,17 +90,19 @@ class Checker:
         self.findings.error("MCP0024", message, condition.place(0))
         return False
 
-    def _compile(self, condition: Condition, patches: tuple[Patch, ...], compile_text: Any) -> Tree | None:
+    def _compile(
+        self, condition: Condition, compile_text: Callable[[], bytes], constants: Mapping[str, Any], patches: tuple[Patch, ...] = ()
+    ) -> Tree | None:
         try:
             return decode(compile_text())
         except Unsupported as error:
             place = condition.place(original_offset(error.position, list(patches)))
             self.findings.error("MCP0026", f"policies do not support {error}", place)
         except (RuntimeError, UnicodeError, ValueError) as error:
-            self._report(condition, list(patches), str(error))
+            self._report(condition, list(patches), str(error), constants)
         return None
 
-    def _report(self, condition: Condition, patches: list[Patch], message: str) -> None:
+    def _report(self, condition: Condition, patches: list[Patch], message: str, constants: Mapping[str, Any]) -> None:
         text = apply_patches(condition.text, patches)
         errors = [match for match in map(_ERROR.match, message.split("\n")) if match]
         if not errors:
@@ -109,31 +111,32 @@ class Checker:
             self.findings.error(code, first or "the condition is empty", condition.place(0))
         for line, column, what in sorted({match.groups() for match in errors}, key=lambda e: (int(e[0]) % 2**31, int(e[1]))):
             offset = _offset(text, int(line), int(column))
-            code, said, offset = self._explain(_TAIL.sub("", what), text, offset)
+            code, said, offset = self._explain(_TAIL.sub("", what), text, offset, constants)
             self.findings.error(code, said, condition.place(original_offset(offset, patches)))
 
-    def _explain(self, what: str, text: str, offset: int) -> tuple[str, str, int]:
+    def _explain(self, what: str, text: str, offset: int, constants: Mapping[str, Any]) -> tuple[str, str, int]:
         if undefined := _UNDEFINED.search(what):
             name, owner = undefined.groups()
-            known = fields_of(owner, self.models)
-            found = text.find(name, offset)
-            return "MCP0021", f"{owner} has no {shown(name)}.{did_you_mean(name, known)}", max(found, offset)
+            found = max(text.find(name, offset), offset)
+            model = self.models.get(owner)
+            if model is not None and name in model.attributes:
+                return "MCP0021", f"{owner}.{name} is declared sensitive; no policy sees it", found
+            return "MCP0021", f"{owner} has no {shown(name)}.{did_you_mean(name, fields_of(owner, self.models))}", found
         if undeclared := _UNDECLARED.search(what):
-            return self._explain_name(undeclared[1], text, offset)
+            return self._explain_name(undeclared[1], text, offset, constants)
         if "Exceeded max recursion depth" in what:
             return "MCP0024", "the condition is nested too deep; the limit is 32 levels", 0
         code = "MCP0022" if "overload" in what or "type" in what else "MCP0020"
-        said = re.sub(r"expecting \{.*", "here", what) if "Syntax error" in what else what
-        return code, said[:300], offset
+        return code, _plainly(what)[:300], offset
 
-    def _explain_name(self, name: str, text: str, offset: int) -> tuple[str, str, int]:
-        first = name.lstrip(".").split(".")[0]
+    def _explain_name(self, name: str, text: str, offset: int, constants: Mapping[str, Any]) -> tuple[str, str, int]:
+        first = name.lstrip(".").partition(".")[0]
         if text[offset : offset + 1] == "(":
             before = re.search(r"[A-Za-z_][A-Za-z0-9_]*\s*\Z", text[:offset])
             start = before.start() if before else offset
             return "MCP0021", f"unknown function {shown(name)}.{did_you_mean(name, FUNCTIONS)}", start
         start = text.rfind(first, 0, offset + len(first) + 1)
-        known = [*self.environment.types()]
+        known = [*self.environment.types(), *constants]
         return "MCP0021", f"unknown name {shown(first)}.{did_you_mean(first, known)}", start if start >= 0 else offset
 
     def _semantics(self, checked: Checked, constants: Mapping[str, Any], want: str) -> bool:
@@ -150,13 +153,13 @@ class Checker:
 
     def _states(self, checked: Checked, tree: Tree, constants: Mapping[str, Any]) -> None:
         for left, right in (tree.args, tree.args[::-1]):
-            model = self.models.get(left.type if left.kind == "name" else "")
-            if left.kind == "select" and left.value == "state" and left.args[0].kind == "name":
-                model = self.models.get(left.args[0].value)
-                for node, state in _strings(right, constants):
-                    if model is not None and model.states and state not in model.states:
-                        message = f"model {model.name!r} has no state {shown(state)}.{did_you_mean(state, model.states)}"
-                        self.findings.error("MCP0023", message, checked.place(node))
+            if left.kind != "select" or left.value != "state" or left.args[0].kind != "name":
+                continue
+            model = self.models.get(left.args[0].value)
+            for node, state in _strings(right, constants) if model is not None and model.states else ():
+                if model is not None and state not in model.states:
+                    message = f"model {model.name!r} has no state {shown(state)}.{did_you_mean(state, model.states)}"
+                    self.findings.error("MCP0023", message, checked.place(node))
 
     def _pattern(self, checked: Checked, pattern: Tree) -> None:
         if pattern.kind != "const":
@@ -168,8 +171,20 @@ class Checker:
         try:
             re2.compile(pattern.value[1], _quiet(re2))
         except re2.error as error:
-            reason = str(error.args[0] if error.args else error)
+            first = error.args[0] if error.args else error
+            reason = first.decode(errors="replace") if isinstance(first, bytes) else str(first)
             self.findings.error("MCP0027", f"RE2 refuses {shown(pattern.value[1])}: {reason}", checked.place(pattern))
+
+
+def _plainly(what: str) -> str:
+    """Say what cel-cpp says in the words of the expression's author."""
+    if "'<EOF>'" in what and "Syntax error" in what and "extraneous" not in what:
+        return "the condition ends too early"
+    overload = _OVERLOAD.search(what)
+    if overload:
+        operator, kinds = overload[1].strip("_@"), overload[2].replace("mcp.", "")
+        return f"{shown(operator)} does not take {kinds}"
+    return re.sub(r" expecting [{'].*", "", what)
 
 
 def _quiet(re2: Any) -> Any:

@@ -212,9 +212,9 @@ class _Writer:
 
     def _maybe(self, node: Any) -> str | None:
         """Write the read of a model's fact that gives None when it is absent."""
-        if self.variables is not None or path_of(node) is None or node[1][1] in self.scope:
+        if self.variables is not None or node[0] != "get" or path_of(node) is None or node[3] == "timestamp":
             return None
-        return f"{self._model(node[1][1])}.get({node[2]!r})" if node[3] != "timestamp" else None
+        return f"{self._model(node[1][1])}.get({node[2]!r})"
 
     def _model(self, name: str) -> str:
         self.prelude.setdefault(name, f"m_{name} = c.get({name!r}); m_{name} = NOTHING if m_{name} is None else m_{name}.facts")

@@ -6,6 +6,7 @@ constants that are numbers are written out by the same patches.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -161,14 +162,17 @@ class _Literals:
 
     def _write(self, number: str, unit: tuple[str, int], offset: int) -> str:
         exact = Decimal(int(number, 16)) if "x" in number.lower() else Decimal(number)
-        if unit[0] == "double":
+        kind = f"a decimal of scale {unit[1]}" if unit[0] == "decimal" else "a double"
+        if unit[0] == "double" and math.isfinite(float(exact)):
             return repr(float(exact))
-        if exact.adjusted() > 19:
-            self.bad.append(BadLiteral(offset, f"{number} is out of the range of a decimal of scale {unit[1]}"))
+        if exact and (exact.adjusted() > 19 or not _fits(exact.scaleb(unit[1]))):
+            self.bad.append(BadLiteral(offset, f"{number} is out of the range of {kind}"))
             return "0"
-        scaled = exact.scaleb(unit[1])
-        if scaled != scaled.to_integral_value() or not -INT64 <= scaled < INT64:
-            problem = "is out of the range of" if scaled == scaled.to_integral_value() else "has too many digits for"
-            self.bad.append(BadLiteral(offset, f"{number} {problem} a decimal of scale {unit[1]}"))
+        if exact and (exact.adjusted() < -unit[1] or exact.scaleb(unit[1]) % 1):
+            self.bad.append(BadLiteral(offset, f"{number} has too many digits for {kind}"))
             return "0"
-        return str(int(scaled))
+        return str(int(exact.scaleb(unit[1])))
+
+
+def _fits(scaled: Decimal) -> bool:
+    return -INT64 <= scaled < INT64

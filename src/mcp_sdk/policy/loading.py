@@ -6,6 +6,7 @@ Nothing of a request is here. A program that needs RE2 or xxhash where it is mis
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -240,7 +241,7 @@ def _subset(version: str, labels: Mapping[str, str]) -> Subset | None:
 
 
 def _digest(shape: Any) -> str:
-    return f"{hash(json.dumps(shape, sort_keys=True)) & 0xFFFFFFFF:08x}"
+    return f"{zlib.crc32(json.dumps(shape).encode()):08x}"
 
 
 def _models(plain: Mapping[str, Any]) -> set[str]:
