@@ -6,123 +6,53 @@ drivers in ``capture`` only run the function between the two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 from mcp_sdk import current
-from mcp_sdk import telemetry as spans
-from mcp_sdk.clock import Runtime
-from mcp_sdk.config import Config
-from mcp_sdk.context import EntityRef, ModelContext, Outcome, Transition, Trust
-from mcp_sdk.declarations import Declaration, Plan, Subject
-from mcp_sdk.exceptions import InvalidTransition, ModelError
+from mcp_sdk.context import EntityRef, ModelContext, Outcome, frozen
+from mcp_sdk.declarations import OF_SUBJECT, Declaration, Plan, Subject
+from mcp_sdk.exceptions import InvalidTransition
 from mcp_sdk.models import BusinessModel, Value
-from mcp_sdk.ports import Identity
-from mcp_sdk.registry import Registry
-from mcp_sdk.telemetry import Telemetry
+from mcp_sdk.moves import Capturer, Move, after_move, differing, fresh_context, newest, transitions_of
+from mcp_sdk.reading import NO_ATTRIBUTES, Facts, Reader
 
-__all__ = ["Call", "Capturer", "Move", "captured_attributes", "make_transition", "moved_context"]
+__all__ = ["Call"]
 
-
-class Capturer(Protocol):
-    """What capture needs of the mesh."""
-
-    config: Config
-    identity: Identity
-    models: Registry
-    runtime: Runtime
-    telemetry: Telemetry
-
-    @property
-    def watching(self) -> bool:
-        """Whether anything is captured at all."""
-
-    def known(self, ref: EntityRef) -> ModelContext | None:
-        """Give the newest context of an entity that this process knows."""
-
-    def commit(self, work: current.Record, transitions: Sequence[Transition], subjects: Sequence[object] = ()) -> None:
-        """Publish transitions now, or at the commit of the database transaction around the caller."""
-
-
-class Move(NamedTuple):
-    """A change of one entity that is to be published."""
-
-    before: ModelContext
-    to_state: str | None
-    attributes: Mapping[str, Value]
-    outcome: Outcome = Outcome.COMMITTED
-    operation: str = ""
-    cause: str = ""
-    duration: float = 0.0
-    batch_id: str = ""
-
-
-def captured_attributes(model: BusinessModel, attributes: Mapping[str, Any]) -> dict[str, Value]:
-    """Turn attributes given by name into program values; sensitive ones are left out.
-
-    Raises ``ModelError`` for a value that does not fit, and for a name that the model does not declare (unless it declares
-    none at all: then texts, numbers and bools are taken as they are).
-    """
-    if not model.attributes:
-        return {name: value if isinstance(value, (str, bool, int, float)) else str(value) for name, value in attributes.items()}
-    unknown = [name for name in attributes if name not in model.attributes]
-    if unknown:
-        known = ", ".join(sorted(model.attributes))
-        raise ModelError(f"model {model.name!r} has no attribute {unknown[0]!r}. Declared: {known}.")
-    declared = ((model.attributes[name], value) for name, value in attributes.items())
-    return {spec.name: spec.capture(value) for spec, value in declared if not spec.sensitive}
-
-
-def make_transition(mesh: Capturer, move: Move) -> Transition:
-    """Make the event of a move."""
-    before, who = move.before, mesh.identity
-    return Transition(
-        before.model,
-        before.entity_id,
-        move.to_state,
-        mesh.runtime.ids(),
-        before.state,
-        move.attributes,
-        move.outcome,
-        None if before.tentative or not before.revision else before.revision,
-        move.batch_id,
-        who.namespace,
-        who.environment,
-        mesh.runtime.clock.now(),
-        who.service,
-        move.operation,
-        move.cause,
-        move.duration,
-        spans.trace_id(),
-    )
-
-
-def moved_context(mesh: Capturer, move: Move) -> ModelContext:
-    """Give an entity's context after a move that is not stored yet."""
-    before = move.before
-    return ModelContext(
-        before.model,
-        before.entity_id,
-        move.to_state if move.to_state is not None else before.state,
-        {**before.attributes, **move.attributes} if move.attributes else before.attributes,
-        before.revision,
-        True,  # noqa: FBT003 - positional for speed: this is on the path of every decorated call
-        None,
-        mesh.identity.service,
-        Trust.LOCAL,
-    )
+_NO_FACTS = Facts("", None)
+_ref = tuple.__new__
 
 
 class Frame:
-    """One entity of one call."""
+    """One entity of one call: what was read of it, what is known of it, and what the call shows of it.
 
-    __slots__ = ("before", "plan", "shown", "subject")
+    ``before`` is the committed context that the call starts from, ``shown`` the one that calls below carry. ``new`` says that
+    the mesh knew nothing of the entity.
+    """
 
-    def __init__(self, plan: Plan, subject: Subject, before: ModelContext) -> None:
-        self.plan = plan
+    __slots__ = ("before", "declaration", "facts", "model", "new", "raw", "reader", "shown", "subject")
+
+    def __init__(self, declaration: Declaration, model: BusinessModel, subject: Any, reader: Reader | None) -> None:
+        self.declaration = declaration
+        self.model = model
         self.subject = subject
-        self.before = before
-        self.shown = before
+        self.reader = reader
+        self.raw: tuple[Any, ...] = ()
+        self.facts = _NO_FACTS
+        if reader is not None:
+            self.raw = reader.raw(subject)
+            self.facts = reader.facts(self.raw)
+
+    def start(self, before: ModelContext, shown: ModelContext, *, new: bool) -> None:
+        """Take note of where the entity stands."""
+        self.before, self.shown, self.new = before, shown, new
+
+    def reread(self) -> Facts:
+        """Give what the object says now; the very same facts when nothing changed."""
+        if self.reader is None:
+            return self.facts
+        raw = self.reader.raw(self.subject)
+        return self.facts if self.reader.same(self.raw, raw) else self.reader.facts(raw)
 
 
 class Call:
@@ -138,75 +68,88 @@ class Call:
         self._began = mesh.runtime.clock.monotonic()
 
     @classmethod
-    def begin(cls, mesh: Capturer, plans: Sequence[Plan], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Self:
-        """Find the entities and show their tentative states; raises ``InvalidTransition`` and nothing else of ours."""
+    def begin(
+        cls, mesh: Capturer, plans: Sequence[Plan], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Self | None:
+        """Find the entities and show their tentative states; None when the call is about none.
+
+        Raises ``InvalidTransition`` and nothing else of ours.
+        """
         call = cls(mesh)
         for plan in plans:
             try:
                 for subject in plan.subjects(args, kwargs):
-                    call._add(plan, subject)
+                    call._add(plan, subject, args, kwargs)
             except InvalidTransition:
                 raise
             except Exception as error:  # noqa: BLE001 - capture never breaks the business call
                 mesh.telemetry.failed("capture", error)
-        return call
+        return call if call._frames else None
 
-    def _add(self, plan: Plan, subject: Subject) -> None:
-        before = self._before(subject)
-        frame = Frame(plan, subject, before)
-        target = plan.declaration.state
-        if isinstance(target, str):
-            self._check(plan.declaration, subject.model, before, target)
-        elif plan.declaration.from_states:
-            self._check(plan.declaration, subject.model, before, None)
+    def _add(self, plan: Plan, found: Subject, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        model, subject, raw_id = found
+        mesh, declaration = self._mesh, plan.declaration
+        reader = mesh.models.reader(model, type(subject)) if subject is not None else None
+        frame = Frame(declaration, model, subject, reader)
+        if frame.facts.missed:
+            mesh.telemetry.dropped("capture", "attribute", frame.facts.missed)
+        if raw_id is OF_SUBJECT:
+            entity_id = frame.facts.entity_id or mesh.models.ref(model, plan.raw_id(args, kwargs)).entity_id
+        else:
+            entity_id = mesh.models.ref(model, raw_id).entity_id
+        self._place(frame, _ref(EntityRef, (model.name, entity_id)))
+
+    def _place(self, frame: Frame, ref: EntityRef) -> None:
+        mesh, declaration = self._mesh, frame.declaration
+        known = newest(mesh, self.outer, ref)
+        before = known or fresh_context(mesh, ref, frame.facts.state)
+        target = declaration.state if isinstance(declaration.state, str) else None
+        self._check(frame, before, target)
+        frame.start(before, self._shown(before, target, frame.facts.attributes), new=known is None)
         self._frames.append(frame)
-        if plan.declaration.carry:
-            moving = isinstance(target, str)
-            frame.shown = moved_context(self._mesh, Move(before, target, {})) if moving else before  # type: ignore[arg-type]
-            self.work.contexts[subject.model.name] = frame.shown
+        if declaration.carry:
+            self.work.contexts[ref[0]] = frame.shown
+            self.work.settled[ref[0]] = before
 
-    def _before(self, subject: Subject) -> ModelContext:
-        mesh, name = self._mesh, subject.model.name
-        ref = mesh.models.ref(subject.model, subject.raw_id)
-        held = self.work.contexts.get(name)
-        known = mesh.known(ref) if ref.entity_id else None
-        if held is not None and held.entity_id == ref.entity_id and (known is None or held.rank > known.rank):
-            known = held
-        if subject.subject is None:
-            return known or ModelContext(name, ref.entity_id, None, source=mesh.identity.service)
-        facts = mesh.models.read(subject.model, subject.subject)
-        if known is None:
-            return ModelContext(name, ref.entity_id, facts.state, facts.attributes, source=mesh.identity.service)
-        return known.but(attributes={**known.attributes, **facts.attributes}) if facts.attributes else known
+    def _shown(self, before: ModelContext, target: str | None, attributes: Mapping[str, Value]) -> ModelContext:
+        if target is None and not differing(attributes, before.attributes):
+            return before
+        return frozen(
+            ModelContext,
+            {
+                "model": before.model,
+                "entity_id": before.entity_id,
+                "state": before.state if target is None else target,
+                "attributes": {**before.attributes, **attributes} if before.attributes else attributes,
+                "revision": before.revision,
+                "tentative": before.tentative or target is not None,
+                "source": self._mesh.identity.service,
+            },
+        )
 
-    def _check(self, declaration: Declaration, model: BusinessModel, before: ModelContext, target: str | None) -> None:
-        start = before.state
-        expected = start is None or not declaration.from_states or start in declaration.from_states
+    def _check(self, frame: Frame, before: ModelContext, target: str | None) -> None:
+        model, froms, start = frame.model, frame.declaration.from_states, before.state
+        expected = not froms or start is None or start in froms
         if expected and (target is None or model.allows(start, target)):
             return
-        if not model.enforce:
+        if not model.enforce or not self._mesh.enforcing:
             self._mesh.telemetry.dropped("capture", "unexpected_transition")
             return
-        allowed = declaration.from_states or model.transitions.get(start or "", frozenset())
+        allowed = froms or model.transitions.get(start or "", frozenset())
         self._mesh.telemetry.aborted(model.name, target)
         raise InvalidTransition(model.name, before.entity_id, start, target or "?", allowed)
 
-    def enter(self) -> None:
-        """Make this call's record the current one."""
-        current.activate(self.work)
-
-    def leave(self) -> None:
-        """Put the caller's record back."""
-        current.activate(self.outer)
+    def enter(self) -> current.Record | None:
+        """Make this call's record the current one; gives the one it replaces."""
+        return current.activate(self.work)
 
     def commit(self, result: Any) -> None:
         """Publish what the call changed. Never raises."""
-        self._end(lambda frame: self._committed(frame, result))
+        self._end(self._committed, result)
 
     def abort(self, error: BaseException) -> None:
         """Publish that the call failed, and move to ``on_error`` where the decorator says so. Never raises."""
-        cause = type(error).__name__
-        self._end(lambda frame: self._aborted(frame, cause))
+        self._end(self._aborted, type(error).__name__)
 
     def end(self, sent: object, result: Any) -> None:
         """End a generator that ran out: aborted when it did so because it was closed, committed otherwise."""
@@ -215,32 +158,42 @@ class Call:
         else:
             self.commit(result)
 
-    def _end(self, judge: Any) -> None:
-        moves, subjects = [], []
-        for frame in self._frames:
-            try:
-                move = judge(frame)
-            except Exception as failure:  # noqa: BLE001 - capture never breaks the business call
-                self._mesh.telemetry.failed("capture", failure)
-                continue
-            if move is not None:
-                moves.append(move)
-                subjects.append(frame.subject.subject)
-        self._publish(moves, subjects)
-        if self.outer is not None:
-            self.outer.merge(self.work)
+    def _end(self, judge: Callable[[Frame, Any], Move | None], value: Any) -> None:
+        try:
+            moves = self._judged(judge, value)
+            if moves:
+                self._publish(moves)
+            if self.outer is not None:
+                self.outer.merge(self.work, own=[frame.model.name for frame in self._frames if frame.before.entity_id])
+        except Exception as failure:  # noqa: BLE001 - capture never breaks the business call
+            self._mesh.telemetry.failed("capture", failure)
 
-    def _publish(self, moves: list[Move], subjects: list[object]) -> None:
-        if not moves:
+    def _judged(self, judge: Callable[[Frame, Any], Move | None], value: Any) -> list[tuple[Frame, Move]]:
+        """Give the moves, those of inner decorators before those of outer ones: of one entity the innermost counts."""
+        moves: list[tuple[Frame, Move]] = []
+        for frame in reversed(self._frames):
+            try:
+                move = judge(frame, value)
+            except Exception as failure:  # noqa: BLE001 - as above
+                self._mesh.telemetry.failed("capture", failure)
+                self._restore(frame)
+                continue
+            if move is not None and not any(_same_entity(move, earlier) for _, earlier in moves):
+                moves.append((frame, move))
+        moves.reverse()
+        return moves
+
+    def _publish(self, moves: list[tuple[Frame, Move]]) -> None:
+        for frame, move in moves:
+            self._remember(frame, move)
+        named = [(frame, move) for frame, move in moves if self._has_id(move)]
+        if not named:
             return
-        batch = self._mesh.runtime.ids() if len(moves) > 1 else ""
         seconds = self._mesh.runtime.clock.monotonic() - self._began
-        stamped = [move._replace(batch_id=batch, duration=seconds) for move in moves]
-        transitions = [make_transition(self._mesh, move) for move in stamped if self._has_id(move)]
-        for move in stamped:
-            self._remember(move)
-        if transitions:
-            self._mesh.commit(self.outer or self.work, transitions, subjects)
+        transitions = transitions_of(self._mesh, [move for _, move in named], seconds=seconds)
+        self._mesh.commit(self.outer or self.work, transitions, [frame.subject for frame, _ in named])
+        if self.outer is None and self.work.pending:
+            self.work.keep_pending()
 
     def _has_id(self, move: Move) -> bool:
         if move.before.entity_id:
@@ -248,67 +201,129 @@ class Call:
         self._mesh.telemetry.dropped("capture", "no_id")
         return False
 
-    def _remember(self, move: Move) -> None:
-        if move.outcome is Outcome.COMMITTED:
-            self.work.put(moved_context(self._mesh, move))
-            self.work.moved.add(move.before.ref)
-        else:
-            held = self.outer.contexts.get(move.before.model) if self.outer is not None else None
-            self.work.restore(move.before.model, held)
+    def _remember(self, frame: Frame, move: Move) -> None:
+        if not move.committed:
+            self._restore(frame)
+            return
+        after = move.after or after_move(self._mesh, move)
+        self.work.move(after)
+        if frame.declaration.carry:
+            self.work.contexts[after.model] = after
+
+    def _restore(self, frame: Frame) -> None:
+        """Forget the state that the call showed, unless the entity has really moved meanwhile."""
+        name = frame.model.name
+        held = self.work.contexts.get(name)
+        if frame.declaration.carry and (held is None or held.ref not in self.work.moved):
+            self.work.restore(name, self.outer.contexts.get(name) if self.outer is not None else None)
+
+    def _base(self, frame: Frame) -> ModelContext:
+        """Give what the entity's move starts from: as it was before the call, or as the call named or moved it meanwhile."""
+        before = frame.before
+        if not before.entity_id:
+            before = self._named(frame)
+        if self.work.moved and before.ref in self.work.moved:
+            return newest(self._mesh, self.work, before.ref) or before
+        return before
+
+    def _named(self, frame: Frame) -> ModelContext:
+        bound = self.work.settled.get(frame.model.name) if frame.declaration.carry else None
+        if bound is not None and bound.entity_id:
+            return bound
+        entity_id = frame.reread().entity_id
+        if not entity_id:
+            return frame.before
+        return newest(self._mesh, self.work, EntityRef(frame.model.name, entity_id)) or frame.before.but(entity_id=entity_id)
+
+    def _bound(self, frame: Frame, base: ModelContext) -> ModelContext | None:
+        """Give the context that ``mesh.bind`` put in the place of the one shown, if it did."""
+        held = self.work.contexts.get(frame.model.name)
+        if held is None or held is frame.shown or not frame.declaration.carry or held.entity_id != base.entity_id:
+            return None
+        return held
 
     def _committed(self, frame: Frame, result: Any) -> Move | None:
-        before = self._identified(frame)
-        if before.ref in self.work.moved:
+        base = self._base(frame)
+        if self.work.moved and base.ref in self.work.moved:
+            self._void(frame, base)
             return None
-        declaration = frame.plan.declaration
-        state, attributes = self._reached(frame, before, result)
-        if callable(declaration.state) and state is not None and not self._allowed(frame, before, state):
-            return Move(before, state, {}, Outcome.ABORTED, declaration.operation, InvalidTransition.__name__)
-        changed = {name: value for name, value in attributes.items() if before.attributes.get(name) != value}
-        if declaration.state is None and state in (None, before.state) and not changed:
-            return None
-        return Move(before, state, self._all_or_changed(before, attributes, changed), operation=declaration.operation)
-
-    def _all_or_changed(
-        self, before: ModelContext, attributes: Mapping[str, Value], changed: Mapping[str, Value]
-    ) -> Mapping[str, Value]:
-        return changed if before.revision else attributes
-
-    def _allowed(self, frame: Frame, before: ModelContext, state: str) -> bool:
-        return not frame.subject.model.enforce or frame.subject.model.allows(before.state, state)
-
-    def _identified(self, frame: Frame) -> ModelContext:
-        """Give the frame's context before the call, with the id and attributes that were bound meanwhile."""
-        bound = self.work.contexts.get(frame.before.model)
-        if bound is None or bound is frame.shown or not frame.plan.declaration.carry:
-            return self._reread_id(frame)
-        if frame.before.entity_id not in ("", bound.entity_id):
-            return frame.before
-        return frame.before.but(entity_id=bound.entity_id, attributes={**frame.before.attributes, **bound.attributes})
-
-    def _reread_id(self, frame: Frame) -> ModelContext:
-        if frame.before.entity_id or frame.subject.subject is None:
-            return frame.before
-        facts = self._mesh.models.read(frame.subject.model, frame.subject.subject)
-        return frame.before.but(entity_id=facts.entity_id) if facts.entity_id else frame.before
-
-    def _reached(self, frame: Frame, before: ModelContext, result: Any) -> tuple[str | None, Mapping[str, Value]]:
-        declared, subject = frame.plan.declaration.state, frame.subject
-        facts = self._mesh.models.read(subject.model, subject.subject) if subject.subject is not None else None
-        attributes = facts.attributes if facts is not None else before.attributes if not before.revision else {}
-        if callable(declared):
-            chosen = declared(result)
-            return (None if chosen is None else subject.model.check_state(chosen)), attributes
+        facts, bound, declared = frame.reread(), self._bound(frame, base), frame.declaration.state
+        attributes = facts.attributes if bound is None else {**bound.attributes, **facts.attributes}
         if isinstance(declared, str):
-            return declared, attributes
-        return (facts.state if facts is not None else None), attributes
+            state: str | None = declared
+        elif declared is None:
+            return self._observed(frame, base, facts, bound, attributes)
+        else:
+            chosen = declared(result)
+            if chosen is None:
+                return self._observed(frame, base, facts, bound, attributes)
+            state = frame.model.check_state(chosen)
+            if not self._allowed(frame, base, state):
+                return self._failed(frame, base, state, InvalidTransition.__name__)
+        untouched = facts is frame.facts and bound is None and base is frame.before and state == frame.shown.state
+        return Move(
+            base,
+            state,
+            differing(attributes, base.attributes),
+            operation=frame.declaration.operation,
+            after=frame.shown if untouched and frame.shown.tentative else None,
+        )
+
+    def _void(self, frame: Frame, base: ModelContext) -> None:
+        """Leave the entity where a call inside moved it to."""
+        if self.work.contexts.get(frame.model.name) is frame.shown:
+            self.work.contexts[frame.model.name] = base
+
+    def _observed(
+        self,
+        frame: Frame,
+        base: ModelContext,
+        facts: Facts,
+        bound: ModelContext | None,
+        attributes: Mapping[str, Value],
+    ) -> Move | None:
+        """Give the move that shows on the entity itself, where no decorator says which it is."""
+        seen = frame.facts
+        changed = facts.state != seen.state or facts.attributes != seen.attributes or facts.entity_id != seen.entity_id
+        named = bound is not None and (bound.state != base.state or bool(differing(bound.attributes, base.attributes)))
+        if not changed and not named:
+            return None
+        now = facts.state if facts.state is not None or bound is None else bound.state
+        start = base.state if frame.new or bound is not None else seen.state
+        state = self._declared(frame, now) if frame.new or now != start else None
+        news = differing(attributes, base.attributes)
+        if state is None and not news:
+            return None
+        return Move(base, state, news, operation=frame.declaration.operation)
+
+    def _declared(self, frame: Frame, state: str | None) -> str | None:
+        if state is None or not frame.model.states or state in frame.model.states:
+            return state
+        self._mesh.telemetry.dropped("capture", "unknown_state")
+        return None
+
+    def _allowed(self, frame: Frame, base: ModelContext, state: str) -> bool:
+        if frame.model.allows(base.state, state):
+            return True
+        self._mesh.telemetry.dropped("capture", "unexpected_transition")
+        return not (frame.model.enforce and self._mesh.enforcing)
 
     def _aborted(self, frame: Frame, cause: str) -> Move | None:
-        before = self._identified(frame)
-        declaration = frame.plan.declaration
+        base, declaration = self._base(frame), frame.declaration
         if declaration.on_error is not None:
-            return Move(before, declaration.on_error, before.attributes, operation=declaration.operation, cause=cause)
+            self._mesh.telemetry.aborted(frame.model.name, declaration.on_error)
+            news = differing(frame.reread().attributes, base.attributes)
+            return Move(base, declaration.on_error, news, operation=declaration.operation, cause=cause)
         target = declaration.state if isinstance(declaration.state, str) else None
         if target is None and not declaration.carry:
             return None
-        return Move(before, target, {}, Outcome.ABORTED, declaration.operation, cause)
+        return self._failed(frame, base, target, cause)
+
+    def _failed(self, frame: Frame, base: ModelContext, target: str | None, cause: str) -> Move:
+        self._mesh.telemetry.aborted(frame.model.name, target)
+        operation = frame.declaration.operation
+        return Move(base, target, NO_ATTRIBUTES, outcome=Outcome.ABORTED, operation=operation, cause=cause)
+
+
+def _same_entity(one: Move, other: Move) -> bool:
+    return one.before.model == other.before.model and one.before.entity_id == other.before.entity_id

@@ -8,73 +8,116 @@ the function is called as if it were bare.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import itertools
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from enum import Enum
-from types import FunctionType
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from types import FrameType, FunctionType, MethodType
+from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
 from weakref import WeakSet
 
 from opentelemetry import trace
 
 from mcp_sdk import current
 from mcp_sdk.calls import Call
-from mcp_sdk.declarations import Declaration, Plan, Target, check_declarations, declare, place_of, was_declared
+from mcp_sdk.declarations import Declaration, Plan, State, Target, check_declarations, declare, place_of, was_declared
+from mcp_sdk.exceptions import InvalidTransition, ModelError, did_you_mean
 from mcp_sdk.telemetry import SCOPE_NAME
 
-__all__ = ["captures", "check_declarations", "context_observer", "misplaced", "model_context"]
+__all__ = [
+    "CaptureOptions",
+    "ObserverOptions",
+    "captures",
+    "check_declarations",
+    "context_observer",
+    "misplaced",
+    "model_context",
+]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 MARK = "__mcp_sdk_captures__"
 _wrappers: WeakSet[FunctionType] = WeakSet()
 
 
+class ObserverOptions(TypedDict, total=False):
+    """What ``@context_observer`` takes by name."""
+
+    model: Target
+    id: str | Callable[..., Any] | None
+    span: bool
+
+
+class CaptureOptions(ObserverOptions, total=False):
+    """What ``@model_context`` takes by name."""
+
+    state: State
+    from_: str | Enum | Iterable[str | Enum] | None
+    on_error: str | Enum | None
+
+
 @overload
-def model_context(target: type[Any] | str | Enum | None = None, /, **options: Any) -> Callable[[F], F]: ...
+def model_context(target: type[Any] | str | Enum | None = None, /, **options: Unpack[CaptureOptions]) -> Callable[[F], F]: ...
 @overload
-def model_context(target: Callable[P, R], /) -> Callable[P, R]: ...
-def model_context(target: Any = None, /, *, model: Target = None, **options: Any) -> Any:
+def model_context(target: F, /) -> F: ...
+def model_context(target: Any = None, /, **options: Any) -> Any:
     """Capture the state of the business entity that a method changes.
 
     ``model`` (or the positional argument) is a model's name, its class, or a member of its Enum of states, which gives the state
     too; without it, every argument of a declared class is captured. ``state`` is the state that the method leads to, or a
     function of its result; without it, what changed on the entity is published. ``from_`` lists the states that it may start
     from, ``on_error`` is the state after an exception, ``id`` is a path from a parameter (``"body.order.number"``) or a
-    function of the arguments; ``span=True`` wraps the call in a span. While the method runs its state is tentative; return
-    commits, an exception or cancellation aborts. Raises ``ModelError`` at import for an ``id`` that no parameter begins.
+    function of the arguments; ``span=True`` wraps the call in a span.
+
+    While the method runs its state is tentative; return commits, an exception or cancellation aborts. When the entity moves
+    inside, that move stays and the return commits nothing; ``on_error`` follows it. Raises ``ModelError``, with the
+    decorator's file:line:column, at import for what the signature rules out.
     """
-    return _decorator(target, model, options, carry=True)
+    return _decorator(target, options, _OPTIONS, _caller(inspect.currentframe()))
 
 
 @overload
-def context_observer(target: type[Any] | str | Enum | None = None, /, **options: Any) -> Callable[[F], F]: ...
+def context_observer(
+    target: type[Any] | str | Enum | None = None, /, **options: Unpack[ObserverOptions]
+) -> Callable[[F], F]: ...
 @overload
-def context_observer(target: Callable[P, R], /) -> Callable[P, R]: ...
-def context_observer(target: Any = None, /, *, model: Target = None, **options: Any) -> Any:
+def context_observer(target: F, /) -> F: ...
+def context_observer(target: Any = None, /, **options: Any) -> Any:
     """Publish what a method changed on the entities that it was given, states and attributes alike.
 
-    Takes ``model`` and ``id`` like ``model_context``. What the method calls does not carry the entities; use
+    Takes ``model``, ``id`` and ``span`` like ``model_context``. What the method calls does not carry the entities; use
     ``model_context`` for that.
     """
-    return _decorator(target, model, options, carry=False)
+    return _decorator(target, options, _OBSERVER_OPTIONS, _caller(inspect.currentframe()))
 
 
-_OPTIONS = ("state", "from_", "on_error", "id", "span")
+_OBSERVER_OPTIONS = tuple(ObserverOptions.__annotations__)
+_OPTIONS = tuple(CaptureOptions.__annotations__)
 
 
-def _decorator(target: Any, model: Target, options: dict[str, Any], *, carry: bool) -> Any:
-    unknown = [name for name in options if name not in _OPTIONS]
-    if unknown:
-        raise TypeError(f"unknown option {unknown[0]!r}; the options are: model, {', '.join(_OPTIONS)}")
+def _caller(frame: FrameType | None) -> str:
+    """Give ``file:line:column`` of the call that ``frame`` was called by; empty where the interpreter does not tell."""
+    if frame is None or frame.f_back is None:
+        return ""
+    outer = frame.f_back
+    line, _, column, _ = next(itertools.islice(outer.f_code.co_positions(), outer.f_lasti // 2, None), (None,) * 4)
+    return f"{outer.f_code.co_filename}:{line or outer.f_lineno}:{(column or 0) + 1}"
+
+
+def _decorator(target: Any, options: dict[str, Any], valid: tuple[str, ...], where: str) -> Any:
+    unknown = next((name for name in options if name not in valid), None)
+    if unknown is not None:
+        raise ModelError(f"{where}: unknown option {unknown!r}.{did_you_mean(unknown, valid)}")
+    carry = valid is _OPTIONS
     if _is_function(target):
-        return _wrap(target, None, options, carry=carry)
-    chosen = target if target is not None else model
-    return lambda function: _wrap(function, chosen, options, carry=carry)
+        return _wrap(target, None, options, carry, where)
+    chosen = target if target is not None else options.get("model")
+    if not (chosen is None or isinstance(chosen, (str, type, Enum))):
+        raise ModelError(f"{where}: a model is named by its name, its class or a member of its Enum, not {chosen!r}")
+    return lambda function: _wrap(function, chosen, options, carry, where)
 
 
 def _is_function(target: Any) -> bool:
@@ -83,12 +126,14 @@ def _is_function(target: Any) -> bool:
     return callable(target) or isinstance(target, (staticmethod, classmethod))
 
 
-def _wrap(function: Any, target: Target, options: dict[str, Any], *, carry: bool) -> Any:
+def _wrap(function: Any, target: Target, options: dict[str, Any], carry: bool, where: str) -> Any:
     if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(_wrap(function.__func__, target, options, carry=carry))
+        return type(function)(_wrap(function.__func__, target, options, carry, where))
+    if not _is_function(function):
+        raise ModelError(f"{where}: only functions and methods are captured, not {function!r}")
     stacked = _is_ours(function)
     bare = function.__wrapped__ if stacked else function
-    declaration = declare(bare, target, carry=carry, options=options)
+    declaration = declare(bare, target, carry=carry, options=options, where=where)
     return _captured(bare, (declaration, *captures(function)) if stacked else (declaration,))
 
 
@@ -127,73 +172,112 @@ def _by_name(function: FunctionType) -> Any:
 
 
 def _captured(function: Callable[..., Any], declarations: tuple[Declaration, ...]) -> Callable[..., Any]:
-    wrapper: Any = functools.wraps(function)(_driver(function)(function, _Opener(declarations)))
-    wrapper.__signature__ = inspect.signature(function)
+    opener = _Opener(declarations)
+    body = _spanned(function, opener.span) if any(declaration.span for declaration in declarations) else function
+    wrapper: Any = functools.wraps(function)(_driver(function)(body, opener))
+    with contextlib.suppress(TypeError, ValueError):
+        wrapper.__signature__ = inspect.signature(function)
     setattr(wrapper, MARK, declarations)
     _wrappers.add(wrapper)
     return cast("Callable[..., Any]", wrapper)
 
 
+def _kind(function: Any) -> Any:
+    """Give what says whether a call is a coroutine or a generator: the function, or what stands behind an object's call."""
+    if isinstance(function, (FunctionType, MethodType, functools.partial)) or not hasattr(type(function), "__call__"):
+        return function
+    return type(function).__call__
+
+
 def _driver(function: Callable[..., Any]) -> Callable[[Callable[..., Any], _Opener], Callable[..., Any]]:
-    if inspect.isasyncgenfunction(function):
+    kind = _kind(function)
+    if inspect.isasyncgenfunction(kind):
         return _drive_async_generator
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(kind):
         return _drive_coroutine
-    return _drive_generator if inspect.isgeneratorfunction(function) else _drive_function
+    return _drive_generator if inspect.isgeneratorfunction(kind) else _drive_function
 
 
 class _Opener:
     """Begins calls of one decorated function: finds the mesh, and keeps the plans resolved against its models."""
 
-    __slots__ = ("_declarations", "_mesh", "_plans", "_span", "_version")
+    __slots__ = ("_declarations", "_resolved")
 
     def __init__(self, declarations: tuple[Declaration, ...]) -> None:
         self._declarations = declarations
-        self._span = any(declaration.span for declaration in declarations)
-        self._mesh: Any = None
-        self._version = -1
-        self._plans: Iterable[Plan] = ()
+        self._resolved: tuple[Any, int, Sequence[Plan]] = (None, -1, ())
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-        """Begin a call, or give None where nothing is captured."""
+        """Begin a call, or give None where nothing is captured. Raises ``InvalidTransition`` and nothing else of ours."""
         work = current.record()
         mesh = work.mesh if work is not None and work.mesh is not None else current.installed()
         if mesh is None or not mesh.watching:
             return None
-        if mesh is not self._mesh or mesh.models.version != self._version:
-            self._resolve(mesh)
-        return Call.begin(mesh, self._plans, args, kwargs)  # type: ignore[arg-type]
+        try:
+            known, version, plans = self._resolved
+            if mesh is not known or mesh.models.version != version:
+                plans = self._resolve(mesh)
+            return Call.begin(mesh, plans, args, kwargs)
+        except InvalidTransition:
+            raise
+        except Exception as error:  # noqa: BLE001 - capture never breaks the business call
+            mesh.telemetry.failed("capture", error)
+            return None
 
-    def _resolve(self, mesh: Any) -> None:
-        plans = []
+    def _resolve(self, mesh: Any) -> Sequence[Plan]:
+        version, plans = mesh.models.version, []
         for declaration in self._declarations:
             try:
                 plans.append(Plan(declaration, mesh.models))
             except Exception as error:  # noqa: BLE001 - an unknown model is reported by Mesh.start; the call goes on
                 mesh.telemetry.failed("capture", error)
-        self._mesh, self._version, self._plans = mesh, mesh.models.version, plans
+        self._resolved = (mesh, version, plans)
+        return plans
 
     def span(self) -> AbstractContextManager[Any]:
-        """Give the span around a call, where the decorator asked for one."""
-        if not self._span:
-            return _NO_SPAN
+        """Give the span around a call: named by what the method does, and silent about the text of exceptions."""
         first = self._declarations[0]
         name = first.operation if not isinstance(first.state, str) else f"{first.operation} → {first.state}"
-        return trace.get_tracer(SCOPE_NAME).start_as_current_span(name)
+        return _span(name)
 
 
-_NO_SPAN: AbstractContextManager[Any] = nullcontext()
+@contextlib.contextmanager
+def _span(name: str) -> Iterator[None]:
+    tracer = trace.get_tracer(SCOPE_NAME)
+    with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
+        try:
+            yield
+        except Exception as error:
+            span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+            raise
+
+
+def _spanned(function: Callable[..., Any], span: Callable[[], AbstractContextManager[Any]]) -> Callable[..., Any]:
+    kind = _kind(function)
+    if inspect.isgeneratorfunction(kind) or inspect.isasyncgenfunction(kind):
+        raise ModelError(f"{function.__qualname__}: span=True does not go with a generator, whose steps belong to its consumer")
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with span():
+            return function(*args, **kwargs)
+
+    async def acall(*args: Any, **kwargs: Any) -> Any:
+        with span():
+            return await function(*args, **kwargs)
+
+    return acall if inspect.iscoroutinefunction(kind) else call
 
 
 def _drive_function(function: Callable[..., Any], opener: _Opener) -> Callable[..., Any]:
+    begin, set_record = opener.open, current.set_record
+
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = opener.open(args, kwargs)
+        call = begin(args, kwargs)
         if call is None:
             return function(*args, **kwargs)
-        call.enter()
+        set_record(call.work)
         try:
-            with opener.span():
-                result = function(*args, **kwargs)
+            result = function(*args, **kwargs)
         except BaseException as error:
             call.abort(error)
             raise
@@ -201,20 +285,21 @@ def _drive_function(function: Callable[..., Any], opener: _Opener) -> Callable[.
             call.commit(result)
             return result
         finally:
-            call.leave()
+            set_record(call.outer)
 
     return wrapper
 
 
 def _drive_coroutine(function: Callable[..., Any], opener: _Opener) -> Callable[..., Any]:
+    begin, set_record = opener.open, current.set_record
+
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = opener.open(args, kwargs)
+        call = begin(args, kwargs)
         if call is None:
             return await function(*args, **kwargs)
-        call.enter()
+        set_record(call.work)
         try:
-            with opener.span():
-                result = await function(*args, **kwargs)
+            result = await function(*args, **kwargs)
         except BaseException as error:
             call.abort(error)
             raise
@@ -222,7 +307,7 @@ def _drive_coroutine(function: Callable[..., Any], opener: _Opener) -> Callable[
             call.commit(result)
             return result
         finally:
-            call.leave()
+            set_record(call.outer)
 
     return wrapper
 
@@ -235,7 +320,7 @@ def _drive_generator(function: Callable[..., Any], opener: _Opener) -> Callable[
             return (yield from generator)
         step, value = generator.send, None
         while True:
-            outer = current.activate(call.work)
+            outer = call.enter()
             try:
                 item = step(value)
             except StopIteration as stop:
@@ -245,7 +330,7 @@ def _drive_generator(function: Callable[..., Any], opener: _Opener) -> Callable[
                 call.abort(error)
                 raise
             finally:
-                current.activate(outer)
+                current.set_record(outer)
             try:
                 step, value = generator.send, (yield item)
             except BaseException as thrown:  # noqa: BLE001 - what the consumer throws, close() too, belongs to the generator
@@ -261,7 +346,7 @@ def _drive_async_generator(function: Callable[..., Any], opener: _Opener) -> Cal
         step: Callable[[Any], Any] = generator.asend
         value: Any = None
         while True:
-            outer = current.activate(call.work) if call is not None else None
+            outer = call.enter() if call is not None else None
             try:
                 item = await step(value)
             except StopAsyncIteration:
@@ -274,7 +359,7 @@ def _drive_async_generator(function: Callable[..., Any], opener: _Opener) -> Cal
                 raise
             finally:
                 if call is not None:
-                    current.activate(outer)
+                    current.set_record(outer)
             try:
                 step, value = generator.asend, (yield item)
             except BaseException as thrown:  # noqa: BLE001 - as above

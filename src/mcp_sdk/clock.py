@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -29,21 +29,17 @@ class SystemClock:
 class EventIds:
     """Makes event ids: a random prefix for each process and a count. A forked child takes a prefix of its own."""
 
-    __slots__ = ("_count", "_pid", "_prefix")
+    __slots__ = ("_source",)
 
     def __init__(self) -> None:
-        self._pid = 0
+        self._source: tuple[int, str, Iterator[int]] = (0, "", itertools.count(1))
 
     def __call__(self) -> str:
         """Give an id that no other process will."""
-        if self._pid != os.getpid():
-            self._begin()
-        return f"{self._prefix}{next(self._count):x}"
-
-    def _begin(self) -> None:
-        self._prefix = f"{os.urandom(8).hex()}-"
-        self._count = itertools.count(1)
-        self._pid = os.getpid()
+        pid, prefix, count = self._source
+        if pid != os.getpid():
+            pid, prefix, count = self._source = (os.getpid(), f"{os.urandom(8).hex()}-", itertools.count(1))
+        return f"{prefix}{next(count):x}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,40 @@ from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mcp_sdk.exceptions import ModelError
 from mcp_sdk.models import Value
 
-__all__ = ["EntityRef", "ModelContext", "Outcome", "Scope", "Transition", "Trust", "plain_value", "value_from_plain"]
+__all__ = [
+    "EntityRef",
+    "ModelContext",
+    "Outcome",
+    "Scope",
+    "Transition",
+    "Trust",
+    "frozen",
+    "plain_value",
+    "value_from_plain",
+]
 
+T = TypeVar("T")
 _NOTHING: Mapping[str, Value] = MappingProxyType({})
 
 
 def _nothing() -> Mapping[str, Value]:
     return _NOTHING
+
+
+def frozen(cls: type[T], fields: Mapping[str, Any]) -> T:
+    """Make a frozen value from fields that are known to fit, in a fifth of the time that its constructor takes.
+
+    Fields with a plain default may be left out, for the class answers for them; those with a factory may not. See
+    ``docs/decisions/frozen-values.md``.
+    """
+    made = object.__new__(cls)
+    made.__dict__.update(fields)
+    return made
 
 
 class Trust(Enum):

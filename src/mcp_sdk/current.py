@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
@@ -16,10 +16,14 @@ from typing import Any, ParamSpec, TypeVar
 from mcp_sdk.context import EntityRef, ModelContext, Transition
 from mcp_sdk.decisions import ANONYMOUS, Decision, Principal, RequestFacts, Source
 
-__all__ = ["CallFacts", "Record", "activate", "carried", "install", "installed", "record", "record_or_new", "use"]
+__all__ = ["CallFacts", "Record", "activate", "carried", "install", "installed", "record", "record_or_new", "set_record", "use"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_NOWHERE = Source()
+_NO_REQUEST = RequestFacts()
 
 
 class CallFacts:
@@ -29,9 +33,9 @@ class CallFacts:
 
     def __init__(self) -> None:
         self.principal: Principal = ANONYMOUS
-        self.source: Source = Source()
+        self.source: Source = _NOWHERE
         self.decision: Decision | None = None
-        self.request: RequestFacts = RequestFacts()
+        self.request: RequestFacts = _NO_REQUEST
         self.operation: str = ""
 
 
@@ -39,44 +43,61 @@ class Record:
     """Everything known of one request or other piece of work.
 
     ``contexts`` holds the newest context of each model that the work is about, tentative ones included: what calls carry.
+    ``settled`` holds, for models whose entity a running call shows in a tentative state, what is true until it commits.
     ``others`` are baggage members that are not ours, verbatim. ``pending`` are transitions that wait for the outermost commit
     of a database transaction. ``references`` are entities that the work named. ``moved`` are those that changed. ``call`` is
     what the request's middleware learned of it: principal, source, decision.
     """
 
-    __slots__ = ("call", "contexts", "mesh", "moved", "others", "pending", "references")
+    __slots__ = ("call", "contexts", "mesh", "moved", "others", "pending", "references", "settled")
 
     def __init__(self, mesh: Any = None) -> None:
         self.mesh = mesh
         self.call = CallFacts()
         self.contexts: dict[str, ModelContext] = {}
+        self.settled: dict[str, ModelContext] = {}
         self.references: dict[str, EntityRef] = {}
         self.others: tuple[str, ...] = ()
-        self.pending: list[Transition] = []
+        self.pending: list[Transition] = _loose.get() or []
         self.moved: set[EntityRef] = set()
 
     def fork(self) -> Record:
         """Give a record for work inside this one: it sees all, and what it puts stays there until it is merged."""
-        child = Record.__new__(Record)
+        child = _new(Record)
         child.mesh, child.call, child.others = self.mesh, self.call, self.others
         child.pending, child.references = self.pending, self.references
-        child.contexts = self.contexts.copy()
+        child.contexts, child.settled = self.contexts.copy(), self.settled.copy()
         child.moved = set()
         return child
 
-    def merge(self, child: Record) -> None:
-        """Take over what a fork learned: contexts of entities that this work is about, or of models it knew nothing of."""
+    def merge(self, child: Record, *, own: Iterable[str] = ()) -> None:
+        """Take over what a fork learned: contexts of entities that this work is about, or of models it knew nothing of.
+
+        ``own`` are the models whose entity the child named itself: such an entity is not the one that this work is about and
+        that has no id yet.
+        """
         mine = self.contexts
         for model, context in child.contexts.items():
             held = mine.get(model)
-            if held is None or held.entity_id in ("", context.entity_id):
+            if held is None or held.entity_id == context.entity_id or (not held.entity_id and model not in own):
                 mine[model] = context
+                if model in self.settled and context.ref in child.moved:
+                    self.settled[model] = context
         if child.moved:
             self.moved |= child.moved
 
     def put(self, context: ModelContext) -> None:
         """Make a context the one that the work is about."""
         self.contexts[context.model] = context
+
+    def move(self, after: ModelContext) -> None:
+        """Take note that an entity moved; calls carry it if the work was about it already."""
+        held = self.contexts.get(after.model)
+        if held is not None and held.entity_id == after.entity_id:
+            self.contexts[after.model] = after
+            if after.model in self.settled:
+                self.settled[after.model] = after
+        self.moved.add(after.ref)
 
     def restore(self, model: str, context: ModelContext | None) -> None:
         """Put back what ``contexts`` held for a model before."""
@@ -85,18 +106,26 @@ class Record:
         else:
             self.contexts[model] = context
 
+    def keep_pending(self) -> None:
+        """Let later records of this thread or task, which has none around them, see what waits for a commit."""
+        _loose.set(self.pending)
+
     def view(self) -> Mapping[str, ModelContext]:
         """Give the contexts as they are now, unaffected by what comes after."""
         return dict(self.contexts)
 
 
+_new = object.__new__
+_loose: ContextVar[list[Transition] | None] = ContextVar("mcp_sdk_pending", default=None)
 _record: ContextVar[Record | None] = ContextVar("mcp_sdk_record", default=None)
 _installed: list[Any] = []
 
 
-def record() -> Record | None:
-    """Give the record of the work at hand, or None outside any."""
-    return _record.get()
+record = _record.get
+"""Gives the record of the work at hand, or None outside any."""
+
+set_record = _record.set
+"""Makes another record the one of the work at hand."""
 
 
 def record_or_new(mesh: Any = None) -> Record:
@@ -127,7 +156,8 @@ def use(work: Record) -> Iterator[Record]:
 
 def install(mesh: Any) -> Callable[[], None]:
     """Make a started mesh the one that decorators outside any request use; the returned function ends that."""
-    _installed.append(mesh)
+    if mesh not in _installed:
+        _installed.append(mesh)
 
     def uninstall() -> None:
         if mesh in _installed:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 from weakref import WeakSet
 
@@ -15,10 +15,12 @@ from mcp_sdk.models import BusinessModel, state_name
 from mcp_sdk.registry import Registry
 
 __all__ = [
+    "OF_SUBJECT",
     "Declaration",
     "Parameters",
     "Plan",
     "Subject",
+    "argument",
     "check_declarations",
     "declare",
     "place_of",
@@ -55,9 +57,9 @@ class Parameters:
         self._slots: dict[str, Slot] = {}
         self.variadic = False
         try:
-            found = inspect.signature(function).parameters.values()
+            found = list(inspect.signature(function).parameters.values())
         except (TypeError, ValueError):
-            found, self.variadic = (), True
+            found, self.variadic = [], True
         for position, spec in enumerate(found):
             self._add(position, spec)
 
@@ -149,7 +151,8 @@ def declare(
     function: Callable[..., Any], target: Target, *, carry: bool, options: Mapping[str, Any], where: str = ""
 ) -> Declaration:
     """Make a declaration for ``function``; raises ``ModelError`` with file:line:column for one that cannot work."""
-    where = where or _place(function)
+    where = where or place_of(function)
+    _places.add(place_of(function))
     try:
         declaration = _declaration(function, target, carry, options, where)
     except ModelError as error:
@@ -211,6 +214,11 @@ def place_of(function: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}:1" if code is not None else repr(function)
 
 
+def was_declared(function: Callable[..., Any]) -> bool:
+    """Tell whether a bare function was ever decorated, wherever the decorated one went."""
+    return place_of(function) in _places
+
+
 def _optional_state(state: Any) -> str | None:
     return None if state is None else state_name(state)
 
@@ -222,8 +230,10 @@ def _states(states: Any) -> frozenset[str]:
 
 
 def _check_id(rule: Any, parameters: Parameters) -> str | Callable[..., Any] | None:
-    if rule is None or callable(rule):
-        return rule
+    if rule is None:
+        return None
+    if callable(rule):
+        return cast("Callable[..., Any]", rule)
     if not isinstance(rule, str):
         raise ModelError(f"id is a path from a parameter or a function of the arguments, not {rule!r}")
     root = rule.partition(".")[0]

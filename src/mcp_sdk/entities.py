@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Mapping
+from concurrent.futures import Future
 from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from mcp_sdk import current
-from mcp_sdk.calls import Capturer, Move, captured_attributes, make_transition, moved_context
 from mcp_sdk.context import EntityRef, ModelContext
 from mcp_sdk.exceptions import InvalidTransition, ModelError
-from mcp_sdk.models import BusinessModel
+from mcp_sdk.models import BusinessModel, Value
+from mcp_sdk.moves import Capturer, Move, after_move, captured_attributes, fresh_context, newest, transitions_of
 from mcp_sdk.ports import ControlPlane
+from mcp_sdk.reading import Facts
 
 __all__ = ["Entity", "Moved", "bind"]
 
@@ -29,42 +31,59 @@ class EntityHost(Capturer, Protocol):
 def bind(mesh: Capturer, subject: Any, entity_id: Any, attributes: Mapping[str, Any]) -> ModelContext:
     """Make an entity the one that the work at hand is about; gives its context.
 
-    Raises ``ModelError`` when ``subject`` is neither a declared model's name nor an object of a declared class.
+    Raises ``ModelError`` when ``subject`` is neither a declared model's name nor an object of a declared class, and for an
+    attribute that the model does not declare. A value that does not fit is left out and counted.
     """
+    model, facts = _describe(mesh, subject, entity_id)
+    found = {**facts.attributes, **_fitting(mesh, model, attributes)}
+    ref = EntityRef(model.name, facts.entity_id)
+    if not mesh.watching:
+        return fresh_context(mesh, ref, facts.state).but(attributes=found)
     work = current.record_or_new(mesh)
-    model, ref, state, found = _describe(mesh, subject, entity_id)
-    found.update(captured_attributes(model, attributes))
-    context = _bound(mesh, work, ref, state, found)
+    settled = newest(mesh, work, ref)
+    context = _bound(mesh, work, settled or fresh_context(mesh, ref, facts.state), facts.state, found)
+    if model.name in work.settled and work.settled[model.name].entity_id in ("", ref.entity_id):
+        work.settled[model.name] = settled or fresh_context(mesh, ref)
     work.put(context)
     return context
 
 
-def _describe(mesh: Capturer, subject: Any, entity_id: Any) -> tuple[BusinessModel, EntityRef, str | None, dict[str, Any]]:
+def _describe(mesh: Capturer, subject: Any, entity_id: Any) -> tuple[BusinessModel, Facts]:
     if isinstance(subject, str):
         model = mesh.models.named(subject)
-        return model, mesh.models.ref(model, entity_id), None, {}
+        return model, Facts(mesh.models.ref(model, entity_id).entity_id, None)
     model_of = mesh.models.of_type(type(subject))
     if model_of is None:
         known = ", ".join(sorted(mesh.models)) or "none"
         raise ModelError(f"{type(subject).__name__} is not a declared model's class. Declared: {known}. Use @mesh.model(...)")
-    facts = mesh.models.read(model_of, subject)
-    return model_of, EntityRef(model_of.name, facts.entity_id), facts.state, facts.attributes
+    return model_of, mesh.models.read(model_of, subject)
+
+
+def _fitting(mesh: Capturer, model: BusinessModel, attributes: Mapping[str, Any]) -> dict[str, Value]:
+    fitting: dict[str, Value] = {}
+    for name, value in attributes.items():
+        try:
+            fitting |= captured_attributes(model, {name: value})
+        except ModelError:
+            if model.attributes and name not in model.attributes:
+                raise
+            mesh.telemetry.dropped("capture", "attribute")
+    return fitting
 
 
 def _bound(
-    mesh: Capturer, work: current.Record, ref: EntityRef, state: str | None, attributes: dict[str, Any]
+    mesh: Capturer, work: current.Record, settled: ModelContext, state: str | None, attributes: Mapping[str, Value]
 ) -> ModelContext:
-    inside = work.contexts.get(ref.model)
-    if inside is not None and inside.tentative and inside.entity_id in ("", ref.entity_id):
-        return inside.but(entity_id=ref.entity_id, attributes={**inside.attributes, **attributes})
-    known = mesh.known(ref) or (inside if inside is not None and inside.entity_id == ref.entity_id else None)
-    if known is None:
-        return ModelContext(ref.model, ref.entity_id, state, attributes, source=mesh.identity.service)
-    differs = state not in (None, known.state)
-    return known.but(
-        state=state if state is not None else known.state,
-        attributes={**known.attributes, **attributes},
-        tentative=known.tentative or differs,
+    inside = work.contexts.get(settled.model)
+    if inside is not None and inside.tentative and inside.model in work.settled and inside.entity_id in ("", settled.entity_id):
+        known = {**settled.attributes, **inside.attributes, **attributes}
+        return inside.but(entity_id=settled.entity_id, revision=settled.revision, attributes=known)
+    differs = state not in (None, settled.state)
+    return settled.but(
+        state=state if state is not None else settled.state,
+        attributes={**settled.attributes, **attributes},
+        tentative=settled.tentative or differs,
+        source=mesh.identity.service if differs or attributes else settled.source,
     )
 
 
@@ -99,30 +118,44 @@ class Entity:
         """The entity as this process knows it."""
         work = current.record()
         held = work.contexts.get(self.ref.model) if work is not None else None
-        if held is not None and held.ref == self.ref:
+        if held is not None and held.ref == self.ref and held.tentative and work is not None and held.model in work.settled:
             return held
-        return self._mesh.known(self.ref) or ModelContext(*self.ref, source=self._mesh.identity.service)
+        return self._settled(work)
+
+    def _settled(self, work: current.Record | None) -> ModelContext:
+        return newest(self._mesh, work, self.ref) or fresh_context(self._mesh, self.ref)
 
     def to(self, state: str | Enum | None = None, **attributes: Any) -> Moved:
         """Move the entity; ``await`` the result or leave it. Raises ``InvalidTransition`` where the model enforces its moves."""
         return Moved(self.move(state, attributes))
 
     def move(self, state: str | Enum | None, attributes: Mapping[str, Any]) -> ModelContext:
-        """Publish a move and give the entity's context after it."""
-        before = self.context
+        """Publish a move and give the entity's context after it. Does nothing in mode ``off``."""
+        mesh, work = self._mesh, current.record()
+        before = self._settled(work)
         target = None if state is None else self._model.check_state(state)
-        if target is not None and self._model.enforce and not self._model.allows(before.state, target):
-            allowed = self._model.transitions.get(before.state or "", frozenset())
-            raise InvalidTransition(self._model.name, self.ref.entity_id, before.state, target, allowed)
-        move = Move(before, target, captured_attributes(self._model, attributes))
-        work = current.record() or current.Record(self._mesh)
-        after = moved_context(self._mesh, move)
-        self._mesh.commit(work, (make_transition(self._mesh, move),))
-        held = work.contexts.get(self.ref.model)
-        if held is None or held.ref == self.ref:
-            work.put(after)
-        work.moved.add(self.ref)
+        news = captured_attributes(self._model, attributes)
+        if not mesh.watching:
+            return before
+        if target is not None:
+            self._check(before, target)
+        move = Move(before, target, news)
+        after = after_move(mesh, move)
+        home = work if work is not None else current.Record(mesh)
+        mesh.commit(home, transitions_of(mesh, (move,)))
+        home.move(after)
+        if work is None and home.pending:
+            home.keep_pending()
         return after
+
+    def _check(self, before: ModelContext, target: str) -> None:
+        model = self._model
+        if model.allows(before.state, target):
+            return
+        if model.enforce and self._mesh.enforcing:
+            allowed = model.transitions.get(before.state or "", frozenset())
+            raise InvalidTransition(model.name, self.ref.entity_id, before.state, target, allowed)
+        self._mesh.telemetry.dropped("capture", "unexpected_transition")
 
     def _enter(self) -> Self:
         outer = current.record()
@@ -138,13 +171,23 @@ class Entity:
         self._before = None
         current.activate(outer)
         if outer is not None:
-            outer.merge(child)
+            outer.merge(child, own=(self.ref.model,))
+
+    def _fetch(self) -> Future[Any] | None:
+        if not self._mesh.watching:
+            return None
+        try:
+            return self._mesh.control_plane.fetch([self.ref])
+        except Exception as error:  # noqa: BLE001 - without the store the revision is unknown; the business call goes on
+            self._mesh.telemetry.failed("entity", error)
+            return None
 
     def __enter__(self) -> Self:
-        future = self._mesh.control_plane.fetch([self.ref])
+        future = self._fetch()
         try:
-            future.result(self._mesh.config.start_timeout)
-        except Exception as error:  # noqa: BLE001 - without the store the revision is unknown; the business call goes on
+            if future is not None:
+                future.result(self._mesh.config.start_timeout)
+        except Exception as error:  # noqa: BLE001 - as above
             self._mesh.telemetry.failed("entity", error)
         return self._enter()
 
@@ -152,9 +195,10 @@ class Entity:
         self._leave()
 
     async def __aenter__(self) -> Self:
-        future = asyncio.wrap_future(self._mesh.control_plane.fetch([self.ref]))
+        future = self._fetch()
         try:
-            await asyncio.wait_for(future, self._mesh.config.start_timeout)
+            if future is not None:
+                await asyncio.wait_for(asyncio.wrap_future(future), self._mesh.config.start_timeout)
         except Exception as error:  # noqa: BLE001 - as above
             self._mesh.telemetry.failed("entity", error)
         return self._enter()

@@ -7,7 +7,7 @@ baggage and which are sensitive and never leave the object they stand on.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -44,7 +44,7 @@ class Attribute:
     ``type`` is one of ``string int double bool decimal timestamp list`` (``list`` is of strings). A ``decimal`` is kept as int64
     minor units of ``scale`` digits. ``travels`` puts it into baggage. ``sensitive`` keeps it out of baggage, spans, stores,
     logs and explanations alike. Lower ``priority`` is dropped first when baggage runs over its budget. ``source`` is the
-    attribute or key of the object to read, when it is not ``name``.
+    attribute or key of the object to read, when it is not ``name``; dots lead on (``customer.tier``).
     """
 
     name: str
@@ -136,7 +136,7 @@ def _capture_list(_: Attribute, raw: Any) -> tuple[str, ...]:
     return tuple(sorted(map(str, raw)) if isinstance(raw, (set, frozenset)) else map(str, raw))
 
 
-_CAPTURE = {
+_CAPTURE: dict[str, Callable[[Attribute, Any], Value]] = {
     "string": _capture_string,
     "int": _capture_int,
     "double": _capture_double,
@@ -160,7 +160,8 @@ class BusinessModel:
     accepted; without ``transitions`` any move is. ``enforce`` makes a forbidden move raise ``InvalidTransition`` in the
     business call; otherwise it is recorded and counted. ``principal`` says that entities of this model are the ones that
     authenticate: their context comes from the authenticated principal only. ``pseudonymise`` replaces ids by a keyed hash
-    before they leave the process. ``retention`` is in seconds after the last transition; None keeps for ever.
+    before they leave the process. ``retention`` is in seconds after the last transition; None keeps for ever. ``states_enum``
+    is the Enum that ``states`` was given as, if it was.
     """
 
     name: str
@@ -174,18 +175,28 @@ class BusinessModel:
     pseudonymise: bool = False
     retention: float | None = None
     python_type: type | None = field(default=None, compare=False)
+    states_enum: type[Enum] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         _check_name(self.name, "model")
         if self.name in RESERVED_NAMES:
             raise ModelError(f"model name {self.name!r} is reserved; choose another")
+        if isinstance(self.states, type) and issubclass(self.states, Enum):
+            object.__setattr__(self, "states_enum", self.states)
         object.__setattr__(self, "states", _states(self.states))
         object.__setattr__(self, "transitions", MappingProxyType(self._moves(self.transitions)))
         object.__setattr__(self, "attributes", MappingProxyType(_attributes(self.attributes)))
+        self._check_hidden()
+
+    def _check_hidden(self) -> None:
+        hidden = {spec.source or spec.name for spec in self.attributes.values() if spec.sensitive}
+        if self.state in hidden:
+            raise ModelError(f"model {self.name!r}: {self.state!r} holds the state, which everybody sees; it cannot be sensitive")
+        if self.key in hidden and not self.pseudonymise:
+            raise ModelError(f"model {self.name!r}: the key {self.key!r} is sensitive; say pseudonymise=True to send a hash of it")
 
     def _moves(self, moves: Mapping[Any, Iterable[Any]]) -> dict[str, frozenset[str]]:
-        checked = {self.check_state(start): frozenset(map(self.check_state, ends)) for start, ends in moves.items()}
-        return checked
+        return {self.check_state(start): frozenset(map(self.check_state, ends)) for start, ends in moves.items()}
 
     def check_state(self, state: Any, *, where: str = "") -> str:
         """Give the state's name; raises ``UnknownState`` when the model declares states and this is none of them."""
@@ -197,6 +208,8 @@ class BusinessModel:
     def allows(self, from_state: str | None, to_state: str) -> bool:
         """Tell whether the model lets an entity go from one state to another; an unknown from-state allows everything."""
         if from_state is None or from_state == to_state or not self.transitions:
+            return True
+        if self.states and from_state not in self.states:
             return True
         return to_state in self.transitions.get(from_state, frozenset())
 

@@ -8,26 +8,18 @@ import hmac
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 from mcp_sdk.context import EntityRef
-from mcp_sdk.exceptions import ModelError, UnknownModel
-from mcp_sdk.models import Attribute, BusinessModel, Value
+from mcp_sdk.exceptions import ConfigurationError, ModelError, UnknownModel, did_you_mean
+from mcp_sdk.models import Attribute, BusinessModel
+from mcp_sdk.reading import Facts, Reader, id_text, member
 
 __all__ = ["Facts", "Registry", "infer", "member"]
-
-_MISSING: Any = object()
-
-
-class Facts(NamedTuple):
-    """What an object says of itself: its id as text (empty when it has none yet), its state, its attributes."""
-
-    entity_id: str
-    state: str | None
-    attributes: dict[str, Value]
 
 
 class Registry(Mapping[str, BusinessModel]):
@@ -41,9 +33,10 @@ class Registry(Mapping[str, BusinessModel]):
     def __init__(self, models: Iterable[BusinessModel] = (), *, pseudonym_key: bytes = b"") -> None:
         self._models: dict[str, BusinessModel] = {}
         self._by_type: dict[type, BusinessModel | None] = {}
-        self._by_enum: dict[type, str] = {}
+        self._by_enum: dict[type, list[str]] = {}
+        self._readers: dict[tuple[str, type], Reader] = {}
+        self._member: Callable[[Any, str], Any] = member
         self.pseudonym_key = pseudonym_key
-        self.member: Callable[[Any, str], Any] = member
         self.version = 0
         for model in models:
             self.declare(model)
@@ -63,12 +56,30 @@ class Registry(Mapping[str, BusinessModel]):
         return not self._models
 
     def declare(self, model: BusinessModel, *, states_enum: type[Enum] | None = None) -> None:
-        """Add a model."""
+        """Add a model, in the place of an earlier one of its name."""
         self._models[model.name] = model
+        for names in self._by_enum.values():
+            if model.name in names:
+                names.remove(model.name)
+        enum = states_enum or model.states_enum
+        if enum is not None:
+            self._by_enum.setdefault(enum, []).append(model.name)
+        self._changed()
+
+    def _changed(self) -> None:
         self._by_type.clear()
+        self._readers.clear()
         self.version += 1
-        if states_enum is not None:
-            self._by_enum[states_enum] = model.name
+
+    @property
+    def member(self) -> Callable[[Any, str], Any]:
+        """The function that reads one member of a subject by name."""
+        return self._member
+
+    @member.setter
+    def member(self, look: Callable[[Any, str], Any]) -> None:
+        self._member = look
+        self._changed()
 
     def named(self, name: str, *, where: str = "") -> BusinessModel:
         """Give a model by name; in an open registry a bare one. Raises ``UnknownModel`` that names the nearest."""
@@ -80,8 +91,11 @@ class Registry(Mapping[str, BusinessModel]):
         raise UnknownModel(name, self._models, where=where)
 
     def of_enum(self, enum: type) -> str | None:
-        """Give the name of the model whose states are the members of ``enum``."""
-        return self._by_enum.get(enum)
+        """Give the name of the model whose states are the members of ``enum``; raises ``ModelError`` when there are several."""
+        names = self._by_enum.get(enum, [])
+        if len(names) > 1:
+            raise ModelError(f"{enum.__name__} holds the states of {', '.join(names)}. Say which with model=.")
+        return names[0] if names else None
 
     def of_type(self, cls: type) -> BusinessModel | None:
         """Give the model that a class, or the nearest of its bases, was declared for."""
@@ -97,53 +111,33 @@ class Registry(Mapping[str, BusinessModel]):
 
     def ref(self, model: BusinessModel, raw_id: Any) -> EntityRef:
         """Name an entity by the id that the application uses; pseudonymised where the model says so."""
-        text = _id_text(raw_id)
+        text = id_text(raw_id)
         return EntityRef(model.name, self._pseudonym(model.name, text) if text and model.pseudonymise else text)
 
     def _pseudonym(self, model: str, text: str) -> str:
         digest = hmac.new(self.pseudonym_key, f"{model}\0{text}".encode(), hashlib.sha256).hexdigest()
         return f"p-{digest[:24]}"
 
+    def reader(self, model: BusinessModel, cls: type) -> Reader:
+        """Give what reads objects of a class by a model."""
+        found = self._readers.get((model.name, cls))
+        if found is None:
+            found = Reader(model, cls, name=lambda raw: self.ref(model, raw).entity_id, look=self._member)
+            self._readers[model.name, cls] = found
+        return found
+
     def read(self, model: BusinessModel, subject: Any) -> Facts:
         """Read an object or a mapping by its model. What is missing or does not fit is left out, never raised."""
-        entity_id = self.ref(model, self.member(subject, model.key)).entity_id
-        state = self.member(subject, model.state)
-        attributes = dict(_attributes(model, subject, self.member))
-        return Facts(entity_id, _state_text(state), attributes)
+        return self.reader(model, type(subject)).read(subject)
 
-
-def member(subject: Any, name: str) -> Any:
-    """Give a key of a mapping or an attribute of an object; None where there is none, or where reading it fails."""
-    if isinstance(subject, Mapping):
-        return subject.get(name)
-    try:
-        return getattr(subject, name, None)
-    except Exception:  # noqa: BLE001 - a property of the user's may raise anything, a detached ORM row does
-        return None
-
-
-def _attributes(model: BusinessModel, subject: Any, read: Callable[[Any, str], Any]) -> Iterator[tuple[str, Value]]:
-    for name, attribute in model.attributes.items():
-        if attribute.sensitive:
-            continue
-        raw = read(subject, attribute.source or name)
-        if raw is not None:
-            try:
-                yield name, attribute.capture(raw)
-            except ModelError:
-                continue
-
-
-def _id_text(raw: Any) -> str:
-    if raw is None:
-        return ""
-    return str(raw.value if isinstance(raw, Enum) else raw)
-
-
-def _state_text(raw: Any) -> str | None:
-    if isinstance(raw, Enum):
-        return raw.value if isinstance(raw.value, str) else raw.name.lower()
-    return raw if isinstance(raw, str) else None
+    def check(self) -> None:
+        """Raise ``ConfigurationError`` for what could only go wrong later: pseudonyms without a key."""
+        hidden = next((model.name for model in self._models.values() if model.pseudonymise), None)
+        if hidden is not None and not self.pseudonym_key:
+            raise ConfigurationError(
+                f"model {hidden!r} pseudonymises its ids, and there is no key to do it with. "
+                "Set MCP_SDK_PSEUDONYM_KEY to the same secret in every service."
+            )
 
 
 def infer(cls: type, *, name: str, key: str, state: str, **options: Any) -> tuple[BusinessModel, type[Enum] | None]:
@@ -154,11 +148,21 @@ def infer(cls: type, *, name: str, key: str, state: str, **options: Any) -> tupl
     """
     hints = _hints(cls)
     enum = _enum_of(options.get("states"), hints.get(state))
-    states = tuple(enum) if enum is not None else options.pop("states", ())
-    options["states"] = states
+    if enum is not None and not options.get("states"):
+        options["states"] = enum
     sensitive = frozenset(options.pop("sensitive", ()))
     options["attributes"] = _infer_attributes(options.get("attributes", ()), hints, sensitive)
+    _check_members(cls, hints, [key, *(spec.source or spec.name for spec in options["attributes"])])
     return BusinessModel(name, key=key, state=state, python_type=cls, **options), enum
+
+
+def _check_members(cls: type, hints: Mapping[str, Any], names: Iterable[str]) -> None:
+    if not any(hasattr(cls, mark) for mark in ("__dataclass_fields__", "__attrs_attrs__", "model_fields")):
+        return
+    for name in names:
+        root = name.partition(".")[0]
+        if root not in hints and not hasattr(cls, root):
+            raise ModelError(f"{cls.__name__} has no {root!r}.{did_you_mean(root, hints)}")
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -207,8 +211,6 @@ def _infer_attribute(name: str, spec: Any, hint: Any, *, hidden: bool) -> Attrib
 
 
 def _type_name(hint: Any) -> str:
-    from datetime import datetime  # noqa: PLC0415
-
     kinds = {str: "string", bool: "bool", int: "int", float: "double", Decimal: "decimal", datetime: "timestamp"}
     for arm in _arms(hint):
         origin = typing.get_origin(arm) or arm

@@ -63,9 +63,9 @@ class Publication:
         return any(port.defer(subjects, settle) for port in self._mesh.transaction_ports)
 
     def _settle(self, committed: bool) -> None:
-        waiting = [event for event in self._transitions if event in self._work.pending]
-        for event in waiting:
-            self._work.pending.remove(event)
+        mine = {event.event_id for event in self._transitions}
+        waiting = [event for event in self._work.pending if event.event_id in mine]
+        self._work.pending[:] = [event for event in self._work.pending if event.event_id not in mine]
         try:
             self._publish(waiting) if committed else self._withdraw(waiting)
         except Exception as error:  # noqa: BLE001 - called from inside the database library's commit
@@ -75,15 +75,16 @@ class Publication:
         if not transitions:
             return
         self._mesh.control_plane.publish(transitions)
-        for event in transitions:
-            spans.span_event(event)
-            if event.outcome is Outcome.ABORTED:
-                self._mesh.telemetry.aborted(event.model, event.to_state)
+        if transitions[0].trace_id:
+            for event in transitions:
+                spans.span_event(event)
 
     def _withdraw(self, transitions: Sequence[Transition]) -> None:
         self._mesh.telemetry.dropped("transaction", "rolled_back", len(transitions))
         for event in transitions:
-            self._work.restore(event.model, self._mesh.known(event.ref))
+            held = self._work.contexts.get(event.model)
+            if held is not None and held.entity_id == event.entity_id:
+                self._work.restore(event.model, self._mesh.known(event.ref))
 
 
 def _once(settle: Callable[[bool], None]) -> Callable[[bool], None]:

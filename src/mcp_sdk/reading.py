@@ -1,0 +1,146 @@
+"""How an object or a mapping is read by its model: id, state and attributes, in one go where all of them are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from operator import attrgetter, itemgetter
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from mcp_sdk.exceptions import ModelError
+from mcp_sdk.models import INT64, Attribute, BusinessModel, Value
+
+__all__ = ["NO_ATTRIBUTES", "Facts", "Reader", "id_text", "member"]
+
+NO_ATTRIBUTES: Mapping[str, Value] = MappingProxyType({})
+_UNREADABLE: Any = object()
+_AS_IT_IS = {"string": str, "double": float, "bool": bool}
+
+
+class Facts(NamedTuple):
+    """What an object says of itself: its id as text (empty when it has none yet), its state, its attributes.
+
+    ``missed`` counts what could not be read or does not fit its declaration.
+    """
+
+    entity_id: str
+    state: str | None
+    attributes: Mapping[str, Value] = NO_ATTRIBUTES
+    missed: int = 0
+
+
+def member(subject: Any, name: str) -> Any:
+    """Give a key of a mapping or an attribute of an object; None where there is none, or where reading it fails."""
+    found = _member(subject, name)
+    return None if found is _UNREADABLE else found
+
+
+def _member(subject: Any, name: str) -> Any:
+    value = subject
+    for part in name.split("."):
+        if value is None:
+            return None
+        try:
+            value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+        except Exception:  # noqa: BLE001 - a property of the user's may raise anything, a detached ORM row does
+            return _UNREADABLE
+    return value
+
+
+def id_text(raw: Any) -> str:
+    """Give an id as text; empty for None."""
+    if raw is None:
+        return ""
+    return str(raw.value if isinstance(raw, Enum) else raw)
+
+
+class Reader:
+    """Reads objects of one class by one model.
+
+    ``name`` turns a raw id into the text that leaves the process. ``look`` reads one member, when an integration put its own
+    in the place of ``member``. Reading never raises.
+    """
+
+    __slots__ = ("_attributes", "_comparable", "_enum", "_get", "_look", "_name", "_names", "_quick")
+
+    def __init__(
+        self, model: BusinessModel, cls: type, *, name: Callable[[Any], str], look: Callable[[Any, str], Any] = member
+    ) -> None:
+        self._attributes = tuple(spec for spec in model.attributes.values() if not spec.sensitive)
+        self._quick = tuple((spec, spec.name, _AS_IT_IS.get(spec.type)) for spec in self._attributes)
+        self._names = (model.key, model.state, *(spec.source or spec.name for spec in self._attributes))
+        self._comparable = all(spec.type != "list" for spec in self._attributes)
+        self._enum = model.states_enum
+        self._name = None if not model.pseudonymise else name
+        self._look = _member if look is member else look
+        self._get: Callable[[Any], tuple[Any, ...]] = self._one_by_one
+        if look is member:
+            self._get = itemgetter(*self._names) if issubclass(cls, Mapping) else attrgetter(*self._names)
+
+    def raw(self, subject: Any) -> tuple[Any, ...]:
+        """Give what the object holds, untouched: its key, its state, its attributes in order."""
+        try:
+            return self._get(subject)
+        except Exception:  # noqa: BLE001 - something is missing, or a property raised: what is there still counts
+            return self._one_by_one(subject)
+
+    def _one_by_one(self, subject: Any) -> tuple[Any, ...]:
+        return tuple([self._look(subject, name) for name in self._names])
+
+    def same(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
+        """Tell whether nothing changed between two readings, as far as can be told without converting them."""
+        try:
+            return self._comparable and before == after
+        except Exception:  # noqa: BLE001 - values of the user's may refuse to be compared
+            return False
+
+    def read(self, subject: Any) -> Facts:
+        """Read and convert in one step."""
+        return self.facts(self.raw(subject))
+
+    def facts(self, raw: tuple[Any, ...]) -> Facts:
+        """Convert what ``raw`` gave. What is missing or does not fit is left out, and counted in ``missed``."""
+        key, state = raw[0], raw[1]
+        missed = (key is _UNREADABLE) + (state is _UNREADABLE)
+        entity_id = key if type(key) is str and self._name is None else self._id("" if key is _UNREADABLE else key)
+        if type(state) is not str:
+            state = self._state(state)
+        if not self._attributes:
+            return Facts(entity_id, state, NO_ATTRIBUTES, missed)
+        attributes: dict[str, Any] = {}
+        for (spec, name, kind), value in zip(self._quick, raw[2:], strict=True):
+            if type(value) is kind:
+                attributes[name] = value
+            elif value is not None:
+                missed += not _convert(spec, value, attributes)
+        return Facts(entity_id, state, attributes, missed)
+
+    def _id(self, raw: Any) -> str:
+        try:
+            return id_text(raw) if self._name is None else self._name(raw)
+        except Exception:  # noqa: BLE001 - an id whose text cannot be made is no id
+            return ""
+
+    def _state(self, raw: Any) -> str | None:
+        if isinstance(raw, Enum):
+            return raw.value if isinstance(raw.value, str) else raw.name.lower()
+        if isinstance(raw, str):
+            return str(raw)
+        if raw is None or raw is _UNREADABLE or self._enum is None:
+            return None
+        try:
+            return self._enum(raw).name.lower()
+        except (ValueError, TypeError):
+            return None
+
+
+def _convert(spec: Attribute, value: Any, into: dict[str, Value]) -> bool:
+    if type(value) is int and spec.type == "int" and -INT64 <= value < INT64:
+        into[spec.name] = value
+        return True
+    try:
+        into[spec.name] = spec.capture(value)
+    except ModelError:
+        return False
+    return True
