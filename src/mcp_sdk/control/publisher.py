@@ -55,6 +55,7 @@ class Hooks:
 
 SCAN = 4
 GRACE = 0.2
+ALERT = 1.0
 
 
 class Backoff:
@@ -94,8 +95,7 @@ class Publisher:
         self._closing = False
         self._flying: list[tuple[int, Unit]] = []
         self._task: asyncio.Task[None] | None = None
-        self._wake: asyncio.Event | None = None
-        self._hurry: asyncio.Event | None = None
+        self._pause: asyncio.Future[None] | None = None
         self._flushes: list[tuple[int, Future[bool]]] = []
 
     @property
@@ -160,17 +160,18 @@ class Publisher:
             self._size = 0
 
     def _begin(self) -> None:
-        if self._task is None or self._wake is None:
-            self._wake, self._hurry = asyncio.Event(), asyncio.Event()
-            self._task = asyncio.get_running_loop().create_task(self._pump(self._wake, self._hurry))
-        self._wake.set()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._pump())
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
 
     def _ask(self, target: int, future: Future[bool]) -> None:
-        self._begin()
         self._flushes.append((target, future))
+        self._begin()
         self._answer()
-        if self._hurry is not None:
-            self._hurry.set()
 
     def _answer(self) -> None:
         heads = [waiting[0][0] for waiting in (self._flying, self._backlog) if waiting]
@@ -180,10 +181,15 @@ class Publisher:
             if not future.done():
                 future.set_result(True)
 
-    async def _pump(self, wake: asyncio.Event, hurry: asyncio.Event) -> None:
+    async def _pump(self) -> None:
+        quiet = 0.0
         while True:
-            if not await self._company(wake, hurry):
+            if not self._queue and not self._backlog:
+                quiet = await self._rest(quiet)
                 continue
+            if self._size < self._options.batch_size and not self._flushes:
+                await self._sleep(self._options.linger)
+            quiet = 0.0
             self._flying = self._take()
             for transition, result in await self._deliver([unit for _, unit in self._flying]):
                 self._settle(transition, result)
@@ -192,19 +198,27 @@ class Publisher:
             self._flying = []
             self._answer()
 
-    async def _company(self, wake: asyncio.Event, hurry: asyncio.Event) -> bool:
+    async def _rest(self, quiet: float) -> float:
+        """Look again soon, or after ``ALERT`` seconds without work be woken: waking costs the publishing thread 50 µs."""
+        if quiet < ALERT:
+            await self._sleep(self._options.linger)
+            return quiet + max(self._options.linger, 0.001)
         with self._lock:
-            idle = self._idle = not self._queue and not self._backlog
-            if idle:
-                wake.clear()
+            idle = self._idle = not self._queue
         if idle:
-            await wake.wait()
-            return False
-        if self._size < self._options.batch_size and not self._flushes:
-            hurry.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(hurry.wait(), self._options.linger)
-        return True
+            await self._sleep(None)
+        return 0.0
+
+    async def _sleep(self, delay: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        self._pause = loop.create_future()
+        timer = None if delay is None else loop.call_later(delay, self._rouse)
+        try:
+            await self._pause
+        finally:
+            self._pause = None
+            if timer is not None:
+                timer.cancel()
 
     def _drain(self) -> None:
         while self._queue:
