@@ -4,16 +4,25 @@ from mcp_sdk.enforcement import Run, decision, identify
 from mcp_sdk.middleware._flow import Enforcer, Outcome
 from mcp_sdk.middleware.arrivals import Arrival, read_environ, read_scope
 from mcp_sdk.middleware.asgi import MeshMiddleware
+from mcp_sdk.middleware.geo import GeoDatabase
+from mcp_sdk.middleware.jwt_principal import JwtPrincipal
 from mcp_sdk.middleware.principal import remote_user, scope_user, user_principal
+from mcp_sdk.middleware.router import MeshRouter, WSGIMeshRouter
+from mcp_sdk.middleware.wsgi import WSGIMeshMiddleware
 from mcp_sdk.problems import Response, problem, respond
 
 __all__ = [
     "Arrival",
     "Enforcer",
+    "GeoDatabase",
+    "JwtPrincipal",
     "MeshMiddleware",
+    "MeshRouter",
     "Outcome",
     "Response",
     "Run",
+    "WSGIMeshMiddleware",
+    "WSGIMeshRouter",
     "decision",
     "identify",
     "problem",

@@ -41,7 +41,7 @@ from mcp_sdk.middleware.admission import Buckets, Gate
 from mcp_sdk.middleware.arrivals import Arrival
 from mcp_sdk.middleware.geo import NOWHERE, GeoDatabase, GeoReader, client_address, parse_geo
 from mcp_sdk.middleware.names import EntityNames
-from mcp_sdk.middleware.principal import Reader, scope_user
+from mcp_sdk.middleware.principal import Reader, Unread, scope_user
 from mcp_sdk.problems import Response, quota_headers, respond
 from mcp_sdk.telemetry import annotate
 
@@ -245,6 +245,9 @@ class Enforcer:
                 found = yield found
             elif found is not None and not isinstance(found, Principal) and inspect.isawaitable(found):
                 found = yield Wait(found)
+        except Unread as nobody:
+            self.mesh.telemetry.dropped("principal", nobody.reason)
+            return ANONYMOUS
         except Exception as error:  # noqa: BLE001 - the reader is the application's; what it cannot tell is nobody
             self.mesh.telemetry.failed("principal", error)
             return ANONYMOUS

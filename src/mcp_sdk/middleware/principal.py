@@ -14,9 +14,17 @@ from typing import Any
 
 from mcp_sdk.decisions import Principal
 
-__all__ = ["Reader", "remote_user", "scope_user", "user_principal"]
+__all__ = ["Reader", "Unread", "remote_user", "scope_user", "user_principal"]
 
 Reader = Callable[[Any], Any]
+
+
+class Unread(Exception):  # noqa: N818 - no failure of anything: the caller brought what does not hold
+    """A reader found credentials that do not hold: nobody, counted under ``reason``, a word from the reader's code."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
 
 
 def scope_user(carrier: Mapping[str, Any]) -> Principal | None:

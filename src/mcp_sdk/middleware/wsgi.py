@@ -1,0 +1,119 @@
+"""``WSGIMeshMiddleware``: enforcement in front of a WSGI application."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from typing import Any
+
+from mcp_sdk import current
+from mcp_sdk.exceptions import Refused
+from mcp_sdk.mesh import Mesh
+from mcp_sdk.middleware._flow import Enforcer, Outcome
+from mcp_sdk.middleware.arrivals import read_environ
+from mcp_sdk.middleware.geo import GeoReader
+from mcp_sdk.middleware.principal import Reader
+from mcp_sdk.problems import Response, respond
+
+__all__ = ["Environ", "StartResponse", "WSGIApp", "WSGIMeshMiddleware", "answer"]
+
+Environ = MutableMapping[str, Any]
+StartResponse = Callable[..., Any]
+WSGIApp = Callable[[Any, Any], Iterable[bytes]]
+
+DECISION = "mcp_sdk.decision"
+OWNER = "mcp_sdk.mesh"
+
+
+class WSGIMeshMiddleware:
+    """Decides on every request of an application before it sees it.
+
+    ``app.wsgi_app = WSGIMeshMiddleware(app.wsgi_app, mesh)``; see ``Enforcer`` for ``principal`` and ``geo``. The
+    decision is ``environ["mcp_sdk.decision"]``, or ``mcp_sdk.middleware.decision(environ)``. The application, every
+    step of a body that it streams, and that body's ``close()`` run in one context, which holds the request's record.
+    The mesh starts with the first request of each process, so a prefork server's workers each have their own.
+    """
+
+    def __init__(self, app: WSGIApp, mesh: Mesh, *, principal: Reader | None = None, geo: GeoReader | None = None) -> None:
+        self.app = app
+        self.mesh = mesh
+        self.enforcer = Enforcer(mesh, principal=principal, geo=geo)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        if not self.mesh.watching or environ.get(OWNER) is self.mesh:
+            return self.app(environ, start_response)
+        outcome = self.enforcer.enter(read_environ(environ))
+        if outcome.response is None:
+            return self._pass_on(outcome, environ, start_response)
+        self.enforcer.finish(outcome)
+        return answer(outcome.response, environ, start_response)
+
+    def _pass_on(self, outcome: Outcome, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        environ[OWNER], environ[DECISION] = self.mesh, outcome.decision
+        context = contextvars.copy_context()
+        context.run(current.activate, outcome.record)
+        start = _with_headers(start_response, outcome) if outcome.headers else start_response
+        try:
+            body = context.run(self.app, environ, start)
+        except Refused as refusal:
+            self.enforcer.finish(outcome)
+            return answer(respond(refusal.decision), environ, start_response)
+        except BaseException:
+            self.enforcer.finish(outcome)
+            raise
+        return self._settled(body, environ, outcome, context)
+
+    def _settled(
+        self, body: Iterable[bytes], environ: Environ, outcome: Outcome, context: contextvars.Context
+    ) -> Iterable[bytes]:
+        """Give the body as the server should see it; lists and files are whole already, and servers treat them
+        specially.
+        """
+        wrapper = environ.get("wsgi.file_wrapper")
+        if isinstance(body, (list, tuple)) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
+            self.enforcer.finish(outcome)
+            return body
+        return _Body(body, context, lambda: self.enforcer.finish(outcome))
+
+
+class _Body:
+    """A streamed body, each of whose steps runs in the request's context."""
+
+    def __init__(self, body: Iterable[bytes], context: contextvars.Context, finish: Callable[[], None]) -> None:
+        self._body = body
+        self._context = context
+        self._finish: Callable[[], None] | None = finish
+        self._steps: Iterator[bytes] | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._steps is None:
+            self._steps = self._context.run(iter, self._body)
+        return self._context.run(next, self._steps)
+
+    def close(self) -> None:
+        """Close the application's body, where it can be closed, and count the request out once."""
+        finish, self._finish = self._finish, None
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                self._context.run(close)
+        finally:
+            if finish is not None:
+                finish()
+
+
+def _with_headers(start_response: StartResponse, outcome: Outcome) -> StartResponse:
+    def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        return start_response(status, [*headers, *outcome.headers], *exc_info)
+
+    return start
+
+
+def answer(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Send a refusal."""
+    start_response(response.status_line, list(response.headers))
+    return [b""] if environ.get("REQUEST_METHOD") == "HEAD" else [response.body]
