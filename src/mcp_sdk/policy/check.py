@@ -69,9 +69,11 @@ class Checker:
         patches, bad = literal_patches(condition.text, parsed, self.models, constants)
         for literal in bad:
             self.findings.error("MCP0025", literal.message, condition.place(literal.offset))
+        if bad:
+            return None
         text = apply_patches(condition.text, patches)
         tree = self._compile(condition, lambda: self.environment.check(text, constants), constants, tuple(patches))
-        if tree is None or bad:
+        if tree is None:
             return None
         checked = Checked(condition, tree, tuple(patches))
         return checked if self._semantics(checked, constants, want) else None

@@ -152,7 +152,7 @@ def _best_path(entries: list[Entry]) -> Path | None:
         for path, wanted in keys.items():
             values.setdefault(path, set()).update(wanted)
             counts[path] = counts.get(path, 0) + len(wanted)
-    left = {path: counts[path] / len(found) + sum(path not in keys for _, keys in entries) for path, found in values.items()}
+    left = {path: counts[path] / (len(found) or 1) + sum(path not in keys for _, keys in entries) for path, found in values.items()}
     best = min(left, key=lambda path: (left[path], path), default=None)
     return best if best is not None and left[best] < len(entries) else None
 
