@@ -23,8 +23,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from mcp_sdk import members
@@ -70,16 +70,7 @@ _NO_CONTEXTS: Mapping[str, ModelContext] = MappingProxyType({})
 _NO_DROPS: Mapping[Problem, int] = MappingProxyType({})
 
 
-def _no_contexts() -> Mapping[str, ModelContext]:
-    return _NO_CONTEXTS
-
-
-def _no_drops() -> Mapping[Problem, int]:
-    return _NO_DROPS
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """What a header says, and how far it may be believed.
 
     ``contexts`` are by model, each marked with ``trust``. ``others`` are the raw members that are not ours, for sending
@@ -87,7 +78,7 @@ class Parsed:
     text from the header.
     """
 
-    contexts: Mapping[str, ModelContext] = field(default_factory=_no_contexts)
+    contexts: Mapping[str, ModelContext] = _NO_CONTEXTS
     others: tuple[str, ...] = ()
     peer: str = ""
     trust: Trust = Trust.UNSIGNED
@@ -104,26 +95,24 @@ class Parsed:
 NOTHING = Parsed()
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """What an ingress lets in: contexts by model, references to look up, and the peer where it is known.
 
     ``dropped`` counts the contexts that were kept out, by reason.
     """
 
-    contexts: Mapping[str, ModelContext] = field(default_factory=_no_contexts)
+    contexts: Mapping[str, ModelContext] = _NO_CONTEXTS
     references: tuple[EntityRef, ...] = ()
     peer: str = ""
     peer_verified: bool = False
-    dropped: Mapping[Problem, int] = field(default_factory=_no_drops)
+    dropped: Mapping[Problem, int] = _NO_DROPS
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A header's value, empty when there is nothing to send, and counts of what did not get into it, by reason."""
 
     header: str
-    dropped: Mapping[Problem, int] = field(default_factory=_no_drops)
+    dropped: Mapping[Problem, int] = _NO_DROPS
 
 
 _NOT_ADMITTED = Admitted()
