@@ -83,6 +83,10 @@ class Forward:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not _plain(scope["path"]):
+            detail = "A path begins with / and has no . or .. segments"
+            await _send_problem(problem(400, "path", "The path cannot be forwarded", detail), scope, send)
+            return
         try:
             response = await self._transport.handle_async_request(self._request(scope, receive))
         except _Gone:
@@ -132,6 +136,11 @@ class Forward:
 def _named_by_connection(headers: Any) -> set[bytes]:
     values = (value for name, value in headers if name.lower() == b"connection")
     return {token.strip().lower() for value in values for token in value.split(b",")}
+
+
+def _plain(path: str) -> bool:
+    """Tell whether everybody on the way reads a path alike: what is decided on here must be what is served behind."""
+    return path.startswith("/") and not {".", ".."} & set(path.split("/"))
 
 
 def _raw_path(scope: Scope) -> bytes:
