@@ -42,7 +42,9 @@ class OperationPattern:
             return _parse_dotted(cls, text.strip())
         path = path.strip()
         if not _METHOD.match(method) or not path.startswith("/"):
-            raise ConfigurationError(f"{text!r} is no operation. Write METHOD /path/{{param}}, * for any method, or a dotted name.")
+            raise ConfigurationError(
+                f"{text!r} is no operation. Write METHOD /path/{{param}}, * for any method, or a dotted name."
+            )
         parts = _split(path)
         rest = bool(parts) and parts[-1] == "**"
         return _build(cls, text, method.upper(), parts[:-1] if rest else parts, rest)
@@ -96,7 +98,9 @@ def _split(path: str) -> list[str]:
 
 def _parse_dotted(cls: type[OperationPattern], text: str) -> OperationPattern:
     if not _DOTTED.match(text):
-        raise ConfigurationError(f"{text!r} is no operation. Write METHOD /path/{{param}}, * for any method, or a dotted name.")
+        raise ConfigurationError(
+            f"{text!r} is no operation. Write METHOD /path/{{param}}, * for any method, or a dotted name."
+        )
     parts = [part for part in text.split(".") if part not in ("*", "**")]
     return cls(text, "", tuple(parts), (), text.endswith(".**"))
 
@@ -106,7 +110,9 @@ def _build(cls: type[OperationPattern], text: str, method: str, parts: list[str]
     for part in parts:
         match = _PARAM.match(part)
         if not match and any(char in part for char in "{}*"):
-            raise ConfigurationError(f"{text!r}: segment {part!r} is neither literal nor {{name}}; ** may only stand last")
+            raise ConfigurationError(
+                f"{text!r}: segment {part!r} is neither literal nor {{name}}; ** may only stand last"
+            )
         names.append(match[1] if match else "")
     given = [name for name in names if name]
     if len(set(given)) != len(given):

@@ -20,7 +20,9 @@ GOLDEN = Path(__file__).parent / "golden"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register ``--update-golden`` once, whichever conftest comes first."""
     try:
-        parser.addoption("--update-golden", action="store_true", help="write golden files anew instead of comparing with them")
+        parser.addoption(
+            "--update-golden", action="store_true", help="write golden files anew instead of comparing with them"
+        )
     except ValueError:
         return
 
@@ -43,7 +45,9 @@ def models() -> Mapping[str, BusinessModel]:
                 "card": Attribute("card", sensitive=True),
             },
         ),
-        BusinessModel("order_line", states=("open", "closed"), attributes={"weight": Attribute("weight", "decimal", scale=3)}),
+        BusinessModel(
+            "order_line", states=("open", "closed"), attributes={"weight": Attribute("weight", "decimal", scale=3)}
+        ),
         BusinessModel("user", attributes={"tier": "string"}, principal=True),
         BusinessModel("transfer", attributes={"amount": "decimal", "risk": "string"}),
     )

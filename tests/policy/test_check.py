@@ -124,7 +124,9 @@ def test_a_refusing_rule_that_can_err_is_a_warning(models: Models) -> None:
 
 def test_a_rule_behind_one_that_always_applies_is_a_warning(models: Models) -> None:
     """Only a certain shadow is claimed: the same effect after ``true``."""
-    rules = "  rules:\n" + "".join(f"  - {{when: 'true', effect: {effect}}}\n" for effect in ("permit", "deny", "permit"))
+    rules = "  rules:\n" + "".join(
+        f"  - {{when: 'true', effect: {effect}}}\n" for effect in ("permit", "deny", "permit")
+    )
     assert [(finding.code, finding.line) for finding in check_policies({"p": HEAD + rules}, models)] == [("MCP0102", 9)]
 
 

@@ -76,11 +76,13 @@ moments = one_of("now", "order.paid_at", "timestamp('2026-11-22T10:00:00.5Z')", 
 durations = one_of("duration('1h30m')", "(now - order.paid_at)", "duration('-0.5s')")
 
 compared = one_of("==", "!=", "<", "<=", ">", ">=")
-int_leaves = one_of("order.items", "order.amount", "request.size", "size(order.tags)") | st.sampled_from(INTS[:-1]).map(written)
+int_leaves = one_of("order.items", "order.amount", "request.size", "size(order.tags)") | st.sampled_from(INTS[:-1]).map(
+    written
+)
 double_leaves = one_of("order.ratio") | st.sampled_from(DOUBLES).map(written)
-string_leaves = one_of("order.state", "order.channel", "order.id", "request.geo.country", "principal.id") | st.sampled_from(
-    STRINGS
-).map(written)
+string_leaves = one_of(
+    "order.state", "order.channel", "order.id", "request.geo.country", "principal.id"
+) | st.sampled_from(STRINGS).map(written)
 list_leaves = one_of("order.tags", "principal.roles", "['a', 'web']", "[order.channel, 'a']", "[]")
 facts = one_of("state", "id", "items", "amount", "ratio", "express", "channel", "tags", "paid_at")
 bool_leaves = (
@@ -120,11 +122,17 @@ int_trees = (
     | form("-({})", ints)
     | form("size({})", strings | lists)
     | form("int({})", doubles | strings | moments)
-    | form("{}.{}()", moments, one_of("getHours", "getDayOfWeek", "getFullYear", "getMonth", "getDayOfYear", "getMilliseconds"))
+    | form(
+        "{}.{}()",
+        moments,
+        one_of("getHours", "getDayOfWeek", "getFullYear", "getMonth", "getDayOfYear", "getMilliseconds"),
+    )
     | form("{}.{}()", durations, one_of("getHours", "getMinutes", "getSeconds", "getMilliseconds"))
     | choose(ints)
 )
-double_trees = form("({} {} {})", doubles, one_of("+", "-", "*", "/"), doubles) | form("double({})", ints) | choose(doubles)
+double_trees = (
+    form("({} {} {})", doubles, one_of("+", "-", "*", "/"), doubles) | form("double({})", ints) | choose(doubles)
+)
 string_trees = form("({} + {})", strings, strings) | form("string({})", ints | doubles | bools) | choose(strings)
 list_trees = (
     form("({} + {})", lists, lists)
@@ -151,9 +159,14 @@ requests = st.builds(
     DecisionRequest,
     service=st.just("s"),
     now=st.just(NOW),
-    request=st.builds(RequestFacts, size=st.sampled_from([-1, 7]), geo=st.builds(Geo, country=st.sampled_from(["", "a"]))),
+    request=st.builds(
+        RequestFacts, size=st.sampled_from([-1, 7]), geo=st.builds(Geo, country=st.sampled_from(["", "a"]))
+    ),
     principal=st.builds(
-        Principal, id=st.sampled_from(STRINGS), mfa=st.booleans(), roles=st.lists(st.sampled_from(STRINGS), max_size=2).map(tuple)
+        Principal,
+        id=st.sampled_from(STRINGS),
+        mfa=st.booleans(),
+        roles=st.lists(st.sampled_from(STRINGS), max_size=2).map(tuple),
     ),
 )
 

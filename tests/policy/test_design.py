@@ -30,7 +30,12 @@ def test_created_orders_go_to_v2(engine: Engine, call: Build, context: Build) ->
     assert decision.route is not None
     assert str(decision.route.subset) == "version=v2"
     reason = decision.reasons[0]
-    assert (reason.policy, reason.kind, reason.rule, reason.effect) == ("order-traffic", "TrafficPolicy", "created", "route")
+    assert (reason.policy, reason.kind, reason.rule, reason.effect) == (
+        "order-traffic",
+        "TrafficPolicy",
+        "created",
+        "route",
+    )
     assert (reason.clause, reason.revision, reason.trust) == ("order.state == 'created'", 7, "local")
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from mcp_sdk.policy.hashing import bucket_of, share_at
+from mcp_sdk.policy.hashing import bucket_of, edges_of, share_at
 
 KNOWN = [35, 35, 32, 65, 57, 20, 28, 99]
 VECTORS = [
@@ -31,14 +31,14 @@ def test_known_buckets_never_move() -> None:
 
 def test_a_bucket_falls_into_its_share_in_listed_order() -> None:
     """Shares are counted off along their weights; a share of weight 0 gets none."""
-    assert [share_at([2, 0, 1], bucket) for bucket in range(3)] == [0, 0, 2]
-    assert share_at([0, 5], 0) == 1
+    assert [share_at(edges_of([2, 0, 1]), bucket) for bucket in range(3)] == [0, 0, 2]
+    assert share_at(edges_of([0, 5]), 0) == 1
 
 
 def test_changed_weights_move_only_the_share_that_must_move() -> None:
     """From 80/20 to 90/10, a tenth of the ids moves, all of it from the second share to the first."""
-    before = [share_at([80, 20], bucket_of("s", str(number), 100)) for number in range(4000)]
-    after = [share_at([90, 10], bucket_of("s", str(number), 100)) for number in range(4000)]
+    before = [share_at([80, 100], bucket_of("s", str(number), 100)) for number in range(4000)]
+    after = [share_at([90, 100], bucket_of("s", str(number), 100)) for number in range(4000)]
     moves = Counter(zip(before, after, strict=True))
     assert moves[(0, 1)] == 0
     assert 300 < moves[(1, 0)] < 500
@@ -47,4 +47,3 @@ def test_changed_weights_move_only_the_share_that_must_move() -> None:
 def test_a_lone_surrogate_has_a_bucket() -> None:
     """An id that is no valid Unicode still falls somewhere, always the same."""
     assert bucket_of("s", "\ud800", 10) == bucket_of("s", "\ud800", 10)
-

@@ -40,7 +40,14 @@ held = st.fixed_dictionaries(
 def source(rules: list[tuple[str, str]]) -> str:
     """Write an AccessPolicy of these conditions and effects."""
     lines = [f'  - {{when: "{when}", effect: {effect}}}' for when, effect in rules]
-    head = ["kind: AccessPolicy", "metadata: {name: p}", "spec:", "  target: {service: s}", "  default: permit", "  rules:"]
+    head = [
+        "kind: AccessPolicy",
+        "metadata: {name: p}",
+        "spec:",
+        "  target: {service: s}",
+        "  default: permit",
+        "  rules:",
+    ]
     return "\n".join([*head, *lines])
 
 
@@ -77,7 +84,9 @@ def test_the_lookup_finds_what_asking_every_rule_finds(
         assert index.first(contexts, request) is (expected[0] if expected else None)
 
 
-def test_a_fact_of_another_type_hides_no_refusal(call: Callable[..., DecisionRequest], context: Callable[..., ModelContext]) -> None:
+def test_a_fact_of_another_type_hides_no_refusal(
+    call: Callable[..., DecisionRequest], context: Callable[..., ModelContext]
+) -> None:
     """A value that cannot be a key falls back to asking every rule."""
     rules = [(f"order.channel == '{number}' || order.amount > 1", "deny") for number in range(3)]
     rules += [(f"order.channel == '{number}'", "deny") for number in range(9)]
@@ -88,7 +97,9 @@ def test_a_fact_of_another_type_hides_no_refusal(call: Callable[..., DecisionReq
 
 def test_keys_are_the_values_with_which_a_condition_can_hold() -> None:
     """Equality and in-list clauses on strings give keys; what ``||`` or ``!=`` join does not."""
-    program = compile_policies({"p": source([("order.state in ['a', 'b'] && order.state == 'b' && order.amount > 1", "permit")])}, MODELS)
+    program = compile_policies(
+        {"p": source([("order.state in ['a', 'b'] && order.state == 'b' && order.amount > 1", "permit")])}, MODELS
+    )
     rule = program["policies"][0]["rules"][0]["when"]
     shape = program["shapes"][rule["shape"]]["expr"]
     assert keys_of(shape, rule["constants"]) == {("order", "state"): frozenset({"b"})}

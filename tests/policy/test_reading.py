@@ -32,7 +32,16 @@ def scalar(text: str) -> Scalar:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("NO", "NO"), ("yes", "yes"), ("true", True), ("~", None), ("12", 12), ("-1.5e3", -1500.0), ("'12'", "12"), ("0x10", "0x10")],
+    [
+        ("NO", "NO"),
+        ("yes", "yes"),
+        ("true", True),
+        ("~", None),
+        ("12", 12),
+        ("-1.5e3", -1500.0),
+        ("'12'", "12"),
+        ("0x10", "0x10"),
+    ],
 )
 def test_plain_scalars_follow_yaml_1_2(text: str, value: object) -> None:
     """Norway is a string, and only true and false are bools."""
@@ -65,7 +74,13 @@ def test_an_offset_inside_a_scalar_leads_to_its_place(text: str, part: str, plac
     [
         ("[" * 100_000, "MCP0002"),
         ("{a: " * 100_000, "MCP0002"),
-        ("a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(f"k{n}: &k{n} [{','.join(['*k' + str(n - 1)] * 10)}]\n" if n else "k0: &k0 [*a]\n" for n in range(12)), "MCP0002"),
+        (
+            "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+            + "".join(
+                f"k{n}: &k{n} [{','.join(['*k' + str(n - 1)] * 10)}]\n" if n else "k0: &k0 [*a]\n" for n in range(12)
+            ),
+            "MCP0002",
+        ),
         ("a: &a [*a]", "MCP0001"),
         ("a: *nobody", "MCP0001"),
         ("k: \ud800", "MCP0001"),
@@ -81,7 +96,35 @@ def test_hostile_yaml_is_one_finding(text: str, code: str) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(text=st.text(max_size=200) | st.lists(st.sampled_from(["kind", ": ", "spec", "\n", "  ", "- ", "{", "}", "[", "&a", "*a", "'", '"', "|", "rules", "AccessPolicy", "metadata", "when", "target"]), max_size=60).map("".join))
+@given(
+    text=st.text(max_size=200)
+    | st.lists(
+        st.sampled_from(
+            [
+                "kind",
+                ": ",
+                "spec",
+                "\n",
+                "  ",
+                "- ",
+                "{",
+                "}",
+                "[",
+                "&a",
+                "*a",
+                "'",
+                '"',
+                "|",
+                "rules",
+                "AccessPolicy",
+                "metadata",
+                "when",
+                "target",
+            ]
+        ),
+        max_size=60,
+    ).map("".join)
+)
 def test_no_text_crashes_the_check(text: str) -> None:
     """Any text gives findings with a place, or none."""
     models: Mapping[str, BusinessModel] = {}

@@ -93,7 +93,11 @@ class Checker:
         return False
 
     def _compile(
-        self, condition: Condition, compile_text: Callable[[], bytes], constants: Mapping[str, Any], patches: tuple[Patch, ...] = ()
+        self,
+        condition: Condition,
+        compile_text: Callable[[], bytes],
+        constants: Mapping[str, Any],
+        patches: tuple[Patch, ...] = (),
     ) -> Tree | None:
         try:
             return decode(compile_text())
@@ -111,7 +115,9 @@ class Checker:
             code = "MCP0024" if "limit" in message else "MCP0020"
             first = _TAIL.sub("", message.split("\n")[0]).removeprefix("INVALID_ARGUMENT: ").removeprefix("CANCELLED: ")
             self.findings.error(code, first or "the condition is empty", condition.place(0))
-        for line, column, what in sorted({match.groups() for match in errors}, key=lambda e: (int(e[0]) % 2**31, int(e[1]))):
+        for line, column, what in sorted(
+            {match.groups() for match in errors}, key=lambda e: (int(e[0]) % 2**31, int(e[1]))
+        ):
             offset = _offset(text, int(line), int(column))
             code, said, offset = self._explain(_TAIL.sub("", what), text, offset, constants)
             self.findings.error(code, said, condition.place(original_offset(offset, patches)))

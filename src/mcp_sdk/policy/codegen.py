@@ -64,7 +64,9 @@ def _there(value: Any) -> Any:
 _GLOBALS |= {"undefined": _undefined, "there": _there}
 
 
-def compile_shape(row: Mapping[str, Any], mode: str, *, name: str, variables: Mapping[str, str] | None = None) -> Factory:
+def compile_shape(
+    row: Mapping[str, Any], mode: str, *, name: str, variables: Mapping[str, str] | None = None
+) -> Factory:
     """Generate the code of a shape (``{"expr", "params"}``) in a mode, once for all its rules.
 
     ``name`` shows in tracebacks. ``variables`` gives the Python expressions of variables; by default those of decisions: a
@@ -208,7 +210,11 @@ class _Writer:
         self.fresh += 1
         name = f"v{self.fresh}"
         tested = f"{before}{name}" if before else f"{name} {test}"
-        return f"(({name} := {read}) is None or {tested})" if on_error else f"(({name} := {read}) is not None and {tested})"
+        return (
+            f"(({name} := {read}) is None or {tested})"
+            if on_error
+            else f"(({name} := {read}) is not None and {tested})"
+        )
 
     def _maybe(self, node: Any) -> str | None:
         """Write the read of a model's fact that gives None when it is absent."""
@@ -217,7 +223,9 @@ class _Writer:
         return f"{self._model(node[1][1])}.get({node[2]!r})"
 
     def _model(self, name: str) -> str:
-        self.prelude.setdefault(name, f"m_{name} = c.get({name!r}); m_{name} = NOTHING if m_{name} is None else m_{name}.facts")
+        self.prelude.setdefault(
+            name, f"m_{name} = c.get({name!r}); m_{name} = NOTHING if m_{name} is None else m_{name}.facts"
+        )
         return f"m_{name}"
 
     def _variable(self, node: Any, facts: Facts) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from mcp_sdk.context import EntityRef, ModelContext
 from mcp_sdk.decisions import PERMIT, Decision, DecisionRequest, Limit, Phase, Reason, Route, Verdict
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy.hashing import bucket_of
+from mcp_sdk.policy.hashing import bucket_of, share_at
 from mcp_sdk.policy.loading import PHASES, LoadedPolicy, Outcome, Splitter, load
 
 __all__ = ["Engine"]
@@ -100,7 +100,9 @@ class Engine:
         if plan.traffic:
             outcome = _first(plan.traffic, contexts, request, operation)
             if outcome is not None:
-                route = outcome.route if outcome.split is None else self._share(outcome, outcome.split, contexts, request)
+                route = (
+                    outcome.route if outcome.split is None else self._share(outcome, outcome.split, contexts, request)
+                )
                 advice = outcome.advice
                 reasons.append(outcome.reason_for(contexts))
         if plan.qos:
@@ -114,14 +116,18 @@ class Engine:
 
     def _share(self, outcome: Outcome, split: Splitter, contexts: Any, request: DecisionRequest) -> Route:
         value = _text_of(split.sticky, contexts, request)
-        bucket = bucket_of(split.salt, value, split.total) if value else int(self._rng() * split.total)
-        subset = next(subset for edge, _, subset in split.routes if bucket < edge)
+        total = split.edges[-1]
+        bucket = bucket_of(split.salt, value, total) if value else int(self._rng() * total)
         base = outcome.route or Route()
-        return Route(subset, base.priority, value, base.timeout)
+        return Route(split.subsets[share_at(split.edges, bucket)], base.priority, value, base.timeout)
 
 
 def _authorise(
-    policies: tuple[LoadedPolicy, ...], contexts: Mapping[str, ModelContext], request: Any, operation: str, reasons: list[Reason]
+    policies: tuple[LoadedPolicy, ...],
+    contexts: Mapping[str, ModelContext],
+    request: Any,
+    operation: str,
+    reasons: list[Reason],
 ) -> Verdict:
     spoken: list[Outcome] = []
     for policy in policies:

@@ -44,7 +44,9 @@ class Environment:
 
     def __init__(self, models: Mapping[str, BusinessModel]) -> None:
         # cel-cpp aborts the process when it is given a pool and google.protobuf cannot be imported: so it is imported first.
-        self._protobuf = _module("google.protobuf.message_factory", "protobuf") and _module("google.protobuf", "protobuf")
+        self._protobuf = _module("google.protobuf.message_factory", "protobuf") and _module(
+            "google.protobuf", "protobuf"
+        )
         self.cel = _module("cel_expr_python.cel", "cel-expr-python")
         self.models = models
         self._pool = self._build_pool()

@@ -131,7 +131,8 @@ def explain(engine: Engine, request: DecisionRequest) -> Explanation:
     of_target = [
         policy
         for policy in engine.policies
-        if (policy.namespace, policy.service) == (request.namespace, request.service) and request.phase in PHASES[policy.kind]
+        if (policy.namespace, policy.service) == (request.namespace, request.service)
+        and request.phase in PHASES[policy.kind]
     ]
     return Explanation(engine.decide(request), tuple(_policy(engine, policy, request) for policy in of_target))
 

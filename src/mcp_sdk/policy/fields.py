@@ -116,7 +116,9 @@ class Fields:
         """Give the name of a policy, rule or service: letters, digits and ``. _ - /`` inside, at most 200."""
         text = self.string(name, default, required=required)
         if text and not _NAME.match(text):
-            message = f"{self.what}: {name!r} is {shown(text)}; a name is letters, digits and . _ - / inside, at most 200"
+            message = (
+                f"{self.what}: {name!r} is {shown(text)}; a name is letters, digits and . _ - / inside, at most 200"
+            )
             self.findings.error("MCP0008", message, self.nodes[name])
         return text
 
@@ -151,7 +153,9 @@ class Fields:
             self.wrong(node, name, "an integer", _kind(node))
             return default
         if not low <= value <= high:
-            self.findings.error("MCP0008", f"{self.what}: {name!r} is {shown(value)}; it goes from {low} to {high}", node)
+            self.findings.error(
+                "MCP0008", f"{self.what}: {name!r} is {shown(value)}; it goes from {low} to {high}", node
+            )
             return default
         return value
 
@@ -192,8 +196,14 @@ class Fields:
         if isinstance(node, MapNode):
             return Fields(node, f"{self.what}.{name}", self.findings).plain_all()
         value = node.value
-        if isinstance(value, float) and not math.isfinite(value) or (type(value) is int and not -INT64 <= value < INT64):
-            self.findings.error("MCP0008", f"{self.what}: {name!r} holds {shown(value)}, which fits no int64 or double", node)
+        if (
+            isinstance(value, float)
+            and not math.isfinite(value)
+            or (type(value) is int and not -INT64 <= value < INT64)
+        ):
+            self.findings.error(
+                "MCP0008", f"{self.what}: {name!r} holds {shown(value)}, which fits no int64 or double", node
+            )
             return 0
         return value
 

@@ -21,7 +21,10 @@ TYPE_NAMES = frozenset(
 )
 _INTEGER = re.compile(r"[-+]?[0-9]{1,20}\Z")
 _DOUBLE = re.compile(r"[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|inf(inity)?|nan)\Z", re.IGNORECASE)
-_BOOLS = {**dict.fromkeys(("1", "t", "true", "TRUE", "True"), True), **dict.fromkeys(("0", "f", "false", "FALSE", "False"), False)}
+_BOOLS = {
+    **dict.fromkeys(("1", "t", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "false", "FALSE", "False"), False),
+}
 
 
 def size(value: Any) -> int:

@@ -7,15 +7,18 @@ Envoy's ``weighted_clusters.use_hash_policy`` does, so a proxy and any language 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
 from mcp_sdk.exceptions import MissingExtra
 
-__all__ = ["bucket_of", "load_hash", "share_at"]
+__all__ = ["bucket_of", "edges_of", "load_hash", "share_at"]
 
 
+@cache
 def load_hash() -> Callable[[bytes], int]:
     """Give XXH64 with seed 0; raises ``MissingExtra`` where xxhash is not installed."""
     try:
@@ -27,10 +30,15 @@ def load_hash() -> Callable[[bytes], int]:
 
 
 def bucket_of(salt: str, value: str, total: int) -> int:
-    """Give the bucket, 0 to ``total`` - 1, of an id; a lone surrogate in it is written as XML would, ``?``-free and stable."""
+    """Give the bucket, 0 to ``total`` - 1, of an id; a lone surrogate in it is hashed as its escape ``\\udXXX``."""
     return load_hash()(f"{salt}:{value}".encode("utf-8", "backslashreplace")) % total
 
 
-def share_at(weights: Sequence[int], bucket: int) -> int:
+def edges_of(weights: Iterable[int]) -> tuple[int, ...]:
+    """Give the cumulative weights; the last is the total."""
+    return tuple(accumulate(weights))
+
+
+def share_at(edges: Sequence[int], bucket: int) -> int:
     """Give the number of the share that a bucket falls into; a share of weight 0 gets none."""
-    return next(number for number, edge in enumerate(accumulate(weights)) if bucket < edge)
+    return bisect_right(edges, bucket)

@@ -152,7 +152,10 @@ def _best_path(entries: list[Entry]) -> Path | None:
         for path, wanted in keys.items():
             values.setdefault(path, set()).update(wanted)
             counts[path] = counts.get(path, 0) + len(wanted)
-    left = {path: counts[path] / (len(found) or 1) + sum(path not in keys for _, keys in entries) for path, found in values.items()}
+    left = {
+        path: counts[path] / (len(found) or 1) + sum(path not in keys for _, keys in entries)
+        for path, found in values.items()
+    }
     best = min(left, key=lambda path: (left[path], path), default=None)
     return best if best is not None and left[best] < len(entries) else None
 
@@ -216,4 +219,6 @@ def _string_path(node: Any) -> Path | None:
     while node[0] == "get":
         names.append(node[2])
         node = node[1]
-    return (node[1], *reversed(names)) if node[0] == "var" and names and node[1] in FIXED and node[1] == node[2] else None
+    return (
+        (node[1], *reversed(names)) if node[0] == "var" and names and node[1] in FIXED and node[1] == node[2] else None
+    )

@@ -95,7 +95,9 @@ class _Literals:
         leaves = [leaf for child in tree.args for leaf in self._leaves(child, True, bound)]
         units = {self._unit(leaf.tree, bound) for leaf in leaves if leaf.scaled} - {_UNKNOWN}
         if len({unit for unit in units if unit[0] == "decimal"}) > 1 or len({unit[0] for unit in units}) > 1:
-            shown = " and ".join(sorted(f"{kind} of scale {scale}" if kind == "decimal" else kind for kind, scale in units))
+            shown = " and ".join(
+                sorted(f"{kind} of scale {scale}" if kind == "decimal" else kind for kind, scale in units)
+            )
             self.bad.append(BadLiteral(tree.position, f"{shown} are compared; their units differ"))
             return
         unit = next(iter(units), None)
@@ -115,7 +117,9 @@ class _Literals:
             branches = [(child, scaled) for child in tree.args[1:]]
         elif tree.value == "_*_":
             free = [self._is_plain(child, bound) for child in tree.args]
-            branches = [(child, scaled and not (plain and not all(free))) for child, plain in zip(tree.args, free, strict=True)]
+            branches = [
+                (child, scaled and not (plain and not all(free))) for child, plain in zip(tree.args, free, strict=True)
+            ]
         elif tree.value == "_/_":
             branches = [(tree.args[0], scaled), (tree.args[1], False)]
         else:

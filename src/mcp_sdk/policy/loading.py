@@ -16,7 +16,7 @@ from mcp_sdk.decisions import Denied, Permit, Phase, Qos, Reason, ReviewRequired
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.operations import OperationPattern
 from mcp_sdk.policy.codegen import Factory, compile_shape
-from mcp_sdk.policy.hashing import load_hash
+from mcp_sdk.policy.hashing import edges_of, load_hash
 from mcp_sdk.policy.index import Index, Indexed
 from mcp_sdk.policy.program import check_format
 from mcp_sdk.policy.values import pattern
@@ -39,8 +39,8 @@ PHASES: Mapping[str, frozenset[Phase]] = {
 class Splitter:
     """A split: ``edges`` are the shares' weights, cumulative; ``sticky`` gives the value that keeps to one share."""
 
-    routes: tuple[tuple[int, str, Subset], ...]
-    total: int
+    subsets: tuple[Subset, ...]
+    edges: tuple[int, ...]
     sticky: Callable[[Any, Any], Any] | None
     salt: str
 
@@ -76,7 +76,9 @@ class Outcome:
         reason = self.reasons.get(trust)
         if reason is None:
             base = self.reason
-            reason = Reason(base.policy, base.kind, base.rule, base.effect, base.clause, base.detail, base.revision, trust)
+            reason = Reason(
+                base.policy, base.kind, base.rule, base.effect, base.clause, base.detail, base.revision, trust
+            )
             self.reasons[trust] = reason
         return reason
 
@@ -215,13 +217,11 @@ class _Loader:
         return outcome
 
     def splitter(self, route: Mapping[str, Any], name: str) -> Splitter:
-        total, shares = 0, []
-        for version, weight in route["split"]:
-            total += weight
-            shares.append((total, version, Subset(version)))
+        subsets = tuple(Subset(version) for version, _ in route["split"])
+        edges = edges_of(weight for _, weight in route["split"])
         salt = route["salt"] or f"{self.plain['namespace']}/{self.plain['name']}/{name}"
         sticky = None if route["sticky"] is None else self.condition(route["sticky"], "value")
-        return Splitter(tuple(shares), total, sticky, salt)
+        return Splitter(subsets, edges, sticky, salt)
 
     def qos(self, plain: Mapping[str, Any], rule: Mapping[str, Any] | None) -> Outcome:
         qos = Qos(plain["qos"]["priority"], plain["qos"]["class"])

@@ -15,7 +15,10 @@ MIN_TIMESTAMP, MAX_TIMESTAMP = -62135596800 * SECOND, 253402300800 * SECOND - 1
 MAX_DURATION = 315576000000 * SECOND
 _INT64 = 2**63
 
-_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,30}))?(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))\Z", re.ASCII)
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,30}))?(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))\Z",
+    re.ASCII,
+)
 _PART = re.compile(r"(\d+)(?:\.(\d*))?(h|ms|m|s|us|µs|μs|ns)|\.(\d+)(h|ms|m|s|us|µs|μs|ns)", re.ASCII)
 _UNIT = {"h": 3600 * SECOND, "m": 60 * SECOND, "s": SECOND, "ms": 10**6, "us": 1000, "µs": 1000, "μs": 1000, "ns": 1}
 _OFFSET = re.compile(r"([+-]?)(\d\d?):(\d\d)\Z", re.ASCII)

@@ -304,7 +304,9 @@ def check_names(policies: Iterable[Policy], findings: Collector) -> None:
     for policy in policies:
         key = (policy.kind, policy.namespace, policy.name)
         if key in names and policy.name:
-            findings.error("MCP0009", f"{policy.kind} {shown(policy.name)} exists twice in {policy.namespace!r}", policy.at)
+            findings.error(
+                "MCP0009", f"{policy.kind} {shown(policy.name)} exists twice in {policy.namespace!r}", policy.at
+            )
         names.add(key)
         if isinstance(policy, TrafficPolicy):
             _check_target(policy, targets, findings)
@@ -314,5 +316,7 @@ def _check_target(policy: Policy, targets: dict[Any, str], findings: Collector) 
     key = (policy.namespace, policy.target.service, tuple(sorted(policy.target.operations)))
     first = targets.setdefault(key, policy.name)
     if first is not policy.name:
-        message = f"TrafficPolicy {shown(policy.name)} has the target of {shown(first)}; a target has one. Merge their rules."
+        message = (
+            f"TrafficPolicy {shown(policy.name)} has the target of {shown(first)}; a target has one. Merge their rules."
+        )
         findings.error("MCP0009", message, policy.at)

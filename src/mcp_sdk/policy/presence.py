@@ -15,7 +15,23 @@ __all__ = ["Facts", "cannot_err", "known_when_false", "known_when_true", "models
 Facts = frozenset[tuple[str, str]]
 _NOTHING: Facts = frozenset()
 _TOTAL = frozenset(
-    {"_&&_", "_||_", "!_", "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in", "size", "contains", "startsWith", "endsWith", "_?_:_"}
+    {
+        "_&&_",
+        "_||_",
+        "!_",
+        "_==_",
+        "_!=_",
+        "_<_",
+        "_<=_",
+        "_>_",
+        "_>=_",
+        "@in",
+        "size",
+        "contains",
+        "startsWith",
+        "endsWith",
+        "_?_:_",
+    }
 )
 _LOGICAL = frozenset({"_&&_", "_||_", "!_", "_?_:_"})
 

@@ -47,7 +47,9 @@ def check_format(programs: Mapping[str, Any]) -> None:
     """Raise ``ConfigurationError`` when these programs are not of a format that this version reads."""
     found = programs.get("format", FORMAT if not programs else None)
     if found != FORMAT:
-        raise ConfigurationError(f"policy programs are of format {found!r}; this version of mcp-sdk reads {FORMAT}. Compile them again.")
+        raise ConfigurationError(
+            f"policy programs are of format {found!r}; this version of mcp-sdk reads {FORMAT}. Compile them again."
+        )
 
 
 def build_program(policies: Iterable[CheckedPolicy]) -> dict[str, Any]:
@@ -129,7 +131,11 @@ class _Builder:
     def expression(self, condition: Any) -> dict[str, Any]:
         expression = shape_of(self.checked[id(condition)].tree, self.constants)
         self.note(expression.shape)
-        return {**self.shapes.add(expression), "models": list(models_of(expression.shape)), "clause": condition.text.strip()}
+        return {
+            **self.shapes.add(expression),
+            "models": list(models_of(expression.shape)),
+            "clause": condition.text.strip(),
+        }
 
     def note(self, shape: Any) -> None:
         if any(node[0] == "call" and node[1] == "matches" for node in expressions(shape)):

@@ -58,7 +58,7 @@ def parse_route_rules(
     try:
         return parser.rules()
     except _Unreadable as error:
-        findings.error("MCP0011", error.message, source.at(error.offset))
+        findings.error("MCP0011", error.message, source.at(min(error.offset, len(source.text.rstrip()))))
         return (), None
 
 
@@ -147,37 +147,43 @@ class _Parser:
         return self._desugar(start, end)
 
     def _desugar(self, start: int, end: int) -> Condition:
-        tokens = [match for match in _TOKEN.finditer(self.text, start, end)]
+        tokens = list(_TOKEN.finditer(self.text, start, end))
         pieces: list[str] = []
         offsets: list[int] = []
         skip_until = 0
         for number, token in enumerate(tokens):
             if number < skip_until:
                 continue
-            piece, skip_until = self._piece(tokens, number)
-            pieces.append(piece)
-            whole = piece == token[0]
-            offsets.extend(token.start() + (i if whole else 0) for i in range(len(piece)))
+            written, skip_until = self._piece(tokens, number)
+            for piece, offset in written:
+                pieces.append(piece)
+                whole = piece == token[0]
+                offsets.extend(offset + (i if whole else 0) for i in range(len(piece)))
         return Condition("".join(pieces), self.source, (*offsets, end))
 
-    def _piece(self, tokens: list[re.Match[str]], number: int) -> tuple[str, int]:
+    def _piece(self, tokens: list[re.Match[str]], number: int) -> tuple[list[tuple[str, int]], int]:
+        """Give what a token becomes, each part with its offset, and the number of the next token."""
         token = tokens[number]
         if token[0] == "state" and (number == 0 or tokens[number - 1][0] != "."):
             rest = [n for n in range(number + 1, min(len(tokens), number + 5)) if tokens[n].lastgroup != "space"][:2]
             if len(rest) == 2 and tokens[rest[0]][0] in ("=", "==", "!=") and tokens[rest[1]].lastgroup == "string":
-                return self._state(tokens[rest[0]][0], tokens[rest[1]]), rest[1] + 1
-        return ("==" if token[0] == "=" else token[0]), number + 1
+                return self._state(token, tokens[rest[0]], tokens[rest[1]]), rest[1] + 1
+        return [("==" if token[0] == "=" else token[0], token.start())], number + 1
 
-    def _state(self, operator: str, literal: re.Match[str]) -> str:
+    def _state(self, name: re.Match[str], operator: re.Match[str], literal: re.Match[str]) -> list[tuple[str, int]]:
         written = literal[0].strip("'\"")
         fitting = [name for name in self.models if written.startswith(name + "_")]
         if not fitting:
             states = [f"{name}_{state}" for name, model in self.models.items() for state in model.states or ("…",)]
             message = f"state {shown(written)} starts with no declared model.{did_you_mean(written, states)}"
             self.findings.error("MCP0023", message, self.source.at(literal.start()))
-            return "false"
+            return [("false", name.start())]
         model = max(fitting, key=len)
-        return f"{model}.state {'!=' if operator == '!=' else '=='} '{written[len(model) + 1 :]}'"
+        return [
+            (f"{model}.state", name.start()),
+            (" != " if operator[0] == "!=" else " == ", operator.start()),
+            (f"'{written[len(model) + 1 :]}'", literal.start()),
+        ]
 
     def _target(self) -> TrafficRoute:
         self._keyword("route_to")
@@ -189,7 +195,9 @@ class _Parser:
                 self._mark(",")
             name = self._word()
             if name.text not in OPTIONS or name.text in options:
-                twice = "is written twice" if name.text in options else f"is no option.{did_you_mean(name.text, OPTIONS)}"
+                twice = (
+                    "is written twice" if name.text in options else f"is no option.{did_you_mean(name.text, OPTIONS)}"
+                )
                 raise _Unreadable(name.offset, f"route_to: {shown(name.text)} {twice}")
             self._mark("=")
             options[name.text] = self._value(name.text)

@@ -58,7 +58,10 @@ FIXED: Mapping[str, Mapping[str, str]] = {
 }
 FIXED_VARIABLES = ("request", "principal", "source", "now")
 NEVER_ABSENT = frozenset(
-    (variable, name) for variable, names in FIXED.items() for name in names if (variable, name) != ("principal", "auth_time")
+    (variable, name)
+    for variable, names in FIXED.items()
+    for name in names
+    if (variable, name) != ("principal", "auth_time")
 )
 
 _CEL_TYPE = {"decimal": "int", "list": "list<string>"}

@@ -58,7 +58,9 @@ _TYPES: tuple[tuple[Any, str], ...] = (
     (Duration, "google.protobuf.Duration"),
 )
 _NUMBERS = frozenset({"int", "uint", "double"})
-_ORDERED = frozenset({"bool", "int", "uint", "double", "string", "bytes", "google.protobuf.Timestamp", "google.protobuf.Duration"})
+_ORDERED = frozenset(
+    {"bool", "int", "uint", "double", "string", "bytes", "google.protobuf.Timestamp", "google.protobuf.Duration"}
+)
 
 
 def type_of(value: Any) -> str:
@@ -297,7 +299,9 @@ def divide_int(left: int, right: int) -> int:
     if right == 0:
         raise CelError("divide by zero")
     quotient = abs(left) // abs(right)
-    return check_uint(quotient) if type(left) is Uint else check_int(quotient if (left < 0) == (right < 0) else -quotient)
+    return (
+        check_uint(quotient) if type(left) is Uint else check_int(quotient if (left < 0) == (right < 0) else -quotient)
+    )
 
 
 def divide_double(left: float, right: float) -> float:
@@ -427,7 +431,9 @@ def exists_one(container: Any, predicate: Callable[[Any], Any]) -> bool:
     return sum(want_bool(predicate(item)) for item in over(container)) == 1
 
 
-def map_over(container: Any, transform: Callable[[Any], Any], predicate: Callable[[Any], Any] | None = None) -> list[Any]:
+def map_over(
+    container: Any, transform: Callable[[Any], Any], predicate: Callable[[Any], Any] | None = None
+) -> list[Any]:
     """``map``, with its filter when it has one."""
     return [transform(item) for item in over(container) if predicate is None or want_bool(predicate(item))]
 

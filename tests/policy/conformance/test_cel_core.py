@@ -74,7 +74,9 @@ def same(ours: Any, theirs: Any) -> bool:
         return len(ours) == len(theirs) and all(map(same, ours, theirs))
     if isinstance(theirs, dict):
         keys = {(type_of(plain_key(key)), key) for key in ours}
-        return keys == {(type_of(plain_key(key)), key) for key in theirs} and all(same(ours[key], theirs[key]) for key in theirs)
+        return keys == {(type_of(plain_key(key)), key) for key in theirs} and all(
+            same(ours[key], theirs[key]) for key in theirs
+        )
     return bool(ours == theirs)
 
 
@@ -124,7 +126,9 @@ def evaluate(vector: dict[str, Any]) -> Any:
     expression = shape_of(tree, {})
     row = json.loads(json.dumps({"expr": expression.shape, "params": expression.params}))
     places = {name: f"c[{name!r}]" for name in bindings} | {f".{name}": f"c[{name!r}]" for name in bindings}
-    condition = compile_shape(row, "value", name="conformance", variables=places)(*json.loads(json.dumps(expression.constants)))
+    condition = compile_shape(row, "value", name="conformance", variables=places)(
+        *json.loads(json.dumps(expression.constants))
+    )
     return condition(bindings, None)
 
 

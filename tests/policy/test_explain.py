@@ -1,0 +1,90 @@
+"""Explanations: every rule considered, the clause that failed, the value it saw, and nothing that is sensitive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_sdk.decisions import Principal, RequestFacts
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.policy import Engine, compile_policies, explain
+
+SOURCE = Path(__file__).parent / "sources" / "design.yaml"
+Build = Callable[..., Any]
+TRANSFER = {"namespace": "shop", "operation": "POST /transfers"}
+
+
+@pytest.fixture(scope="module")
+def engine(models: Mapping[str, BusinessModel]) -> Engine:
+    """The policies of the design."""
+    return Engine(compile_policies({"design.yaml": SOURCE.read_text()}, models), models, epoch=1, revision=7)
+
+
+def test_the_failed_clause_and_its_value_are_told(engine: Engine, call: Build, context: Build) -> None:
+    """A rule that did not match names the clause that failed, and amounts read as people write them."""
+    explained = explain(engine, call("transfers", context("transfer", amount=600_00, risk="low"), **TRANSFER))
+    rule = explained.policies[0].rules[0]
+    assert not rule.matched
+    assert rule.failed is not None
+    assert (rule.failed.clause, rule.failed.result) == ("transfer.amount >= 50000", "false")
+    assert rule.failed.facts == {"transfer.amount": "600.00"}
+
+
+def test_the_default_is_explained_by_every_rule(
+    engine: Engine, call: Build, golden: Callable[[str, str], None]
+) -> None:
+    """For a default the sentence says why each rule did not match."""
+    explained = explain(engine, call("order-service", namespace="shop"))
+    golden("explain.json", json.dumps(explained.to_dict(), indent=1) + "\n")
+    assert explained.sentence().count("did not match") == 3
+
+
+def test_a_refusing_rule_matches_by_error(engine: Engine, call: Build) -> None:
+    """An absent fact shows as an error that makes a refusing rule match."""
+    rules = {rule.rule: rule for rule in explain(engine, call("transfers", **TRANSFER)).policies[0].rules}
+    assert rules["review"].matched
+    assert rules["review"].clauses[0].result == "error"
+    assert rules["review"].clauses[0].facts == {"transfer.risk": "(absent)"}
+    assert not rules["high-risk"].matched
+
+
+def test_what_is_decided_is_what_is_explained(engine: Engine, call: Build, context: Build) -> None:
+    """The explanation's decision is the engine's own."""
+    asked = call("transfers", context("transfer", amount=60_000_00, risk="low"), **TRANSFER)
+    assert explain(engine, asked).decision == engine.decide(asked)
+
+
+def test_a_policy_of_another_operation_is_listed_as_not_applying(engine: Engine, call: Build) -> None:
+    """Policies of the service whose target does not hold the call are named."""
+    (policy,) = explain(engine, call("transfers", namespace="shop", operation="GET /x")).policies
+    assert (policy.applies, policy.rules) == (False, ())
+
+
+def test_nothing_sensitive_is_shown(models: Mapping[str, BusinessModel], call: Build, context: Build) -> None:
+    """Headers, query values, a principal's id and attributes stay hidden, also when a clause reads them."""
+    source = """kind: AccessPolicy
+metadata: {name: p}
+spec:
+  target: {service: s}
+  default: deny
+  rules:
+  - when: >-
+      request.headers['authorization'] == 'x' && request.query.token == 'y' && principal.id != 'z'
+      && principal.attributes.pin == 1 && order.items > 1
+    effect: permit
+"""
+    engine = Engine(compile_policies({"p": source}, models), models)
+    secret = "s3cret"
+    asked = call(
+        "s",
+        context("order", items=5, card=secret),
+        request=RequestFacts(headers={"authorization": secret}, query={"token": secret}),
+        principal=Principal(secret, attributes={"pin": secret}),
+    )
+    explained = explain(engine, asked)
+    assert secret not in json.dumps(explained.to_dict())
+    assert explained.policies[0].rules[0].clauses[-1].facts == {"order.items": "5"}

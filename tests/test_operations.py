@@ -1,0 +1,82 @@
+"""Patterns over operations."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_sdk.exceptions import ConfigurationError
+from mcp_sdk.operations import OperationPattern, operation_params
+
+
+@pytest.mark.parametrize(
+    ("pattern", "operation", "params"),
+    [
+        ("POST /orders/{order}", "POST /orders/o-1", {"order": "o-1"}),
+        ("POST /orders/{order}", "post /orders/o-1/", {"order": "o-1"}),
+        ("POST /orders/{order}", "GET /orders/o-1", None),
+        ("POST /orders/{order}", "POST /orders", None),
+        ("POST /orders/{order}", "POST /orders/", None),
+        ("POST /orders/{order}", "POST /orders//", None),
+        ("POST /orders/{order}", "POST /orders/a/b", None),
+        ("POST /orders/{order}", "POST /Orders/a", None),
+        ("POST /orders/{order}", "POST /orders/a%2Fb%20%C3%A9", {"order": "a/b é"}),
+        ("POST /orders/{order}", "POST /orders/a?x=1#y", {"order": "a"}),
+        ("POST /orders/{order}", "POST /orders/%ff", {"order": "\ufffd"}),
+        ("* /a/{x}/b/{y}", "DELETE /a/1/b/2", {"x": "1", "y": "2"}),
+        ("GET /", "GET /", {}),
+        ("GET /", "GET /x", None),
+        ("GET /caf%C3%A9", "GET /café", {}),
+        ("* /admin/**", "PUT /admin/a/b", {}),
+        ("* /admin/**", "PUT /admin", {}),
+        ("* /admin/**", "PUT /administrator", None),
+        ("GET /u/{user}/**", "GET /u/7/x/y", {"user": "7"}),
+        ("* /**", "GET /", {}),
+        ("shop.orders.pay", "shop.orders.pay", {}),
+        ("shop.orders.pay", "shop.orders", None),
+        ("shop.orders.pay", "GET /shop.orders.pay", None),
+        ("shop.orders.*", "shop.orders.pay", {}),
+        ("shop.orders.*", "shop.orders.pay.now", None),
+        ("shop.**", "shop.orders.pay", {}),
+        ("shop.**", "shop", None),
+        ("GET /x", "", None),
+        ("GET /x", "GET", None),
+        ("Orders.create.<locals>.f", "Orders.create.<locals>.f", {}),
+    ],
+)
+def test_a_pattern_gives_its_parameters_or_nothing(pattern: str, operation: str, params: dict[str, str] | None) -> None:
+    """Methods compare in upper case, paths by decoded segments, and one trailing slash makes no difference."""
+    assert OperationPattern.parse(pattern).match(operation) == params
+    assert operation_params(pattern, operation) == params
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "GET orders",
+        "FETCH! /x",
+        "GET /a/{}",
+        "GET /a/{x}/{x}",
+        "GET /**/a",
+        "GET /a*",
+        "GET /{x}y",
+        "a..b",
+        "/x",
+        "a b",
+    ],
+)
+def test_what_is_no_pattern_is_refused(text: str) -> None:
+    """The error shows the text."""
+    with pytest.raises(ConfigurationError) as caught:
+        OperationPattern.parse(text)
+    assert repr(text) in str(caught.value)
+
+
+@given(operation=st.text(max_size=60))
+def test_no_operation_raises(operation: str) -> None:
+    """Any text matches or does not."""
+    for pattern in ("* /**", "GET /a/{x}", "shop.**", "a.b"):
+        found = OperationPattern.parse(pattern).match(operation)
+        assert found is None or isinstance(found, dict)
