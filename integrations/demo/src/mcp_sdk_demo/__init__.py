@@ -1,0 +1,1 @@
+"""``mcpctl demo shop``: a shop of eight processes whose traffic follows the state of its business."""

@@ -1,0 +1,36 @@
+"""Being asked to stop: SIGINT and SIGTERM end the run once, and cannot end the tidying up after it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+__all__ = ["Interrupted", "stoppable"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop; ``status`` is the exit status that says by which signal."""
+
+    def __init__(self, signum: int) -> None:
+        self.status = 128 + signum
+        super().__init__(signal.Signals(signum).name)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Raise ``Interrupted`` in the block at the first signal; further ones are ignored until the block is left."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(signum: int, _frame: object) -> NoReturn:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(signum)
+
+    before = {each: signal.signal(each, stop) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
