@@ -24,7 +24,17 @@ from opentelemetry import trace
 
 from mcp_sdk import current
 from mcp_sdk.calls import Call
-from mcp_sdk.declarations import Declaration, Plan, State, Target, check_declarations, declare, place_of, was_declared
+from mcp_sdk.declarations import (
+    Declaration,
+    Plan,
+    State,
+    Target,
+    check_declarations,
+    declare,
+    place_of,
+    signature_of,
+    was_declared,
+)
 from mcp_sdk.exceptions import InvalidTransition, ModelError, did_you_mean
 from mcp_sdk.telemetry import SCOPE_NAME
 
@@ -176,7 +186,7 @@ def _captured(function: Callable[..., Any], declarations: tuple[Declaration, ...
     body = _spanned(function, opener.span) if any(declaration.span for declaration in declarations) else function
     wrapper: Any = functools.wraps(function)(_driver(function)(body, opener))
     with contextlib.suppress(TypeError, ValueError):
-        wrapper.__signature__ = inspect.signature(function)
+        wrapper.__signature__ = signature_of(function)
     setattr(wrapper, MARK, declarations)
     _wrappers.add(wrapper)
     return cast("Callable[..., Any]", wrapper)

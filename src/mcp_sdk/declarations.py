@@ -24,6 +24,7 @@ __all__ = [
     "check_declarations",
     "declare",
     "place_of",
+    "signature_of",
     "was_declared",
 ]
 
@@ -206,6 +207,17 @@ def check_declarations(registry: Registry) -> None:
     registry.check()
     for declaration in list(_declared):
         declaration.check(registry)
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Give a function's signature with its annotations resolved, where they can be.
+
+    A wrapper that shows it is understood by frameworks that resolve annotations in the wrapper's module, as FastAPI long did.
+    """
+    try:
+        return inspect.signature(function, eval_str=True)
+    except Exception:  # noqa: BLE001 - a name that exists only for type checkers, or only later: whatever it raises
+        return inspect.signature(function)
 
 
 def place_of(function: Callable[..., Any]) -> str:

@@ -17,7 +17,7 @@ from mcp_sdk import current
 from mcp_sdk.context import EntityRef, ModelContext
 from mcp_sdk.current import Record
 from mcp_sdk.decisions import DecisionRequest, Phase
-from mcp_sdk.declarations import Parameters, argument
+from mcp_sdk.declarations import Parameters, argument, signature_of
 from mcp_sdk.enforcement import Steps, adrive, believed, drive, resolve
 from mcp_sdk.exceptions import ConfigurationError, Refused
 from mcp_sdk.models import BusinessModel
@@ -60,7 +60,7 @@ def _wrap(function: Any, operation: str) -> Any:
         return type(function)(_wrap(function.__func__, operation))
     guard = _Guard(function, operation or f"{function.__module__}.{function.__qualname__}")
     wrapper = functools.wraps(function)(_driver(function)(function, guard))
-    wrapper.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    wrapper.__signature__ = signature_of(function)  # type: ignore[attr-defined]
     setattr(wrapper, MARK, guard.operation)
     return wrapper
 
