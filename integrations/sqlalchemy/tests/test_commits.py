@@ -187,8 +187,8 @@ def test_one_rollback_of_two_sessions_withdraws(engine, shop, mesh):
     assert settled[0] is False
 
 
-def test_a_dropped_session_is_collected(engine, shop, mesh):
-    """A session that is dropped unclosed, with transitions waiting, keeps neither itself nor its connection alive."""
+def test_a_dropped_session_is_collected(engine, shop, mesh, work, stored):
+    """A session that is dropped unclosed keeps nothing alive, and its transitions are withdrawn."""
     session = Session(engine)
     shop.pay(session.get(shop.Order, "o-1"))
     gone = weakref.ref(session)
@@ -196,6 +196,9 @@ def test_a_dropped_session_is_collected(engine, shop, mesh):
     gc.collect()
     assert gone() is None
     assert engine.pool.checkedout() == 0
+    shop.pay_by_id("o-2")
+    assert work.pending == []
+    assert (stored("o-1"), stored("o-2").state) == (None, "paid")
 
 
 def test_it_can_be_narrowed_to_some_sessions(mesh, engine, shop):
@@ -222,3 +225,13 @@ def _in_thread(function, *args):
     thread = Thread(target=function, args=args)
     thread.start()
     thread.join()
+
+
+def test_a_failing_statement_inside_a_savepoint_withdraws_only_that(session, shop, stored):
+    """An error that a savepoint absorbs leaves what the outer transaction did."""
+    with session.begin():
+        shop.pay(session.get(shop.Order, "o-2"))
+        with pytest.raises(IntegrityError), session.begin_nested():
+            shop.pay(session.get(shop.Order, "o-1"))
+            session.execute(text("INSERT INTO orders VALUES ('o-1', 'PAID', 1)"))
+    assert (stored("o-1"), stored("o-2").state) == (None, "paid")

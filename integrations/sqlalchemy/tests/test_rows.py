@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import inspect
 from sqlalchemy.orm import Session, defer
 
 from mcp_sdk import model_context
@@ -99,3 +101,12 @@ def test_sessions_that_do_not_expire_work_alike(engine, shop, stored, expire):
 
         shop.observe(session.get(shop.Order, "o-1"), change)
     assert stored().state == "paid"
+
+
+def test_a_row_stays_picklable(mesh, session, shop):
+    """What is kept with a row does not go where the row is copied."""
+    order = session.get(shop.Order, "o-1")
+    session.commit()
+    session.refresh(order)
+    session.expunge(order)
+    assert pickle.loads(pickle.dumps(inspect(order).__getstate__()))["class_"] is shop.Order

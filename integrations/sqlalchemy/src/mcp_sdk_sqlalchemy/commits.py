@@ -6,8 +6,11 @@ session which is dropped without being closed takes it along, and its connection
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -25,10 +28,11 @@ _begun_here: ContextVar[tuple[ReferenceType[Session], ...]] = ContextVar("mcp_sd
 class _Unit:
     """What waits for one outermost transaction, each with the savepoints around it; and whether that wrote anything."""
 
-    __slots__ = ("_waiting", "wrote")
+    __slots__ = ("_abandoned", "_waiting", "wrote")
 
-    def __init__(self) -> None:
+    def __init__(self, abandoned: deque[Callable[[], None]]) -> None:
         self.wrote = False
+        self._abandoned = abandoned
         self._waiting: list[tuple[frozenset[SessionTransaction], Settle]] = []
 
     def add(self, session: Session, settle: Settle) -> None:
@@ -47,16 +51,21 @@ class _Unit:
         for _, settle in waiting:
             settle(committed)
 
+    def __del__(self) -> None:
+        for _, settle in self._waiting:  # collected at any moment, maybe inside a lock of ours: settled at a better one
+            self._abandoned.append(partial(settle, not self.wrote))
+
 
 class SessionCommits:
     """Defers transitions to the outermost commit of the session that the changed objects are in.
 
     Without such an object it is the session that began last in this context and is still open, else in this request. A
-    rollback withdraws transitions, one to a savepoint those made inside it. A session that is closed without a commit
-    withdraws them if it wrote anything; a session that only read had nothing to roll back, and they are published.
+    rollback withdraws transitions, one to a savepoint those made inside it. A session that is closed (or dropped)
+    without a commit withdraws them if it wrote anything; one that only read had nothing to roll back, and publishes.
     """
 
     def __init__(self, sessions: Any = Session) -> None:
+        self._abandoned: deque[Callable[[], None]] = deque()
         self._open: WeakKeyDictionary[Session, current.CallFacts | None] = WeakKeyDictionary()
         self._undo: list[Callable[[], None]] = []
         for name in (
@@ -85,12 +94,18 @@ class SessionCommits:
 
     def defer(self, subjects: Sequence[object], settle: Settle) -> bool:
         """Have ``settle`` called at the end of the transaction that the caller is in; False outside any."""
+        self._clear_up()
         sessions = list(dict.fromkeys(_sessions_of(subjects))) or self._session_at_hand()
         units = [(session, session.info[self]) for session in sessions if self._waits(session)]
         vote = settle if len(units) < 2 else _all_of(settle, len(units))
         for session, unit in units:
             unit.add(session, vote)
         return bool(units)
+
+    def _clear_up(self) -> None:
+        with suppress(IndexError):  # another thread may be at it too
+            while True:
+                self._abandoned.popleft()()
 
     def _waits(self, session: Session) -> bool:
         return self in session.info and session.in_transaction()
@@ -109,7 +124,8 @@ class SessionCommits:
     def _after_transaction_create(self, session: Session, transaction: SessionTransaction) -> None:
         if transaction.parent is not None:
             return
-        session.info.setdefault(self, _Unit())
+        self._clear_up()
+        session.info.setdefault(self, _Unit(self._abandoned))
         work = current.record()
         self._open[session] = work.call if work is not None else None
         others = (known for known in _begun_here.get() if (other := known()) is not None and other.in_transaction())
@@ -122,7 +138,7 @@ class SessionCommits:
 
     def _do_orm_execute(self, state: ORMExecuteState) -> None:
         if not state.is_select:  # the statement that begins a transaction is announced before it has begun
-            state.session.info.setdefault(self, _Unit()).wrote = True
+            state.session.info.setdefault(self, _Unit(self._abandoned)).wrote = True
 
     def _after_commit(self, session: Session) -> None:
         if session.get_nested_transaction() is None and self in session.info:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import event, inspect
 from sqlalchemy.orm import InstanceState, Session
@@ -23,6 +24,7 @@ class LoadedRows:
     def __init__(self, registry: Registry, sessions: Any = Session) -> None:
         self._registry = registry
         self._sessions = sessions
+        self._kept: WeakKeyDictionary[InstanceState[Any], dict[str, Any]] = WeakKeyDictionary()
         self._otherwise: Callable[[Any, str], Any] = registry.member
         registry.member = self.member
         event.listen(sessions, "after_commit", self._keep)
@@ -33,14 +35,20 @@ class LoadedRows:
         event.remove(self._sessions, "after_commit", self._keep)
 
     def member(self, subject: Any, name: str) -> Any:
-        """Give a member of an object by name; None where it is not loaded."""
+        """Give a member of an object by name, or by a dotted path; None where it is not loaded."""
+        value = subject
+        for part in name.split("."):
+            value = None if value is None else self._part(value, part)
+        return value
+
+    def _part(self, subject: Any, name: str) -> Any:
         state = inspect(subject, raiseerr=False)
         if not isinstance(state, InstanceState):
             return self._otherwise(subject, name)
         if name in state.dict:
             return state.dict[name]
         if name in state.mapper.attrs or state.expired_attributes:
-            kept = state.info.get(self, {})
+            kept = self._kept.get(state, {})
             return kept[name] if name in kept else _identity(state, name)
         return self._otherwise(subject, name)
 
@@ -56,7 +64,7 @@ class LoadedRows:
         visible = [spec.source or spec.name for spec in model.attributes.values() if not spec.sensitive]
         names = [model.key, model.state, *visible]
         kept = {name: self.member(row, name) for name in names}
-        inspect(row).info[self] = {name: value for name, value in kept.items() if value is not None}
+        self._kept[inspect(row)] = {name: value for name, value in kept.items() if value is not None}
 
 
 def _identity(state: InstanceState[Any], name: str) -> Any:
