@@ -270,6 +270,15 @@ def test_others_are_dropped_whole_where_the_header_would_pass_8192_bytes() -> No
     assert encoded.dropped == {Problem.OTHERS: 3}
 
 
+def test_of_a_huge_header_the_first_members_are_read() -> None:
+    """Whole ones, and so far that reading stays cheap."""
+    parsed = parse(encode(CREATED), ",".join(f"k{n}=" + "v" * 100 for n in range(1000)))
+    assert parsed.contexts["order"] == received(CREATED)
+    assert 100 < len(parsed.others) < 200
+    assert {len(raw.partition("=")[2]) for raw in parsed.others} == {100}
+    assert parsed.problems == (Problem.OVERSIZE,)
+
+
 def test_merging_keeps_the_first_of_a_key() -> None:
     """What the application set last wins over what came in, and duplicates within one source stay."""
     assert merged(["a=2", "a=3"], ["a=1", "b=1;p"]) == ("a=2", "a=3", "b=1;p")
@@ -308,7 +317,7 @@ def test_any_context_survives_the_wire(context: ModelContext) -> None:
 @example(ModelContext("order", " o 1 ", "created", {"note": "a+b c"}))
 def test_any_context_survives_an_opentelemetry_client(context: ModelContext) -> None:
     """Its propagator decodes and encodes anew, writes spaces as plus signs and trims values; the signature holds."""
-    encoded = CODEC.encode([context], now=NOW, others=("a=b c",))
+    encoded = CODEC.encode([context], now=NOW, others=("a=b%20c",))
     propagator = W3CBaggagePropagator()
     carrier: dict[str, str] = {}
     propagator.inject(carrier, propagator.extract({"baggage": encoded.header}, Context()))
@@ -438,6 +447,7 @@ def test_what_is_past_its_time_leaves_references() -> None:
         ("mcp_sdk.request.id=1", Problem.UNKNOWN_NAME),
         ("mcp_sdk.order.note=" + "x" * 9000, Problem.OVERSIZE),
         ("a=" + "x" * 70_000, Problem.OVERSIZE),
+        (",".join(f"mcp_sdk.m{n}.id=1" for n in range(65)), Problem.OVERSIZE),
         ("mcp_sdk.order.id=a", Problem.UNSIGNED),
     ],
 )

@@ -54,6 +54,9 @@ SIG = PREFIX + "sig"
 
 MAX_MEMBERS = 24
 MAX_OUR_BYTES = 2048
+MAX_OURS = 64
+"""More members of ours than this in one request nobody of ours has sent, and they are not looked at."""
+
 MAX_LIFETIME = 300
 """Seconds ahead beyond which an expiry is not believed, so that nobody makes a signature last."""
 
@@ -233,8 +236,6 @@ class Codec:
         text = members.join(lines)
         if not text:
             return NOTHING
-        if len(text) > members.MAX_READ:
-            return Parsed(problems=(Problem.OVERSIZE,))
         found, others, problems = _sorted_out(text)
         if not found and not problems:
             return Parsed(others=others)
@@ -286,12 +287,15 @@ class Codec:
 
 
 def _is_ours(raw: str) -> bool:
-    return raw.startswith(PREFIX) or members.key_of(raw).startswith(PREFIX)
+    return raw.startswith(PREFIX) or members.key_of(raw[:_KEY]).startswith(PREFIX)
 
 
 def _sorted_out(text: str) -> tuple[list[Found], tuple[str, ...], list[Problem]]:
     """Give our members as they read, the others' raw, and what was wrong with the list."""
     problems: list[Problem] = []
+    if len(text) > members.MAX_READ:
+        text = text[: members.MAX_READ].rpartition(",")[0]
+        problems.append(Problem.OVERSIZE)
     raws = members.split(text)
     if not (text.isascii() and text.isprintable()):
         kept = members.safe(raws)
@@ -302,6 +306,8 @@ def _sorted_out(text: str) -> tuple[list[Found], tuple[str, ...], list[Problem]]
         others = [raw for raw in others if "%" not in raw.partition("=")[0] or not _is_ours(raw)]
     if len(others) == len(raws):
         return [], tuple(others), problems
+    if len(raws) - len(others) > MAX_OURS:
+        return [], tuple(others), [*problems, Problem.OVERSIZE]
     found: list[Found] = _OURS.findall("," + text) if len(text) <= members.MAX_BYTES else []
     if len(found) + len(others) != len(raws):
         found = _carefully([raw for raw in raws if _is_ours(raw)], problems)
@@ -366,4 +372,5 @@ def _by_model(found: list[Found], problems: list[Problem]) -> dict[str, dict[str
 
 
 _PREFIX = len(PREFIX)
+_KEY = 256
 _ALONE = frozenset({"peer", "sig"})

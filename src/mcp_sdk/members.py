@@ -31,8 +31,8 @@ __all__ = [
 MAX_BYTES = 8192
 """What a whole header may hold; below this every member is sent on, however many there are."""
 
-MAX_READ = 65536
-"""Beyond this many characters a header is not looked at."""
+MAX_READ = 16384
+"""How much of a header is looked at; members beyond it are left out."""
 
 _OWS = " \t"
 _SAFE_RAW = re.compile(r"[\t\x20-\x7e]*")
