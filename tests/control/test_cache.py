@@ -96,7 +96,10 @@ def test_own_changes_stand_on_each_other():
     """Several unstored changes are seen in order, and stay so while the store confirms them one by one."""
     cache = ContextCache()
     cache.put([stored(7)])
-    first, second = move("paid", base_revision=7, from_state="created"), move("shipped", base_revision=7, from_state="paid")
+    first, second = (
+        move("paid", base_revision=7, from_state="created"),
+        move("shipped", base_revision=7, from_state="paid"),
+    )
     cache.push(first)
     cache.push(second)
     assert seen(cache) == ("shipped", 7, True)
@@ -242,7 +245,9 @@ def test_however_answers_interleave_the_truth_is_known_in_the_end(steps):
             serial += 1
             known = cache.known(REF)
             base = known.revision if detail == "known" else None
-            change = move(f"s{serial}", from_state=known.state, base_revision=base, attributes={f"a{serial % 3}": serial})
+            change = move(
+                f"s{serial}", from_state=known.state, base_revision=base, attributes={f"a{serial % 3}": serial}
+            )
             cache.push(change)
             pending.append(change)
             assert cache.known(REF).state == f"s{serial}"

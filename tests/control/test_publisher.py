@@ -140,7 +140,11 @@ def test_changes_on_a_revision_wait_for_those_before_them(bench):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([None, 0, 1]), st.sampled_from(["", "1", "2"])), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from([None, 0, 1]), st.sampled_from(["", "1", "2"])), max_size=40
+    )
+)
 def test_each_entity_keeps_its_order(drawn):
     """Whatever is published, each entity's transitions arrive in the order they were published in, each once."""
     bench = Bench(batch_size=5)

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 from mcp_sdk.context import EntityRef, ModelContext
+from mcp_sdk.control.loop import CLOSED
+from mcp_sdk.exceptions import StoreUnavailable
 
 __all__ = ["Fetcher", "Lookup"]
 
@@ -67,9 +69,7 @@ class Fetcher:
         try:
             found = await self._lookup(wanted)
         except BaseException as error:  # noqa: BLE001  whoever waits must hear of it, cancellation included
-            turn.set_exception(
-                error if isinstance(error, Exception) else ConnectionAbortedError("the look-up was cancelled")
-            )
+            turn.set_exception(error if isinstance(error, Exception) else StoreUnavailable(CLOSED))
             turn.exception()
         else:
             turn.set_result(found)
@@ -81,7 +81,7 @@ class Fetcher:
         try:
             answer.set_result(await self.get(refs))
         except BaseException as error:  # noqa: BLE001  the caller must not wait for ever
-            answer.set_exception(error)
+            answer.set_exception(error if isinstance(error, Exception) else StoreUnavailable(CLOSED))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

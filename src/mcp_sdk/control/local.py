@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from contextlib import suppress
 
 from mcp_sdk._plugins import STORES, load
 from mcp_sdk.config import Config
 from mcp_sdk.context import EntityRef, ModelContext, Transition
-from mcp_sdk.control.loop import PerProcess
+from mcp_sdk.control.loop import CLOSED, PerProcess
 from mcp_sdk.control.session import Session, Shared
 from mcp_sdk.decisions import Decision, DecisionRequest
+from mcp_sdk.exceptions import StoreUnavailable
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Change, ControlPlane, Identity, Page, SigningKey, Status, Store
 from mcp_sdk.services import Endpoint
@@ -105,7 +106,7 @@ class LocalControlPlane(ControlPlane):
         answer: Future[Mapping[EntityRef, ModelContext]] = Future()
         session = self._begun()
         if not session.loop.call(session.fetcher.want, tuple(refs), answer):
-            answer.cancel()
+            answer.set_exception(StoreUnavailable(CLOSED))
         return answer
 
     def list(
@@ -162,7 +163,7 @@ class LocalControlPlane(ControlPlane):
         session = self._sessions.get()
         session.publisher.close(max(timeout - CLOSING, timeout / 2))
         if session.begun:
-            with suppress(TimeoutError, CancelledError):
+            with suppress(TimeoutError, StoreUnavailable):
                 session.loop.submit(session.end).result(max(deadline - time.monotonic(), 0))
         session.loop.stop(max(deadline - time.monotonic(), CLOSING))
 

@@ -12,9 +12,12 @@ from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-__all__ = ["LoopThread", "PerProcess"]
+from mcp_sdk.exceptions import StoreUnavailable
+
+__all__ = ["CLOSED", "LoopThread", "PerProcess"]
 
 T = TypeVar("T")
+CLOSED = "the control plane is closed. Make and start another one."
 logger = logging.getLogger("mcp_sdk.control")
 _abandoned: list[object] = []
 _instances: WeakSet[PerProcess[Any]] = WeakSet()
@@ -68,9 +71,10 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class LoopThread:
-    """An event loop on a daemon thread that starts with the first call, in a fresh ``contextvars.Context``.
+    """An event loop on a daemon thread that starts with the first call.
 
-    The fresh context keeps a long task from holding its first request's values for ever.
+    Work runs in a ``contextvars.Context`` of its own: asyncio would give it a copy of the caller's, and a long task
+    would hold its first request's values for ever.
     """
 
     def __init__(self, name: str) -> None:
@@ -79,6 +83,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
         self._stopped = False
+        self._context = contextvars.Context()
 
     @property
     def running(self) -> bool:
@@ -86,32 +91,31 @@ class LoopThread:
         return self._loop is not None and not self._stopped
 
     def call(self, function: Callable[..., object], *args: object) -> bool:
-        """Have ``function(*args)`` called on the thread, soon; False when it was stopped."""
-        loop = self._loop or self._start()
-        try:
-            loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:
-            return False
-        return not self._stopped
+        """Have ``function(*args)`` called on the thread, soon; False when it was told to stop."""
+        with self._lock:
+            if self._stopped:
+                return False
+            loop = self._loop or self._start()
+            loop.call_soon_threadsafe(function, *args, context=self._context)
+            return True
 
     def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Run ``work()`` on the thread and give its result; cancelled when the thread was stopped before."""
+        """Run ``work()`` on the thread and give its result, or ``StoreUnavailable`` where the thread stops before."""
         future: Future[T] = Future()
         if not self.call(self._spawn, work, future):
-            future.cancel()
+            future.set_exception(StoreUnavailable(CLOSED))
         return future
 
     def stop(self, timeout: float) -> bool:
         """Cancel all tasks and end the thread, within ``timeout`` seconds; tell whether it ended."""
         with self._lock:
+            if self._loop is not None and not self._stopped:
+                self._loop.call_soon_threadsafe(self._loop.stop)
             self._stopped = True
-            loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
+        if self._thread is None:
             return True
-        if thread.is_alive():
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(timeout)
-        return not thread.is_alive()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, T]], future: Future[T]) -> None:
         if not future.set_running_or_notify_cancel():
@@ -120,26 +124,20 @@ class LoopThread:
         task.add_done_callback(lambda done: _copy(done, future))
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                if self._stopped:
-                    self._loop.close()
-                    return self._loop
-                context = contextvars.Context()
-                self._thread = Thread(target=context.run, args=(_run, self._loop), name=self._name, daemon=True)
-                self._thread.start()
-            return self._loop
+        self._loop = loop = asyncio.new_event_loop()
+        self._thread = Thread(target=contextvars.Context().run, args=(_run, loop), name=self._name, daemon=True)
+        self._thread.start()
+        return loop
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        while tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
@@ -149,7 +147,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 def _copy(task: asyncio.Task[T], future: Future[T]) -> None:
     if task.cancelled():
-        future.set_exception(asyncio.CancelledError("the control plane was closed"))
+        future.set_exception(StoreUnavailable(CLOSED))
     elif (error := task.exception()) is not None:
         future.set_exception(error)
     else:

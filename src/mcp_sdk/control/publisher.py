@@ -11,7 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -142,7 +142,7 @@ class Publisher:
             self._closing = True
         done = self.flush(timeout)
         if not done:
-            with suppress(TimeoutError, CancelledError):
+            with suppress(TimeoutError, StoreUnavailable):
                 self._loop.submit(self._abandon).result(max(deadline - time.monotonic(), GRACE))
         return done
 
