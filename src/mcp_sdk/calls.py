@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from mcp_sdk import current
-from mcp_sdk.context import EntityRef, ModelContext, Outcome, frozen
+from mcp_sdk.context import NO_ATTRIBUTES, EntityRef, ModelContext, Outcome, frozen
 from mcp_sdk.declarations import OF_SUBJECT, Declaration, Plan, Subject
 from mcp_sdk.exceptions import InvalidTransition
 from mcp_sdk.models import BusinessModel, Value
 from mcp_sdk.moves import Capturer, Move, after_move, differing, fresh_context, newest, transitions_of
-from mcp_sdk.reading import NO_ATTRIBUTES, Facts, Reader
+from mcp_sdk.reading import Facts, Reader
 
 __all__ = ["Call"]
 

@@ -36,6 +36,7 @@ from mcp_sdk.declarations import (
     was_declared,
 )
 from mcp_sdk.exceptions import InvalidTransition, ModelError, did_you_mean
+from mcp_sdk.quick import QuickCall, QuickPlan
 from mcp_sdk.telemetry import SCOPE_NAME
 
 __all__ = [
@@ -215,7 +216,7 @@ class _Opener:
 
     def __init__(self, declarations: tuple[Declaration, ...]) -> None:
         self._declarations = declarations
-        self._resolved: tuple[Any, int, Sequence[Plan]] = (None, -1, ())
+        self._resolved: tuple[Any, int, Sequence[Plan], QuickPlan | None] = (None, -1, (), None)
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Begin a call, or give None where nothing is captured. Raises ``InvalidTransition`` and nothing else of ours."""
@@ -223,10 +224,20 @@ class _Opener:
         mesh = work.mesh if work is not None and work.mesh is not None else current.installed()
         if mesh is None or not mesh.watching:
             return None
+        resolved, version, plans, quick = self._resolved
+        if mesh is not resolved or mesh.models.version != version:
+            plans, quick = self._resolve(mesh)
+        if quick is not None:
+            try:
+                call = QuickCall.start(quick, work, args, kwargs)
+                if call is not None:
+                    return call
+            except Exception:  # noqa: BLE001, S110 - nothing was done yet: the general path finds out what is wrong
+                pass
+        return self._general(mesh, plans, args, kwargs)
+
+    def _general(self, mesh: Any, plans: Sequence[Plan], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         try:
-            known, version, plans = self._resolved
-            if mesh is not known or mesh.models.version != version:
-                plans = self._resolve(mesh)
             return Call.begin(mesh, plans, args, kwargs)
         except InvalidTransition:
             raise
@@ -234,15 +245,17 @@ class _Opener:
             mesh.telemetry.failed("capture", error)
             return None
 
-    def _resolve(self, mesh: Any) -> Sequence[Plan]:
-        version, plans = mesh.models.version, []
+    def _resolve(self, mesh: Any) -> tuple[Sequence[Plan], QuickPlan | None]:
+        version: int = mesh.models.version
+        plans: list[Plan] = []
         for declaration in self._declarations:
             try:
                 plans.append(Plan(declaration, mesh.models))
             except Exception as error:  # noqa: BLE001 - an unknown model is reported by Mesh.start; the call goes on
                 mesh.telemetry.failed("capture", error)
-        self._resolved = (mesh, version, plans)
-        return plans
+        quick = QuickPlan.of(mesh, plans) if len(plans) == len(self._declarations) else None
+        self._resolved = (mesh, version, plans, quick)
+        return plans, quick
 
     def span(self) -> AbstractContextManager[Any]:
         """Give the span around a call: named by what the method does, and silent about the text of exceptions."""

@@ -49,11 +49,11 @@ class Record:
     what the request's middleware learned of it: principal, source, decision.
     """
 
-    __slots__ = ("call", "contexts", "mesh", "moved", "others", "pending", "references", "settled")
+    __slots__ = ("_call", "contexts", "mesh", "moved", "others", "pending", "references", "settled")
 
     def __init__(self, mesh: Any = None) -> None:
         self.mesh = mesh
-        self.call = CallFacts()
+        self._call: CallFacts | None = None
         self.contexts: dict[str, ModelContext] = {}
         self.settled: dict[str, ModelContext] = {}
         self.references: dict[str, EntityRef] = {}
@@ -61,10 +61,17 @@ class Record:
         self.pending: list[Transition] = _loose.get() or []
         self.moved: set[EntityRef] = set()
 
+    @property
+    def call(self) -> CallFacts:
+        """What the request's middleware learned."""
+        if self._call is None:
+            self._call = CallFacts()
+        return self._call
+
     def fork(self) -> Record:
         """Give a record for work inside this one: it sees all, and what it puts stays there until it is merged."""
         child = _new(Record)
-        child.mesh, child.call, child.others = self.mesh, self.call, self.others
+        child.mesh, child._call, child.others = self.mesh, self.call, self.others
         child.pending, child.references = self.pending, self.references
         child.contexts, child.settled = self.contexts.copy(), self.settled.copy()
         child.moved = set()

@@ -261,7 +261,7 @@ class Plan:
     like the model; the argument named ``<model>_<key>`` or ``<model>_id``.
     """
 
-    __slots__ = ("_ids", "_named", "_registry", "_type", "declaration", "model")
+    __slots__ = ("_ids", "_named", "_registry", "_type", "declaration", "id_slots", "model")
 
     def __init__(self, declaration: Declaration, registry: Registry) -> None:
         self.declaration = declaration
@@ -271,6 +271,7 @@ class Plan:
         self._type = self.model.python_type if self.model is not None else None
         self._named = self._slots(name) if name is not None else ()
         self._ids = self._slots(f"{name}_{self.model.key}", f"{name}_id") if self.model is not None else ()
+        self.id_slots = self._named + self._ids
 
     def _slots(self, *names: str) -> tuple[Slot, ...]:
         parameters = self.declaration.parameters

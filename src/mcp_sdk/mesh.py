@@ -28,7 +28,7 @@ from mcp_sdk.registry import Registry, infer
 from mcp_sdk.services import Endpoint
 from mcp_sdk.signing import Keyring
 from mcp_sdk.telemetry import Telemetry
-from mcp_sdk.transactions import Publication
+from mcp_sdk.transactions import submit
 
 __all__ = ["Mesh"]
 
@@ -166,7 +166,7 @@ class Mesh:
 
     def commit(self, work: current.Record, transitions: Sequence[Transition], subjects: Sequence[object] = ()) -> None:
         """Publish transitions now, or when the database transaction around the caller commits. Never raises."""
-        Publication(self, work, tuple(transitions)).submit(subjects)
+        submit(self, work, transitions, subjects)
 
     # Deciding
 

@@ -115,9 +115,7 @@ def _capture_string(_: Attribute, raw: Any) -> str:
 def _capture_decimal(attribute: Attribute, raw: Any) -> int:
     if isinstance(raw, bool):
         raise TypeError("not a number")
-    number = Decimal(str(raw)) if isinstance(raw, float) else Decimal(raw)
-    if not number.is_finite():
-        raise ValueError("not finite")
+    number = raw if type(raw) is Decimal else Decimal(str(raw)) if isinstance(raw, float) else Decimal(raw)
     return _int64(int(number.scaleb(attribute.scale).to_integral_value(ROUND_HALF_EVEN)))
 
 

@@ -9,12 +9,11 @@ from typing import Any, Protocol
 from mcp_sdk import telemetry as spans
 from mcp_sdk.clock import Runtime
 from mcp_sdk.config import Config
-from mcp_sdk.context import EntityRef, ModelContext, Outcome, Transition, frozen
+from mcp_sdk.context import NO_ATTRIBUTES, EntityRef, ModelContext, Outcome, Transition, frozen
 from mcp_sdk.current import Record
 from mcp_sdk.exceptions import ModelError
 from mcp_sdk.models import BusinessModel, Value
 from mcp_sdk.ports import Identity
-from mcp_sdk.reading import NO_ATTRIBUTES
 from mcp_sdk.registry import Registry
 from mcp_sdk.telemetry import Telemetry
 

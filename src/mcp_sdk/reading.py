@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 from operator import attrgetter, itemgetter
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from mcp_sdk.context import NO_ATTRIBUTES
 from mcp_sdk.exceptions import ModelError
 from mcp_sdk.models import INT64, Attribute, BusinessModel, Value
 
-__all__ = ["NO_ATTRIBUTES", "Facts", "Reader", "id_text", "member"]
+__all__ = ["Facts", "Reader", "id_text", "member"]
 
-NO_ATTRIBUTES: Mapping[str, Value] = MappingProxyType({})
 _UNREADABLE: Any = object()
 _AS_IT_IS = {"string": str, "double": float, "bool": bool}
 
@@ -59,29 +58,31 @@ class Reader:
     """Reads objects of one class by one model.
 
     ``name`` turns a raw id into the text that leaves the process. ``look`` reads one member, when an integration put its own
-    in the place of ``member``. Reading never raises.
+    in the place of ``member``. Reading never raises. For the quick path it shows its parts: ``get`` gives the raw values of a
+    whole object and raises for any other, ``quick`` has the place, the name and the type of each attribute, ``comparable``
+    says that equal raw values mean equal facts.
     """
 
-    __slots__ = ("_attributes", "_comparable", "_enum", "_get", "_look", "_name", "_names", "_quick")
+    __slots__ = ("_attributes", "_enum", "_look", "_name", "_names", "comparable", "get", "quick")
 
     def __init__(
         self, model: BusinessModel, cls: type, *, name: Callable[[Any], str], look: Callable[[Any, str], Any] = member
     ) -> None:
         self._attributes = tuple(spec for spec in model.attributes.values() if not spec.sensitive)
-        self._quick = tuple((spec, spec.name, _AS_IT_IS.get(spec.type)) for spec in self._attributes)
+        self.quick = tuple((at, spec.name, _AS_IT_IS.get(spec.type)) for at, spec in enumerate(self._attributes, 2))
         self._names = (model.key, model.state, *(spec.source or spec.name for spec in self._attributes))
-        self._comparable = all(spec.type != "list" for spec in self._attributes)
+        self.comparable = all(spec.type != "list" for spec in self._attributes)
         self._enum = model.states_enum
         self._name = None if not model.pseudonymise else name
         self._look = _member if look is member else look
-        self._get: Callable[[Any], tuple[Any, ...]] = self._one_by_one
+        self.get: Callable[[Any], tuple[Any, ...]] = self._one_by_one
         if look is member:
-            self._get = itemgetter(*self._names) if issubclass(cls, Mapping) else attrgetter(*self._names)
+            self.get = itemgetter(*self._names) if issubclass(cls, Mapping) else attrgetter(*self._names)
 
     def raw(self, subject: Any) -> tuple[Any, ...]:
         """Give what the object holds, untouched: its key, its state, its attributes in order."""
         try:
-            return self._get(subject)
+            return self.get(subject)
         except Exception:  # noqa: BLE001 - something is missing, or a property raised: what is there still counts
             return self._one_by_one(subject)
 
@@ -91,7 +92,7 @@ class Reader:
     def same(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
         """Tell whether nothing changed between two readings, as far as can be told without converting them."""
         try:
-            return self._comparable and before == after
+            return self.comparable and before == after
         except Exception:  # noqa: BLE001 - values of the user's may refuse to be compared
             return False
 
@@ -105,15 +106,16 @@ class Reader:
         missed = (key is _UNREADABLE) + (state is _UNREADABLE)
         entity_id = key if type(key) is str and self._name is None else self._id("" if key is _UNREADABLE else key)
         if type(state) is not str:
-            state = self._state(state)
+            state = self.state_text(state)
         if not self._attributes:
             return Facts(entity_id, state, NO_ATTRIBUTES, missed)
         attributes: dict[str, Any] = {}
-        for (spec, name, kind), value in zip(self._quick, raw[2:], strict=True):
+        for at, name, kind in self.quick:
+            value = raw[at]
             if type(value) is kind:
                 attributes[name] = value
             elif value is not None:
-                missed += not _convert(spec, value, attributes)
+                missed += not _convert(self._attributes[at - 2], value, attributes)
         return Facts(entity_id, state, attributes, missed)
 
     def _id(self, raw: Any) -> str:
@@ -122,7 +124,8 @@ class Reader:
         except Exception:  # noqa: BLE001 - an id whose text cannot be made is no id
             return ""
 
-    def _state(self, raw: Any) -> str | None:
+    def state_text(self, raw: Any) -> str | None:
+        """Give a raw state as text; None for what is no state."""
         if isinstance(raw, Enum):
             return raw.value if isinstance(raw.value, str) else raw.name.lower()
         if isinstance(raw, str):

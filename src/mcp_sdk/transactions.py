@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mcp_sdk.ports import ControlPlane, TransactionPort
     from mcp_sdk.telemetry import Telemetry
 
-__all__ = ["Publication", "Publisher"]
+__all__ = ["Publication", "Publisher", "submit"]
 
 
 class Publisher(Protocol):
@@ -30,8 +30,32 @@ class Publisher(Protocol):
         """Give the newest context of an entity that this process knows."""
 
 
+def submit(mesh: Publisher, work: Record, transitions: Sequence[Transition], subjects: Sequence[object]) -> None:
+    """Publish, or defer to the commit of the transaction that the caller is in.
+
+    Never raises: what fails is counted, and the business call goes on.
+    """
+    try:
+        if not mesh.transaction_ports:
+            publish(mesh, transitions)
+        elif not Publication(mesh, work, tuple(transitions)).defer(subjects):
+            publish(mesh, transitions)
+    except Exception as error:  # noqa: BLE001 - capture never breaks the business call
+        mesh.telemetry.failed("publish", error)
+
+
+def publish(mesh: Publisher, transitions: Sequence[Transition]) -> None:
+    """Hand transitions to the control plane, and put them on the current span."""
+    if not transitions:
+        return
+    mesh.control_plane.publish(transitions)
+    if transitions[0].trace_id:
+        for event in transitions:
+            spans.span_event(event)
+
+
 class Publication:
-    """Some transitions on their way out: at once, or when the transaction that the caller is in commits."""
+    """Some transitions that wait for the transaction that the caller is in."""
 
     __slots__ = ("_mesh", "_transitions", "_work")
 
@@ -40,21 +64,12 @@ class Publication:
         self._work = work
         self._transitions = transitions
 
-    def submit(self, subjects: Sequence[object]) -> None:
-        """Publish or defer. Never raises: what fails is counted, and the business call goes on."""
-        try:
-            if not self._defer(subjects):
-                self._publish(self._transitions)
-        except Exception as error:  # noqa: BLE001 - capture never breaks the business call
-            self._mesh.telemetry.failed("publish", error)
-
-    def _defer(self, subjects: Sequence[object]) -> bool:
-        if not self._mesh.transaction_ports:
-            return False
+    def defer(self, subjects: Sequence[object]) -> bool:
+        """Have what commits wait for the transaction; False, and nothing done, outside any."""
         committed = [event for event in self._transitions if event.outcome is Outcome.COMMITTED]
         if not committed or not self._deferred_by_port(subjects):
             return False
-        self._publish([event for event in self._transitions if event.outcome is Outcome.ABORTED])
+        publish(self._mesh, [event for event in self._transitions if event.outcome is Outcome.ABORTED])
         self._work.pending.extend(committed)
         return True
 
@@ -67,17 +82,9 @@ class Publication:
         waiting = [event for event in self._work.pending if event.event_id in mine]
         self._work.pending[:] = [event for event in self._work.pending if event.event_id not in mine]
         try:
-            self._publish(waiting) if committed else self._withdraw(waiting)
+            publish(self._mesh, waiting) if committed else self._withdraw(waiting)
         except Exception as error:  # noqa: BLE001 - called from inside the database library's commit
             self._mesh.telemetry.failed("publish", error)
-
-    def _publish(self, transitions: Sequence[Transition]) -> None:
-        if not transitions:
-            return
-        self._mesh.control_plane.publish(transitions)
-        if transitions[0].trace_id:
-            for event in transitions:
-                spans.span_event(event)
 
     def _withdraw(self, transitions: Sequence[Transition]) -> None:
         self._mesh.telemetry.dropped("transaction", "rolled_back", len(transitions))
