@@ -1,8 +1,8 @@
 """Patterns over operations: ``POST /orders/{order}``, ``* /admin/**``, or the dotted name of a method.
 
-A path is compared as it stands on the wire, segment by segment and case-sensitively (RFC 3986 §6.2.2.1); each segment is
-percent-decoded after splitting, so ``%2F`` is part of a value and never a separator. Methods are compared in upper case. One
-trailing slash makes no difference. A query string is not part of an operation.
+A path is compared as it stands on the wire, segment by segment and case-sensitively (RFC 3986 §6.2.2.1); each segment
+is percent-decoded after splitting, so ``%2F`` is part of a value and never a separator. Methods are compared in upper
+case. One trailing slash makes no difference. A query string is not part of an operation.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class OperationPattern:
             )
         parts = _split(path)
         rest = bool(parts) and parts[-1] == "**"
-        return _build(cls, text, method.upper(), parts[:-1] if rest else parts, rest)
+        return _build(cls, text, method.upper(), parts[:-1] if rest else parts, rest=rest)
 
     def match(self, operation: str) -> dict[str, str] | None:
         """Give the decoded parameters when ``METHOD /path`` (or a dotted name) fits; else None."""
@@ -105,7 +105,7 @@ def _parse_dotted(cls: type[OperationPattern], text: str) -> OperationPattern:
     return cls(text, "", tuple(parts), (), text.endswith(".**"))
 
 
-def _build(cls: type[OperationPattern], text: str, method: str, parts: list[str], rest: bool) -> OperationPattern:
+def _build(cls: type[OperationPattern], text: str, method: str, parts: list[str], *, rest: bool) -> OperationPattern:
     names = []
     for part in parts:
         match = _PARAM.match(part)

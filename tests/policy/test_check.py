@@ -105,12 +105,12 @@ def test_literals_are_written_in_the_unit_of_what_they_meet(
     ],
 )
 def test_what_cannot_be_checked_is_one_coded_finding(when: str, code: str, models: Models) -> None:
-    """Values out of range, other units, huge or deep expressions and unknown states are errors, found in bounded time."""
+    """Values out of range, other units, huge or deep expressions and unknown states are one error each."""
     assert codes(policy(when, "{states: [paid, lost]}"), models) == [code]
 
 
 def test_a_refusing_rule_that_can_err_is_a_warning(models: Models) -> None:
-    """A refusing rule that reads a fact without a guard is reported; guarded in any way it is not, nor is a granting one."""
+    """A refusing rule that reads a fact without a guard is reported; a guarded or a granting one is not."""
     assert codes(policy("transfer.amount > 5", effect="deny"), models) == ["MCP0101"]
     guarded = (
         "has(transfer.amount) && transfer.amount > 5",

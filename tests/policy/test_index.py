@@ -72,7 +72,7 @@ def linear(index: Index[Any], contexts: Any, request: Any) -> list[Any]:
 def test_the_lookup_finds_what_asking_every_rule_finds(
     rules: list[tuple[str, str]], calls: list[tuple[Mapping[str, Any], str]]
 ) -> None:
-    """First match and all matches are those of the linear scan, for granting and refusing rules, facts present or not."""
+    """First match and all matches are those of the linear scan, for every effect, facts present or not."""
     engine = Engine(compile_policies({"p": source(rules)}, MODELS), MODELS)
     index = engine.policies[0].index
     for facts, country in calls:

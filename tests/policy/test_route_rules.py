@@ -50,7 +50,8 @@ def test_the_text_gives_the_program_that_yaml_gives(models: Models) -> None:
     )
     yaml = (
         f"{HEAD}  rules:\n"
-        "  - {when: \"order.amount > 10 && order.state == 'paid'\", route: {split: {v2: 80, v1: 20}, sticky: order.id, salt: x,"
+        "  - {when: \"order.amount > 10 && order.state == 'paid'\", route: {split: {v2: 80, v1: 20},"
+        " sticky: order.id, salt: x,"
         " priority: high, timeout: 500ms}}\n"
         "  - {when: \"user.tier in ['vip']\", route: {subset: {class: performance}}}\n"
         "  default: {version: v1}\n"

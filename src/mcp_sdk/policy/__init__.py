@@ -1,6 +1,7 @@
 """The policy engine: YAML and CEL in, decisions out. Pure: no I/O, no threads, no network.
 
-Compiling needs the extra ``policy``; applying what is compiled needs nothing beyond it but RE2 or xxhash where a program uses them.
+Compiling needs the extra ``policy``; applying what is compiled needs nothing beyond it but RE2 or xxhash where a
+program uses them.
 """
 
 from mcp_sdk.policy.compile import check_policies, compile_policies

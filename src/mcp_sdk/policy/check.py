@@ -1,7 +1,8 @@
 """Condition text → checked trees, and findings with the position in the file.
 
-First the bounds, then an unchecked parse, from which literals are written in their units, then the check against the declared
-models; then what cel-cpp does not know: states that the model does not declare, and regular expressions that RE2 refuses.
+First the bounds, then an unchecked parse, from which literals are written in their units, then the check against the
+declared models; then what cel-cpp does not know: states that the model does not declare, and regular expressions that
+RE2 refuses.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ _TAIL = re.compile(r"\s*\[[A-Z_]+\]$")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _UNDEFINED = re.compile(r"undefined field '([^']*)' not found in struct '\w+\.(\w+)'")
 _OVERLOAD = re.compile(r"no matching overload for '([^']*)' applied to '([^']*)'")
-FUNCTIONS = (
+_FUNCTION_NAMES = (
     "all bool bytes contains double duration dyn endsWith exists exists_one filter getDate getDayOfMonth getDayOfWeek "
-    "getDayOfYear getFullYear getHours getMilliseconds getMinutes getMonth getSeconds has int map matches size startsWith "
-    "string timestamp type uint"
-).split()
+    "getDayOfYear getFullYear getHours getMilliseconds getMinutes getMonth getSeconds has int map matches size "
+    "startsWith string timestamp type uint"
+)
+FUNCTIONS = tuple(_FUNCTION_NAMES.split())
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Checker:
             depth += (char in "([{") - (char in ")]}")
             deepest = max(deepest, depth)
         if len(condition.text) > MAX_TEXT:
-            message = f"the condition has {len(condition.text)} characters; the limit is {MAX_TEXT}. Use constants for long lists."
+            size = len(condition.text)
+            message = f"the condition has {size} characters; the limit is {MAX_TEXT}. Use constants for long lists."
         elif deepest > MAX_BRACKETS:
             message = f"the condition nests more than {MAX_BRACKETS} brackets"
         else:
@@ -110,10 +113,11 @@ class Checker:
 
     def _report(self, condition: Condition, patches: list[Patch], message: str, constants: Mapping[str, Any]) -> None:
         text = apply_patches(condition.text, patches)
-        errors = [match for match in map(_ERROR.match, message.split("\n")) if match]
+        lines = message.split("\n")
+        errors = [match for match in map(_ERROR.match, lines) if match]
         if not errors:
             code = "MCP0024" if "limit" in message else "MCP0020"
-            first = _TAIL.sub("", message.split("\n")[0]).removeprefix("INVALID_ARGUMENT: ").removeprefix("CANCELLED: ")
+            first = _TAIL.sub("", lines[0]).removeprefix("INVALID_ARGUMENT: ").removeprefix("CANCELLED: ")
             self.findings.error(code, first or "the condition is empty", condition.place(0))
         for line, column, what in sorted(
             {match.groups() for match in errors}, key=lambda e: (int(e[0]) % 2**31, int(e[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from mcp_sdk.policy.check import Checked
@@ -28,7 +29,7 @@ def clause_texts(checked: Checked) -> list[str]:
     text = checked.condition.text
     cuts = sorted(original_offset(tree.position, list(checked.patches)) for tree in _joins(checked.tree))
     edges = [-2, *cuts, len(text)]
-    return [_trim(text[start + 2 : end]) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [_trim(text[start + 2 : end]) for start, end in pairwise(edges)]
 
 
 def _joins(tree: Tree) -> list[Tree]:

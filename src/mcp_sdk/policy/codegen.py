@@ -1,14 +1,15 @@
 """Shapes → Python code objects, shared by the rules of a shape and visible in tracebacks.
 
-A condition becomes a function ``(c, q)``: ``c`` the contexts by model, ``q`` the DecisionRequest. It comes in three modes:
+A condition becomes a function ``(c, q)``: ``c`` the contexts by model, ``q`` the DecisionRequest. It comes in three
+modes:
 
 ``value``     the CEL value, errors raised: for keys, stickiness, explanations;
 ``true``      whether the value is true: an error is false. For rules that grant or route;
 ``unless``    whether the value is anything but false: an error is true. For rules that refuse.
 
 The last two need no error handling at ``&&``, ``||`` and ``!``: error absorption follows from what each operand becomes
-(``true(a && b)`` is ``true(a) and true(b)``; ``true(!a)`` is ``not unless(a)``). Reads that a ``has()`` before them guards, or
-that declared types prove to be there, stay bare.
+(``true(a && b)`` is ``true(a) and true(b)``; ``true(!a)`` is ``not unless(a)``). Reads that a ``has()`` before them
+guards, or that declared types prove to be there, stay bare.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import linecache
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mcp_sdk.policy import values
 from mcp_sdk.policy.functions import FUNCTIONS, TYPE_NAMES
@@ -25,13 +26,25 @@ from mcp_sdk.policy.presence import Facts, cannot_err, known_when_false, known_w
 from mcp_sdk.policy.schema import FIXED
 from mcp_sdk.policy.shapes import constant_from_plain
 
-__all__ = ["Factory", "MODES", "compile_shape"]
+__all__ = ["MODES", "Factory", "compile_shape"]
 
 MODES = ("value", "true", "unless")
 _NOTHING: Facts = frozenset()
 _PRIMITIVE = frozenset({"int", "uint", "double", "string", "bytes", "bool", "timestamp", "duration"})
 _RAW = {"_==_": "==", "_!=_": "!=", "_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
-_ORDERING = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
+_FORMS: Mapping[tuple[str, str], str] = {
+    ("_+_", "int"): "check_int({} + {})",
+    ("_-_", "int"): "check_int({} - {})",
+    ("_*_", "int"): "check_int({} * {})",
+    ("_+_", "double"): "({} + {})",
+    ("_-_", "double"): "({} - {})",
+    ("_*_", "double"): "({} * {})",
+    ("!_", "bool"): "(not {})",
+    ("startsWith", "string"): "{}.startswith({})",
+    ("endsWith", "string"): "{}.endswith({})",
+    ("contains", "string"): "({1} in {0})",
+    ("size", "string"): "len({})",
+}
 _HELPERS: Mapping[str, str] = {
     "all": "holds_for_all",
     "exists": "exists",
@@ -69,9 +82,9 @@ def compile_shape(
 ) -> Factory:
     """Generate the code of a shape (``{"expr", "params"}``) in a mode, once for all its rules.
 
-    ``name`` shows in tracebacks. ``variables`` gives the Python expressions of variables; by default those of decisions: a
-    name that is no fixed variable is a model. Raises ``SyntaxError``, ``RecursionError`` or ``MemoryError`` when the shape is
-    larger than Python compiles, which a checked one never is.
+    ``name`` shows in tracebacks. ``variables`` gives the Python expressions of variables; by default those of
+    decisions: a name that is no fixed variable is a model. Raises ``SyntaxError``, ``RecursionError`` or
+    ``MemoryError`` when the shape is larger than Python compiles, which a checked one never is.
     """
     writer = _Writer(row["params"], variables)
     text = getattr(writer, mode)(row["expr"], _NOTHING)
@@ -84,7 +97,7 @@ def compile_shape(
     file = f"<mcp_sdk policy {name} {mode}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     space: dict[str, Any] = dict(_GLOBALS)
-    exec(compile(source, file, "exec"), space)
+    exec(compile(source, file, "exec"), space)  # noqa: S102 - the text is ours, made of checked shapes
     return _factory(space["make"], tuple(row["params"]))
 
 
@@ -99,6 +112,16 @@ def _factory(make: Callable[..., Any], params: tuple[str, ...]) -> Factory:
 def _load(kind: str, plain: Any) -> Any:
     value = constant_from_plain(kind, plain)
     return values.Uint(value) if kind == "uint" else value
+
+
+class _Test(NamedTuple):
+    """A comparison of a fact that may be absent with what cannot err; ``read`` gives None for absent."""
+
+    function: str
+    read: str
+    kind: str
+    other: Any
+    swapped: bool
 
 
 @dataclass
@@ -145,7 +168,7 @@ class _Writer:
                 return f"({self.true(args[0], facts)} or {self.true(args[1], facts | self._denied(args[0], facts))})"
             if function == "!_":
                 return f"(not {self.unless(args[0], facts)})"
-        return self._leaf(node, facts, False)
+        return self._leaf(node, facts, on_error=False)
 
     def unless(self, node: Any, facts: Facts) -> str:
         """Write what is true just when the value is not false."""
@@ -158,20 +181,20 @@ class _Writer:
                 return f"({self.unless(args[0], facts)} or {self.unless(args[1], facts | known_when_false(args[0]))})"
             if function == "!_":
                 return f"(not {self.true(args[0], facts)})"
-        return self._leaf(node, facts, True)
+        return self._leaf(node, facts, on_error=True)
 
     def _denied(self, node: Any, facts: Facts) -> Facts:
         return known_when_false(node) if cannot_err(node, facts) else _NOTHING
 
-    def _leaf(self, node: Any, facts: Facts, on_error: bool) -> str:
+    def _leaf(self, node: Any, facts: Facts, *, on_error: bool) -> str:
         if self.type(node) == "bool" and cannot_err(node, facts):
             return self.value(node, facts)
-        quick = self._quick(node, facts, on_error)
+        quick = self._quick(node, facts, on_error=on_error)
         if quick:
             return quick
         return f"{'not_false' if on_error else 'is_true'}(lambda: {self.value(node, facts)})"
 
-    def _quick(self, node: Any, facts: Facts, on_error: bool) -> str | None:
+    def _quick(self, node: Any, facts: Facts, *, on_error: bool) -> str | None:
         """Write a comparison of one fact that may be absent with what cannot err, without an exception."""
         if node[0] == "get" and self.type(node) == "bool":
             read = self._maybe(node)
@@ -182,34 +205,30 @@ class _Writer:
         for maybe, other, swapped in ((left, right, False), (right, left, True)):
             read = self._maybe(maybe)
             if read and not path_in(maybe, facts) and cannot_err(other, facts) and not (swapped and function == "@in"):
-                return self._absent(function, read, maybe, other, swapped, facts, on_error)
+                test = _Test(function, read, self.type(maybe), other, swapped)
+                return self._absent(test, facts, on_error=on_error)
         return None
 
-    def _absent(
-        self, function: str, read: str, maybe: Any, other: Any, swapped: bool, facts: Facts, on_error: bool
-    ) -> str | None:
-        kind = self.type(maybe)
-        if kind not in _PRIMITIVE or kind in ("timestamp", "duration"):
+    def _absent(self, test: _Test, facts: Facts, *, on_error: bool) -> str | None:
+        if test.kind not in _PRIMITIVE or test.kind in ("timestamp", "duration"):
             return None
-        if function == "@in":
-            members = self._members(other, kind)
-            return members and self._known(read, f"in {members}", on_error)
-        if self.type(other) != kind:
+        if test.function == "@in":
+            members = self._members(test.other, test.kind)
+            return members and self._known(test.read, "", f" in {members}", on_error=on_error)
+        if self.type(test.other) != test.kind:
             return None
-        compared = self.value(other, facts)
-        if function == "_==_" and not on_error:
-            return f"({read} == {compared})"
-        if function == "_!=_" and on_error:
-            return f"({read} != {compared})"
-        operator = _RAW[function]
-        return self._known(read, f"{operator} {compared}", on_error, f"{compared} {operator} " if swapped else "")
+        compared, operator = self.value(test.other, facts), _RAW[test.function]
+        if (operator, on_error) in (("==", False), ("!=", True)):
+            return f"({test.read} {operator} {compared})"
+        before, after = (f"{compared} {operator} ", "") if test.swapped else ("", f" {operator} {compared}")
+        return self._known(test.read, before, after, on_error=on_error)
 
-    def _known(self, read: str, test: str, on_error: bool, before: str = "") -> str | None:
+    def _known(self, read: str, before: str, after: str, *, on_error: bool) -> str | None:
         if self.scope:
             return None
         self.fresh += 1
         name = f"v{self.fresh}"
-        tested = f"{before}{name}" if before else f"{name} {test}"
+        tested = f"{before}{name}{after}"
         return (
             f"(({name} := {read}) is None or {tested})"
             if on_error
@@ -228,22 +247,23 @@ class _Writer:
         )
         return f"m_{name}"
 
-    def _variable(self, node: Any, facts: Facts) -> str:
+    def _variable(self, node: Any, _: Facts) -> str:
         name, kind = node[1], node[2]
         if name in self.scope:
             return self.scope[name]
-        if self.variables is not None:
-            if name in self.variables:
-                return self.variables[name]
-        elif name == "now":
-            return "Timestamp.of(q.now)"
-        elif name in FIXED:
-            return f"q.{name}"
-        elif kind == name:
-            return self._model(name)
+        known = self.variables.get(name) if self.variables is not None else self._decision_variable(name, kind)
+        if known:
+            return known
         if name in TYPE_NAMES:
             return f"CelType({name!r})"
         return f"undefined({f'undeclared reference to {name}'!r})"
+
+    def _decision_variable(self, name: str, kind: str) -> str | None:
+        if name == "now":
+            return "Timestamp.of(q.now)"
+        if name in FIXED:
+            return f"q.{name}"
+        return self._model(name) if kind == name else None
 
     def _get(self, node: Any, facts: Facts) -> str:
         operand, name, kind = node[1], node[2], node[3]
@@ -298,25 +318,17 @@ class _Writer:
     def _typed(self, function: str, args: Any, texts: list[str]) -> str | None:
         """Write an operator plainly where both types are known and equal."""
         kinds = [self.type(arg) for arg in args]
-        kind = kinds[0] if len(set(kinds)) == 1 else ""
         if function == "@in":
             members = self._members(args[1], kinds[0])
             return members and f"({texts[0]} in {members})"
-        if function == "_[_]" and kinds[0].startswith("map<string,") and kinds[1] == "string":
-            return f"{texts[0]}[{texts[1]}]" if kinds[0][11:-1] in _PRIMITIVE else None
+        if function == "_[_]":
+            plain = kinds[0].startswith("map<string,") and kinds[0][11:-1] in _PRIMITIVE and kinds[1] == "string"
+            return f"{texts[0]}[{texts[1]}]" if plain else None
+        kind = kinds[0] if len(set(kinds)) == 1 else ""
         if function in _RAW and kind in _PRIMITIVE:
             return f"({texts[0]} {_RAW[function]} {texts[1]})"
-        if function in ("_+_", "_-_", "_*_") and kind == "int":
-            return f"check_int({texts[0]} {function[1]} {texts[1]})"
-        if function in ("_+_", "_-_", "_*_") and kind == "double":
-            return f"({texts[0]} {function[1]} {texts[1]})"
-        if function == "!_" and kind == "bool":
-            return f"(not {texts[0]})"
-        if function in ("startsWith", "endsWith") and kind == "string":
-            return f"{texts[0]}.{function.lower()}({texts[1]})"
-        if function == "contains" and kind == "string":
-            return f"({texts[1]} in {texts[0]})"
-        return f"len({texts[0]})" if function == "size" and kind == "string" else None
+        form = _FORMS.get((function, kind))
+        return form and form.format(*texts)
 
     def _members(self, node: Any, kind: str) -> str | None:
         """Write a set of constants, or a list of facts, that ``in`` may ask plainly."""

@@ -1,7 +1,7 @@
 """Programs in force → decisions.
 
-Access: every policy of the target speaks by its strongest matching rule, or by its default; over all of them
-deny > review > step_up > permit. Traffic and QoS: the policy whose target names operations goes before the one that does not;
+Access: every policy of the target speaks by its strongest matching rule, or by its default; over all of them deny >
+review > step_up > permit. Traffic and QoS: the policy whose target names operations goes before the one that does not;
 the first matching rule speaks. Rate limits: every matching rule. Policies in ``shadow`` are not enforced.
 """
 
@@ -38,7 +38,8 @@ class Engine:
     """Decides by compiled programs. Immutable: a new revision is a new engine.
 
     ``rng`` gives numbers in [0, 1) for splits of calls that nothing sticks: ``decide`` is pure but for it. Raises
-    ``ConfigurationError`` for a program of another format, ``MissingExtra`` for one that needs RE2 or xxhash where it is missing.
+    ``ConfigurationError`` for a program of another format, ``MissingExtra`` for one that needs RE2 or xxhash where it
+    is missing.
     """
 
     def __init__(
@@ -194,6 +195,6 @@ def _text_of(expression: Callable[[Any, Any], Any] | None, contexts: Any, reques
         return ""
     try:
         value = expression(contexts, request)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
         return ""
     return value if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""The type environment that conditions are checked in: proto2 messages built at run time, one a fixed variable and a model.
+"""The type environment of conditions: proto2 messages built at run time, one for each fixed variable and each model.
 
 Messages make a misspelt field or a wrong type an error with its position, where maps would let both pass.
 """
@@ -43,7 +43,7 @@ class Environment:
     """Compiles and checks CEL text against declared models, through cel-cpp (``cel-expr-python``)."""
 
     def __init__(self, models: Mapping[str, BusinessModel]) -> None:
-        # cel-cpp aborts the process when it is given a pool and google.protobuf cannot be imported: so it is imported first.
+        # Given a pool, cel-cpp aborts the process when google.protobuf cannot be imported: so it is imported first.
         self._protobuf = _module("google.protobuf.message_factory", "protobuf") and _module(
             "google.protobuf", "protobuf"
         )
@@ -109,7 +109,8 @@ def _add_message(message: Any, full_name: str, fields: Mapping[str, str]) -> Non
             key, value = kind[4:-1].split(",")
             _add_field(entry, "key", 1, key, _OPTIONAL)
             _add_field(entry, "value", 2, value, _OPTIONAL)
-            _add(message, name, number, _MESSAGE, _REPEATED, f"{full_name}.{entry.name}")
+            type_name = f"{full_name}.{entry.name}"
+            message.field.add(name=name, number=number, type=_MESSAGE, label=_REPEATED, type_name=type_name)
         elif kind.startswith("list<"):
             _add_field(message, name, number, kind[5:-1], _REPEATED)
         else:
@@ -118,12 +119,7 @@ def _add_message(message: Any, full_name: str, fields: Mapping[str, str]) -> Non
 
 def _add_field(message: Any, name: str, number: int, kind: str, label: int) -> None:
     if kind in _SCALARS:
-        _add(message, name, number, _SCALARS[kind], label)
+        message.field.add(name=name, number=number, type=_SCALARS[kind], label=label)
     else:
-        _add(message, name, number, _MESSAGE, label, _WELL_KNOWN.get(kind, f".{PACKAGE}.{kind}"))
-
-
-def _add(message: Any, name: str, number: int, kind: int, label: int, type_name: str = "") -> None:
-    field = message.field.add(name=name, number=number, type=kind, label=label)
-    if type_name:
-        field.type_name = type_name
+        type_name = _WELL_KNOWN.get(kind, f".{PACKAGE}.{kind}")
+        message.field.add(name=name, number=number, type=_MESSAGE, label=label, type_name=type_name)

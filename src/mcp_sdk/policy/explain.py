@@ -1,6 +1,7 @@
 """Why a decision says what it says: every policy and rule considered, the clause that failed and what it saw.
 
-Off the hot path. What a model declares sensitive, request headers, query values and a principal's attributes are never shown.
+Off the hot path. What a model declares sensitive, request headers, query values and a principal's attributes are never
+shown.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _SHOWN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One clause: its text, ``result`` (``true``, ``false`` or ``error``), and the value of each fact it read, as a person writes it."""
+    """One clause: its text, ``result`` (``true false error``), and each fact it read, as a person writes it."""
 
     clause: str
     result: str
@@ -176,7 +177,7 @@ class _Reader:
             condition = compile_shape({"expr": shape, "params": self.params}, "value", name="explain")(*self.constants)
             value = condition(self.request.contexts, self.request)
             result = "true" if value is True else "false" if value is False else "error"
-        except Exception:
+        except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
             result = "error"
         return Seen(text, result, facts)
 

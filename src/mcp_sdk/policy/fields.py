@@ -196,10 +196,8 @@ class Fields:
         if isinstance(node, MapNode):
             return Fields(node, f"{self.what}.{name}", self.findings).plain_all()
         value = node.value
-        if (
-            isinstance(value, float)
-            and not math.isfinite(value)
-            or (type(value) is int and not -INT64 <= value < INT64)
+        if (isinstance(value, float) and not math.isfinite(value)) or (
+            type(value) is int and not -INT64 <= value < INT64
         ):
             self.findings.error(
                 "MCP0008", f"{self.what}: {name!r} holds {shown(value)}, which fits no int64 or double", node

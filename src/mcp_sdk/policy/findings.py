@@ -39,11 +39,16 @@ class Placed(Protocol):
     """Anything that stands at a line and column of a file, both counted from 1."""
 
     @property
-    def file(self) -> str: ...
+    def file(self) -> str:
+        """The name of the file."""
+
     @property
-    def line(self) -> int: ...
+    def line(self) -> int:
+        """The line, from 1."""
+
     @property
-    def column(self) -> int: ...
+    def column(self) -> int:
+        """The column in code points, from 1."""
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """Split and sticky: which share of a split an id falls into.
 
-``bucket = XXH64(seed 0, UTF-8 of "salt:id") modulo the total weight``, counted off along the weights in their listed order: what
-Envoy's ``weighted_clusters.use_hash_policy`` does, so a proxy and any language agree. Source: xxHash specification, XXH64.
+``bucket = XXH64(seed 0, UTF-8 of "salt:id") modulo the total weight``, counted off along the weights in their listed
+order: what Envoy's ``weighted_clusters.use_hash_policy`` does, so a proxy and any language agree. Source: xxHash
+specification, XXH64.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def load_hash() -> Callable[[bytes], int]:
 
 
 def bucket_of(salt: str, value: str, total: int) -> int:
-    """Give the bucket, 0 to ``total`` - 1, of an id; a lone surrogate in it is hashed as its escape ``\\udXXX``."""
+    r"""Give the bucket, 0 to ``total`` - 1, of an id; a lone surrogate in it is hashed as its escape ``\udXXX``."""
     return load_hash()(f"{salt}:{value}".encode("utf-8", "backslashreplace")) % total
 
 

@@ -1,9 +1,10 @@
 """The look-up from a call to the first matching rule, at a cost that does not grow with the rules that cannot match.
 
-``Index(rules)`` builds, ``first`` and ``every`` look up, ``rules`` is all of them in order: the slow truth that the look-up is
-tested against. A rule is found by a fact that its condition compares with constants (``order.state == 'created'``,
-``user.tier in ['vip']``), whichever of its facts parts the rules best; the rest of its condition is still evaluated. Rules
-without such a fact are scanned. A rule that an error makes match is also found where the fact is absent.
+``Index(rules)`` builds, ``first`` and ``every`` look up, ``rules`` is all of them in order: the slow truth that the
+look-up is tested against. A rule is found by a fact that its condition compares with constants (``order.state ==
+'created'``, ``user.tier in ['vip']``), whichever of its facts parts the rules best; the rest of its condition is still
+evaluated. Rules without such a fact are scanned. A rule that an error makes match is also found where the fact is
+absent.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Index(Generic[OutcomeT]):
             try:
                 if holds(c, q):
                     return outcome
-            except Exception:
+            except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
                 if on_error:
                     return outcome
         return None
@@ -73,7 +74,7 @@ class Index(Generic[OutcomeT]):
             try:
                 if holds(c, q):
                     found.append(outcome)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
                 if on_error:
                     found.append(outcome)
         return found
@@ -84,7 +85,7 @@ class Index(Generic[OutcomeT]):
         try:
             if self._select is not None:
                 self._select(c, q, groups)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
             return self._rows
         if len(groups) == 1:
             return groups[0]
@@ -103,7 +104,7 @@ Entry = tuple[Row, Keys]
 class _Leaf:
     rows: tuple[Row, ...]
 
-    def select(self, c: Any, q: Any, groups: list[tuple[Row, ...]]) -> None:
+    def select(self, _c: Any, _q: Any, groups: list[tuple[Row, ...]]) -> None:
         groups.append(self.rows)
 
 
@@ -165,7 +166,7 @@ def _reader(path: Path) -> Condition:
         return _fixed_reader(path)
     model, fact = path
 
-    def read(c: Any, q: Any) -> Any:
+    def read(c: Any, _q: Any) -> Any:
         context = c.get(model)
         return None if context is None else context.facts.get(fact)
 
@@ -173,7 +174,7 @@ def _reader(path: Path) -> Condition:
 
 
 def _fixed_reader(path: Path) -> Condition:
-    def read(c: Any, q: Any) -> Any:
+    def read(_c: Any, q: Any) -> Any:
         value = q
         for part in path:
             value = getattr(value, part)
@@ -187,7 +188,7 @@ def _rule_keys(rule: Indexed[Any]) -> Keys:
 
 
 def keys_of(shape: Any, constants: Sequence[Any]) -> dict[Path, frozenset[str]]:
-    """Give, by fact, the only values with which a condition can be true: those of its ``==`` and ``in`` clauses on strings."""
+    """Give, by fact, the only strings with which a condition can be true: those of its ``==`` and ``in`` clauses."""
     keys: dict[Path, frozenset[str]] = {}
     for clause in clause_shapes(shape):
         if clause[0] != "call" or clause[1] not in ("_==_", "@in"):
@@ -198,13 +199,13 @@ def keys_of(shape: Any, constants: Sequence[Any]) -> dict[Path, frozenset[str]]:
         path = _string_path(left)
         if path is None or right[0] != "k":
             continue
-        values = _values(constants[right[1]], clause[1] == "@in")
+        values = _values(constants[right[1]], many=clause[1] == "@in")
         if values is not None:
             keys[path] = keys[path] & values if path in keys else values
     return keys
 
 
-def _values(constant: Any, many: bool) -> frozenset[str] | None:
+def _values(constant: Any, *, many: bool) -> frozenset[str] | None:
     items = constant if many else [constant]
     return frozenset(items) if isinstance(items, list) and all(isinstance(item, str) for item in items) else None
 

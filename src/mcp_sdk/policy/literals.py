@@ -1,7 +1,7 @@
 """Writes literals in the unit of the attribute they meet: minor units for decimals, doubles for doubles.
 
-Works on the unchecked tree, and answers with patches to the text, so that the check afterwards sees only what fits. Named
-constants that are numbers are written out by the same patches.
+Works on the unchecked tree, and answers with patches to the text, so that the check afterwards sees only what fits.
+Named constants that are numbers are written out by the same patches.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ class _Literals:
             if tree.kind == "call" and tree.value in _COMPARING:
                 self._compare(tree, names)
             elif tree.kind == "name" and tree.value not in names and tree.position not in self.patches:
-                self._write_constant(tree, None, True)
+                self._write_constant(tree, None)
             inner = names | {tree.value} if tree.kind.removesuffix("_macro") in MACROS else names
             stack.extend((child, inner if number else names) for number, child in enumerate(tree.args))
 
     def _compare(self, tree: Tree, bound: frozenset[str]) -> None:
-        leaves = [leaf for child in tree.args for leaf in self._leaves(child, True, bound)]
+        leaves = [leaf for child in tree.args for leaf in self._leaves(child, bound, scaled=True)]
         units = {self._unit(leaf.tree, bound) for leaf in leaves if leaf.scaled} - {_UNKNOWN}
         if len({unit for unit in units if unit[0] == "decimal"}) > 1 or len({unit[0] for unit in units}) > 1:
             shown = " and ".join(
@@ -106,7 +106,7 @@ class _Literals:
         for leaf in leaves:
             self._coerce(leaf, unit, bound)
 
-    def _leaves(self, tree: Tree, scaled: bool, bound: frozenset[str]) -> Iterator[_Leaf]:
+    def _leaves(self, tree: Tree, bound: frozenset[str], *, scaled: bool) -> Iterator[_Leaf]:
         if tree.kind == "list":
             branches = [(child, scaled) for child in tree.args]
         elif tree.kind != "call":
@@ -127,7 +127,7 @@ class _Literals:
         if not branches:
             yield _Leaf(tree, scaled)
         for child, unit in branches:
-            yield from self._leaves(child, unit, bound)
+            yield from self._leaves(child, bound, scaled=unit)
 
     def _is_plain(self, tree: Tree, bound: frozenset[str]) -> bool:
         return all(self._unit(node, bound)[0] not in ("decimal", "double") for node in walk(tree))
@@ -150,9 +150,9 @@ class _Literals:
             if match:
                 self._patch(tree.position, len(match[0]), "".join(match[0].split()), unit)
         elif tree.kind == "name" and tree.value not in bound:
-            self._write_constant(tree, unit, leaf.scaled)
+            self._write_constant(tree, unit)
 
-    def _write_constant(self, tree: Tree, unit: tuple[str, int] | None, scaled: bool) -> None:
+    def _write_constant(self, tree: Tree, unit: tuple[str, int] | None) -> None:
         value = self.constants.get(tree.value)
         items = value if isinstance(value, list) else [value]
         if not items or not all(type(item) in (int, float) for item in items):

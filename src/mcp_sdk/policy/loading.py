@@ -115,8 +115,8 @@ class Loaded:
 def load(programs: Mapping[str, Any], *, revision: int) -> Loaded:
     """Compile a program's conditions and build its outcomes.
 
-    Raises ``ConfigurationError`` when it is of another format or is damaged, ``MissingExtra`` when it needs a library that is
-    not installed.
+    Raises ``ConfigurationError`` when it is of another format or is damaged, ``MissingExtra`` when it needs a library
+    that is not installed.
     """
     check_format(programs)
     uses = programs.get("uses", ())

@@ -1,4 +1,7 @@
-"""CEL's timestamps and durations, to the nanosecond. Sources: CEL spec "Timestamps and Durations", RFC 3339, Go's time.Duration text."""
+"""CEL's timestamps and durations, to the nanosecond.
+
+Sources: CEL specification, "Timestamps" and "Durations"; RFC 3339; the text form of Go's ``time.Duration``.
+"""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def _split(fields: Fields) -> tuple[Share, ...]:
     return shares
 
 
-def _access(common: dict[str, Any], spec: Fields, models: Models) -> Policy:
+def _access(common: dict[str, Any], spec: Fields, _models: Models) -> Policy:
     rules = _rules(spec, _access_rule)
     default = spec.choice("default", ("deny", "permit"), required=True)
     spec.done()
@@ -244,7 +244,7 @@ def _max_age(fields: Fields) -> int | None:
     return None if value is None else max(1, int(value))
 
 
-def _qos(common: dict[str, Any], spec: Fields, models: Models) -> Policy:
+def _qos(common: dict[str, Any], spec: Fields, _models: Models) -> Policy:
     rules = _rules(spec, _qos_rule)
     fields = spec.mapping("default")
     default = None
@@ -268,7 +268,7 @@ def _qos_rule(fields: Fields, rule: dict[str, Any]) -> QosRule:
     return QosRule(**rule, priority=priority, service_class=service_class, advice=advice)
 
 
-def _limits(common: dict[str, Any], spec: Fields, models: Models) -> Policy:
+def _limits(common: dict[str, Any], spec: Fields, _models: Models) -> Policy:
     rules = _rules(spec, _limit_rule)
     spec.done()
     return RateLimitPolicy(**common, rules=rules)

@@ -1,6 +1,7 @@
 """What is known to be there: whether reading a fact can err, given the ``has()`` guards that held before it.
 
-Works on shapes (see ``shapes``). A path is ``(model, fact)``. Everything errs on the safe side: unknown means that it can err.
+Works on shapes (see ``shapes``). A path is ``(model, fact)``. Everything errs on the safe side: unknown means that it
+can err.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def cannot_err(node: Any, facts: Facts) -> bool:
     return not unguarded(node, facts)
 
 
-def unguarded(node: Any, facts: Facts) -> list[Any]:
+def unguarded(node: Any, facts: Facts) -> list[Any]:  # noqa: PLR0911 - one return for each kind of node
     """Give the parts of an expression that can err; empty when it cannot."""
     kind = node[0]
     if kind in ("lit", "k"):

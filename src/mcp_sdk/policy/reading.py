@@ -1,7 +1,7 @@
 """YAML text → placed nodes, in bounded time and memory.
 
-Nodes are built from parser events without recursion, so that neither deep nesting nor an alias bomb can hurt. Plain scalars
-follow YAML 1.2's core schema: ``NO`` is a string, not false. Sources: YAML 1.2.2 chapters 7, 8 and 10.3.
+Nodes are built from parser events without recursion, so that neither deep nesting nor an alias bomb can hurt. Plain
+scalars follow YAML 1.2's core schema: ``NO`` is a string, not false. Sources: YAML 1.2.2 chapters 7, 8 and 10.3.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The typed, frozen resources that policies are, each value with its place in the file.
 
-A resource says what it governs (``target``), and what follows when a rule's condition holds. Conditions are still text here;
-``check`` gives them types. The shapes are those of ``docs/policies.md``; ``read_resources`` of module ``parse`` fills them.
+A resource says what it governs (``target``), and what follows when a rule's condition holds. Conditions are still text
+here; ``check`` gives them types. The shapes are those of ``docs/policies.md``; ``read_resources`` of module ``parse``
+fills them.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ __all__ = [
     "Share",
     "Target",
     "TrafficPolicy",
-    "TrafficRule",
     "TrafficRoute",
+    "TrafficRule",
 ]
 
 API_VERSION = "mesh.mcp-sdk.dev/v1alpha1"
@@ -50,8 +51,8 @@ class Target:
 class Condition:
     """A CEL expression as written, and where; ``patches`` map text that sugar replaced back to what was written.
 
-    ``source`` is the scalar of the file. ``offsets`` gives, for characters of ``text``, the offset in the scalar; None is the
-    identity.
+    ``source`` is the scalar of the file. ``offsets`` gives, for characters of ``text``, the offset in the scalar; None
+    is the identity.
     """
 
     text: str
@@ -108,7 +109,7 @@ class TrafficRule(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class AccessRule(Rule):
-    """``effect`` is ``deny`` (``reason``), ``review`` (``by``), ``step_up`` (``acr``, ``max_age`` in seconds) or ``permit``."""
+    """``effect``: ``deny`` (``reason``), ``review`` (``by``), ``step_up`` (``acr``, ``max_age`` in s) or ``permit``."""
 
     effect: str
     reason: str = ""
@@ -128,7 +129,7 @@ class QosRule(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitRule(Rule):
-    """``requests`` per ``per`` seconds with ``burst`` on top, counted by the value of ``key``; without one, together."""
+    """``requests`` per ``per`` seconds with ``burst`` on top, counted by the value of ``key``; without it, together."""
 
     requests: int
     per: float

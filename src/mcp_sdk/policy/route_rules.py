@@ -7,8 +7,8 @@
     map     = "{" word ":" word { "," word ":" word } "}"
     word    = a quoted string, or letters, digits and . _ - /
 
-A condition is CEL, in which ``=`` may stand for ``==`` and ``state='order_created'`` for ``order.state == 'created'``; the text
-is split after the longest name of a declared model. ``sticky`` is a dotted path, or any expression in quotes.
+A condition is CEL, in which ``=`` may stand for ``==`` and ``state='order_created'`` for ``order.state == 'created'``;
+the text is split after the longest name of a declared model. ``sticky`` is a dotted path, or any expression in quotes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Word(NamedTuple):
 def parse_route_rules(
     source: Scalar, models: Mapping[str, BusinessModel], findings: Collector
 ) -> tuple[tuple[TrafficRule, ...], TrafficRoute | None]:
-    """Read the text of a scalar into rules (``rule-1``, …) and the default route; mistakes are findings with their place."""
+    """Read the text of a scalar into rules (``rule-1``, …) and the default route; mistakes are findings."""
     parser = _Parser(source, models, findings)
     try:
         return parser.rules()
@@ -137,11 +137,11 @@ class _Parser:
         start, depth = self.index, 1
         while self.index < len(self.text):
             match = _TOKEN.match(self.text, self.index)
-            token = match[0] if match else self.text[self.index]
-            depth += (token in "([{") - (token in ")]}")
+            piece = match[0] if match else self.text[self.index]
+            depth += (piece in "([{") - (piece in ")]}")
             if depth == 0:
                 break
-            self.index += len(token)
+            self.index += len(piece)
         end = self.index
         self._mark(")")
         return self._desugar(start, end)

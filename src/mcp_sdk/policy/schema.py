@@ -11,9 +11,9 @@
 a model's name      ``id state`` (string) and the declared attributes
 ==================  =========================================================================================
 
-What the fixed variables do not know is the empty string, so reading them never errs; ``has()`` on one of their strings tells
-whether it is non-empty. ``principal.auth_time`` alone may be absent. Of a model every fact may be absent: ``has(order.state)``
-is false, and reading it is an error.
+What the fixed variables do not know is the empty string, so reading them never errs; ``has()`` on one of their strings
+tells whether it is non-empty. ``principal.auth_time`` alone may be absent. Of a model every fact may be absent:
+``has(order.state)`` is false, and reading it is an error.
 """
 
 from __future__ import annotations

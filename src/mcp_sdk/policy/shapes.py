@@ -1,4 +1,4 @@
-"""Checked trees → shapes: the expression as plain JSON, its constants taken out, so that rules of one form share one shape.
+"""Checked trees → shapes: expressions as plain JSON, constants taken out, so that rules of one form share a shape.
 
 An expression is a list whose first item says what it is:
 
@@ -43,7 +43,7 @@ class _Builder:
     params: list[str] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
 
-    def build(self, tree: Tree, bound: frozenset[str]) -> Any:
+    def build(self, tree: Tree, bound: frozenset[str]) -> Any:  # noqa: PLR0911 - one for each kind of node
         if tree.kind == "const":
             return self._constant(*tree.value)
         if tree.kind == "name":
@@ -101,7 +101,7 @@ def _plain(kind: str, value: Any) -> Any:
 
 
 def constant_from_plain(kind: str, value: Any) -> Any:
-    """Read a constant as ``Expression`` holds it; raises ``ValueError`` or ``TypeError`` when it does not fit its type."""
+    """Read a constant as ``Expression`` holds it; raises ``ValueError`` or ``TypeError`` when it does not fit."""
     if kind.startswith("list<"):
         return [constant_from_plain(kind[5:-1], item) for item in value]
     if kind == "bytes":

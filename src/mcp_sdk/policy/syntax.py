@@ -1,7 +1,7 @@
 """Decodes the trees that cel-cpp serialises: ``Any{cel.expr.CheckedExpr}`` and ``Any{cel.expr.ParsedExpr}`` → ``Tree``.
 
-The few messages of ``cel/expr/syntax.proto`` and ``checked.proto`` are read from the wire directly (protobuf encoding guide), so
-no generated code is needed. The comprehensions that macros expand to are folded back into the macro's name.
+The few messages of ``cel/expr/syntax.proto`` and ``checked.proto`` are read from the wire directly (protobuf encoding
+guide), so no generated code is needed. The comprehensions that macros expand to are folded back into the macro's name.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ class Unsupported(Exception):
 class Tree:
     """One node of an expression.
 
-    ``kind`` is ``const`` (``value``), ``name`` (``value``), ``select`` and ``has`` (``value`` is the field), ``call`` (``value``
-    is the function, a receiver is the first argument), ``list``, ``map`` (keys and values in turn), or a macro: ``all``,
-    ``exists``, ``exists_one``, ``map_macro``, ``filter`` (``value`` is the variable; range, then predicate or transform).
-    ``position`` counts code points from the start. ``type`` is the checked CEL type, ``dyn`` when unchecked.
+    ``kind`` is ``const`` (``value``), ``name`` (``value``), ``select`` and ``has`` (``value`` is the field), ``call``
+    (``value`` is the function, a receiver is the first argument), ``list``, ``map`` (keys and values in turn), or a
+    macro: ``all``, ``exists``, ``exists_one``, ``map_macro``, ``filter`` (``value`` is the variable; range, then
+    predicate or transform). ``position`` counts code points from the start. ``type`` is the checked CEL type, ``dyn``
+    when unchecked.
     """
 
     kind: str
@@ -116,7 +117,7 @@ def _text(fields: Mapping[int, list[Any]], number: int) -> str:
     return str(fields[number][0].decode()) if number in fields else ""
 
 
-def _type(data: bytes) -> str:
+def _type(data: bytes) -> str:  # noqa: PLR0911 - one return for each kind of type
     fields = _message(data)
     if 3 in fields:
         return _PRIMITIVES.get(fields[3][0], "dyn")
@@ -152,7 +153,7 @@ class _Decoder:
         tree: Tree = _READ[kind](self, _message(fields[kind][0]), depth + 1, number)
         return replace(tree, type=self.types.get(number, "dyn"), position=position, id=number)
 
-    def constant(self, fields: dict[int, list[Any]], depth: int, number: int) -> Tree:
+    def constant(self, fields: dict[int, list[Any]], _depth: int, _number: int) -> Tree:
         which, values = next(iter(fields.items()))
         kind = _CONSTANTS[which]
         value: Any = values[0]
@@ -168,7 +169,7 @@ class _Decoder:
             value = value.decode()
         return Tree("const", (kind, value))
 
-    def name(self, fields: dict[int, list[Any]], depth: int, number: int) -> Tree:
+    def name(self, fields: dict[int, list[Any]], _depth: int, number: int) -> Tree:
         return Tree("name", self.names.get(number) or _text(fields, 1))
 
     def select(self, fields: dict[int, list[Any]], depth: int, number: int) -> Tree:
@@ -177,7 +178,7 @@ class _Decoder:
         operand = self.expression(fields[1][0], depth)
         return Tree("has" if _int(fields, 3) else "select", _text(fields, 2), (operand,))
 
-    def call(self, fields: dict[int, list[Any]], depth: int, number: int) -> Tree:
+    def call(self, fields: dict[int, list[Any]], depth: int, _number: int) -> Tree:
         arguments = fields.get(1, []) + fields.get(3, [])
         return Tree("call", _text(fields, 2), tuple(self.expression(argument, depth) for argument in arguments))
 
@@ -195,9 +196,9 @@ class _Decoder:
             args += (self.expression(entry[3][0], depth), self.expression(entry[4][0], depth))
         return Tree("map", None, tuple(args))
 
-    def comprehension(self, fields: dict[int, list[Any]], depth: int, number: int) -> Tree:
-        init, step, result = (self.expression(fields[key][0], depth) for key in (4, 6, 7))
-        return _fold(_text(fields, 1), self.expression(fields[2][0], depth), init, step, result)
+    def comprehension(self, fields: dict[int, list[Any]], depth: int, _number: int) -> Tree:
+        init, step = (self.expression(fields[key][0], depth) for key in (4, 6))
+        return _fold(_text(fields, 1), self.expression(fields[2][0], depth), init, step)
 
 
 _READ: Mapping[int, Any] = {
@@ -211,7 +212,7 @@ _READ: Mapping[int, Any] = {
 }
 
 
-def _fold(variable: str, over: Tree, init: Tree, step: Tree, result: Tree) -> Tree:
+def _fold(variable: str, over: Tree, init: Tree, step: Tree) -> Tree:
     """Give the macro that expanded to this comprehension (CEL spec, "Macros")."""
     if init.kind == "const" and init.value[0] == "bool":
         return Tree("all" if init.value[1] else "exists", variable, (over, step.args[1]))

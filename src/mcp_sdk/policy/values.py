@@ -1,8 +1,8 @@
 """CEL's operators on values of unknown type: what generated code calls where declared types do not say enough.
 
-A CEL value is, in Python: bool; int (int64); ``Uint``; float; str; bytes; None; list or tuple; a mapping, whose bool keys are
-``BOOL_KEYS``, for True would else meet 1; ``Timestamp`` and ``Duration``; ``CelType``. An error is an exception. Source: the CEL
-specification (github.com/google/cel-spec, doc/langdef.md).
+A CEL value is, in Python: bool; int (int64); ``Uint``; float; str; bytes; None; list or tuple; a mapping, whose bool
+keys are ``BOOL_KEYS``, for True would else meet 1; ``Timestamp`` and ``Duration``; ``CelType``. An error is an
+exception. Source: the CEL specification (github.com/google/cel-spec, doc/langdef.md).
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def logical_and(left: Callable[[], Any], right: Callable[[], Any]) -> bool:
         if want_bool(left()) is False:
             return False
     except Exception:
-        if _absorbs(right, False):
+        if _absorbs(right, wanted=False):
             return False
         raise
     return want_bool(right())
@@ -135,13 +135,13 @@ def logical_or(left: Callable[[], Any], right: Callable[[], Any]) -> bool:
         if want_bool(left()):
             return True
     except Exception:
-        if _absorbs(right, True):
+        if _absorbs(right, wanted=True):
             return True
         raise
     return want_bool(right())
 
 
-def _absorbs(side: Callable[[], Any], wanted: bool) -> bool:
+def _absorbs(side: Callable[[], Any], *, wanted: bool) -> bool:
     try:
         return side() is wanted
     except Exception:
@@ -405,15 +405,15 @@ def over(container: Any) -> Iterable[Any]:
 
 def holds_for_all(container: Any, predicate: Callable[[Any], Any]) -> bool:
     """``all``: one false wins over errors elsewhere."""
-    return not _quantify(container, predicate, False)
+    return not _quantify(container, predicate, wanted=False)
 
 
 def exists(container: Any, predicate: Callable[[Any], Any]) -> bool:
     """``exists``: one true wins over errors elsewhere."""
-    return _quantify(container, predicate, True)
+    return _quantify(container, predicate, wanted=True)
 
 
-def _quantify(container: Any, predicate: Callable[[Any], Any], wanted: bool) -> bool:
+def _quantify(container: Any, predicate: Callable[[Any], Any], *, wanted: bool) -> bool:
     error: Exception | None = None
     for item in over(container):
         try:

@@ -1,7 +1,7 @@
 """The message-free tests of the CEL specification's core files, against our generated code.
 
-The vectors stand beside the repository, in ``../shared/vectors``; where they are absent these tests skip and say so. What does
-not pass is listed with its reason in ``exceptions.json``.
+The vectors stand beside the repository, in ``../shared/vectors``; where they are absent these tests skip and say so.
+What does not pass is listed with its reason in ``exceptions.json``.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def declared(text: str) -> Any:
 
 
 def resolve(tree: Tree, names: dict[str, Any], container: str, bound: frozenset[str] = frozenset()) -> Tree:
-    """Resolve the names of an unchecked tree as the specification says: the longest prefix, innermost container first."""
+    """Resolve the names of an unchecked tree: the longest prefix, innermost container first."""
     path = dotted(tree)
     if path and path.split(".")[0] not in bound:
         parts = container.split(".") if container and not path.startswith(".") else []
