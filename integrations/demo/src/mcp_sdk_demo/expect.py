@@ -194,6 +194,8 @@ def _limits(seen: Evidence, load: Load) -> Judged:
     )
     told = sum(int(answer.headers.get("retry-after", "0")) > 0 for answer in throttled)
     yield _equal("checkout/burst: the rest is told when to come back", load.burst - taken, told)
+    quotas = sorted({answer.headers.get("ratelimit-policy", "").partition(";")[2] for answer in throttled})
+    yield _equal("checkout/burst: it names 30 in a minute", [f"q={BURST};w=60"], quotas)
     yield _served("checkout: looking is not throttled", seen.of("browsing"), {"200 recommendation-v1": load.browsing})
 
 

@@ -14,7 +14,7 @@ from mcp_sdk_demo.accounts import Accounts
 __all__ = ["Answer", "Customer", "Shopper"]
 
 CONCURRENCY = 24
-KEPT = ("www-authenticate", "retry-after", "content-type")
+KEPT = ("www-authenticate", "retry-after", "ratelimit-policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class Answer:
 class Shopper:
     """Sends requests for customers and remembers every answer in ``answers``; ``advance`` is told of each."""
 
-    def __init__(self, http: httpx.AsyncClient, accounts: Accounts, advance: Callable[[], object]) -> None:
-        self._http = http
+    def __init__(self, accounts: Accounts, advance: Callable[[], object]) -> None:
         self._accounts = accounts
         self._forger = Accounts()
         self._advance = advance
         self._gate = Semaphore(CONCURRENCY)
         self.answers: list[Answer] = []
+        self.http: httpx.AsyncClient | None = None
 
     async def place(
         self, who: Customer, sku: str, *, quantity: int = 1, ship_to: str = "", step: str = "place"
@@ -73,9 +73,13 @@ class Shopper:
         """Pay an order."""
         return await self.send(who, step, "POST", f"/orders/{order}/payment", {"card": card}, order=order, mfa=mfa)
 
-    async def recommend(self, who: Customer, step: str = "recommend") -> Answer:
-        """Ask for a recommendation."""
-        return await self.send(who, step, "GET", "/recommendations")
+    async def recommend(self, who: Customer, promotion: str, step: str = "recommend") -> Answer:
+        """Ask for a recommendation while a promotion is planned, on or over."""
+        return await self.send(who, step, "GET", f"/recommendations?promotion={promotion}")
+
+    async def switch(self, who: Customer, promotion: str, state: str) -> Answer:
+        """Begin or end a promotion."""
+        return await self.send(who, f"switch-{state}", "PUT", f"/promotions/{promotion}?state={state}")
 
     async def send(  # noqa: PLR0913 - a request is these
         self,
@@ -90,8 +94,9 @@ class Shopper:
     ) -> Answer:
         """Send one request with the customer's token and headers."""
         headers = {**self._authorization(who, mfa=mfa), **who.headers}
+        assert self.http is not None
         async with self._gate:
-            response = await self._http.request(method, url, json=body, headers=headers)
+            response = await self.http.request(method, url, json=body, headers=headers)
         answer = _answer(who, step, response, order)
         self.answers.append(answer)
         self._advance()

@@ -17,10 +17,10 @@ import httpx
 from mcp_sdk import Config, EntityRef, Mesh, ModelContext
 from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk_demo.accounts import Accounts
-from mcp_sdk_demo.crowd import Crowd, Load, gather_crowd
+from mcp_sdk_demo.crowd import Load, gather_crowd
 from mcp_sdk_demo.evidence import DecisionReader, Evidence, rules_of
 from mcp_sdk_demo.fleet import Fleet
-from mcp_sdk_demo.shop.business import ORDER, PROMOTION, SALE, USER
+from mcp_sdk_demo.shop.business import ORDER, PROMOTION, USER
 from mcp_sdk_demo.shopper import Customer, Shopper
 from mcp_sdk_demo.traffic import Outside, Traffic
 
@@ -89,41 +89,38 @@ class Stage:
 
     def trade(self, load: Load, advance: Callable[[], object] = lambda: None) -> Evidence:
         """Send one run of traffic and give what was observed."""
-        crowd = gather_crowd(token_hex(3), load)
+        run = token_hex(3)
+        crowd, promotion = gather_crowd(run, load), f"sale-{run}"
         self.welcome([customer for group in crowd.values() for customer in group])
         before = {order.entity_id for order in self._orders()}
         self._decisions.read()
-        answers, outside, seconds = asyncio.run(self._send(crowd, load, advance))
+        shopper = Shopper(self.accounts, advance)
+        outside, seconds = asyncio.run(self._send(Traffic(shopper, crowd, load, promotion)))
         self.fleet.check()
         orders = self._settled(before)
         return Evidence(
-            answers=tuple(answers.answers),
+            answers=tuple(shopper.answers),
             orders=orders,
             stock=self._entity("stock", "first-edition"),
-            promotion=self._entity("promotion", SALE),
+            promotion=self._entity("promotion", promotion),
             outside=outside,
             decisions=self._decisions.read(),
             rules=self._rules,
             seconds=seconds,
         )
 
-    async def _send(
-        self, crowd: Crowd, load: Load, advance: Callable[[], object]
-    ) -> tuple[Shopper, dict[str, int], float]:
+    async def _send(self, traffic: Traffic) -> tuple[dict[str, int], float]:
         urls = self.fleet.urls
         async with httpx.AsyncClient(base_url=urls["gateway"], timeout=60, trust_env=False) as http:
             outside = Outside(http)
             await outside.deliver(urls["inventory"])
-            shopper = Shopper(http, self.accounts, advance)
             began = time.monotonic()
-            await Traffic(shopper, crowd, load).run()
+            await traffic.run(http)
             seconds = time.monotonic() - began
-            token = self.accounts.token(crowd["standard"][0].id)
-            forged = {
-                "forged risk": await outside.forge_risk(urls["payment"], token),
-                "forged country": await outside.forge_country(urls["order-v1"]),
-            }
-        return shopper, forged, seconds
+            token = self.accounts.token(traffic.crowd["standard"][0].id)
+            forged_risk = await outside.forge_risk(urls["payment"], token)
+            forged_country = await outside.forge_country(urls["order-v1"])
+        return {"forged risk": forged_risk, "forged country": forged_country}, seconds
 
     def _settled(self, before: set[str]) -> tuple[ModelContext, ...]:
         """Wait until the store holds what services still had to publish: none is paid and not yet shipped."""

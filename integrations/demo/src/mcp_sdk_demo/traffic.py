@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 
 from mcp_sdk_demo.crowd import STOCK_LEFT, Crowd, Load
-from mcp_sdk_demo.shop.business import SALE
 from mcp_sdk_demo.shopper import Customer, Shopper
 
 __all__ = ["Traffic", "planned"]
@@ -37,9 +36,11 @@ class Traffic:
     shop: Shopper
     crowd: Crowd
     load: Load
+    promotion: str
 
-    async def run(self) -> None:
-        """Send it all."""
+    async def run(self, http: httpx.AsyncClient) -> None:
+        """Send it all to the gateway that ``http`` calls."""
+        self.shop.http = http
         await gather(*self._ordinary_day())
         await self._sale()
 
@@ -56,9 +57,15 @@ class Traffic:
         yield from (self.shop.place(who, "first-edition") for who in self.crowd["sold-out"])
         yield from (self._decline(who) for who in self.crowd["declined"])
         yield from (self.shop.place(who, "book") for who in self.crowd["burst"] for _ in range(self.load.burst))
-        yield from (self.shop.recommend(who) for who in self.crowd["browsing"] for _ in range(self.load.browsing))
+        yield from (
+            self.shop.recommend(who, self.promotion)
+            for who in self.crowd["browsing"]
+            for _ in range(self.load.browsing)
+        )
         yield from (self._nobody(who) for who in self.crowd["anonymous"])
-        yield from (self.shop.recommend(who, "before") for who in self.crowd["audience"][: self.load.before])
+        yield from (
+            self.shop.recommend(who, self.promotion, "before") for who in self.crowd["audience"][: self.load.before]
+        )
 
     def _each(self, group: str, articles: Iterable[str], visit: Any) -> Iterator[Visit]:
         return (visit(who, sku) for who, sku in zip(self.crowd[group], cycle(articles)))
@@ -105,19 +112,20 @@ class Traffic:
         await self.shop.place(who, "book")
         await self.shop.show(who, "o-1")
         await self.shop.pay(who, "o-1")
-        await self.shop.recommend(who)
+        await self.shop.recommend(who, self.promotion)
 
     async def _sale(self) -> None:
         audience, returning = self.crowd["audience"], self.crowd["audience"][: self.load.returning]
-        for group in ("standard", "support", "merchandiser"):
-            await self._switch(self.crowd[group][0], "active")
-        await gather(*(self.shop.recommend(who, "during") for who in audience))
-        await gather(*(self.shop.recommend(who, "again") for who in returning))
-        await self._switch(self.crowd["merchandiser"][0], "ended")
-        await gather(*(self.shop.recommend(who, "after") for who in audience[: self.load.before]))
+        merchandiser = self.crowd["merchandiser"][0]
+        for who in (self.crowd["standard"][0], self.crowd["support"][0], merchandiser):
+            await self.shop.switch(who, self.promotion, "active")
+        await self._recommend(audience, "during")
+        await self._recommend(returning, "again")
+        await self.shop.switch(merchandiser, self.promotion, "ended")
+        await self._recommend(audience[: self.load.before], "after")
 
-    async def _switch(self, who: Customer, state: str) -> None:
-        await self.shop.send(who, f"switch-{state}", "PUT", f"/promotions/{SALE}?state={state}")
+    async def _recommend(self, audience: Iterable[Customer], step: str) -> None:
+        await gather(*(self.shop.recommend(who, self.promotion, step) for who in audience))
 
 
 @dataclass(frozen=True)

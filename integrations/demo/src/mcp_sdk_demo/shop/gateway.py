@@ -95,9 +95,9 @@ async def pay(order: str, body: Payment, request: Request) -> Response:
 
 
 @app.get("/recommendations")
-async def recommend() -> Response:
-    """Recommend something; how, depends on whether the sale is on."""
-    mesh.bind("promotion", SALE)
+async def recommend(promotion: str = SALE) -> Response:
+    """Recommend something; how, depends on whether the promotion is on."""
+    mesh.bind("promotion", promotion)
     return relay(await services.get("http://recommendation/recommendations"))
 
 
