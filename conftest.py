@@ -19,7 +19,9 @@ MODELS = [
 def compile_block(example: Example) -> None:
     """Compile a YAML block that holds policies; a finding fails it."""
     if "kind:" in example.parsed:
-        compile_policies({f"{example.path}:{example.line}": str(example.parsed)}, {model.name: model for model in MODELS})
+        compile_policies(
+            {f"{example.path}:{example.line}": str(example.parsed)}, {model.name: model for model in MODELS}
+        )
 
 
 pytest_collect_file = Sybil(

@@ -1,4 +1,4 @@
-"""The gate's sessions: ``nox -l`` lists them, ``nox -s tests-3.11`` runs one, ``nox`` runs what every change must pass."""
+"""The gate's sessions: ``nox -l`` lists them, ``nox -s tests-3.11`` runs one, ``nox`` runs them all but bench."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ import nox
 nox.options.default_venv_backend = "uv|venv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = bool(os.environ.get("CI"))
-nox.options.sessions = ["lint", "types", "imports", "tests", "services", "integrations", "minimums", "docs", "examples", "build"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "imports",
+    "tests",
+    "services",
+    "integrations",
+    "minimums",
+    "docs",
+    "examples",
+    "build",
+]
 
 HERE = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
@@ -43,7 +54,9 @@ def tests(session: nox.Session) -> None:
 def services(session: nox.Session) -> None:
     """Run the tests that need servers; a server that is missing fails here and skips elsewhere."""
     _install(session)
-    session.run("pytest", "-m", "services", *session.posargs, env={"MCP_SDK_TEST_SERVICES": "required"}, success_codes=[0, 5])
+    session.run(
+        "pytest", "-m", "services", *session.posargs, env={"MCP_SDK_TEST_SERVICES": "required"}, success_codes=[0, 5]
+    )
 
 
 @nox.session(python=PYTHONS[0])

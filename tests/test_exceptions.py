@@ -46,7 +46,7 @@ def test_the_nearest_valid_value_is_named(value: str, valid: list[str], text: st
 
 def test_a_long_list_of_valid_values_is_cut() -> None:
     """Twelve valid values are shown at the most."""
-    assert did_you_mean("x", [f"name{i}" for i in range(50)]).endswith("…." )
+    assert did_you_mean("x", [f"name{i}" for i in range(50)]).endswith("….")
 
 
 def test_unknown_names_say_where() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from mcp_sdk import BusinessModel
 from mcp_sdk.snapshot import Part, Snapshot, canonical
 
-ORDER = BusinessModel("order", states=("created", "paid"), transitions={"created": ["paid"]}, attributes={"amount": "decimal"})
+ORDER = BusinessModel(
+    "order", states=("created", "paid"), transitions={"created": ["paid"]}, attributes={"amount": "decimal"}
+)
 
 
 def test_parts_are_hashed_apart() -> None:

@@ -18,8 +18,8 @@ STORES = "mcp_sdk.stores"
 def load(group: str, url: str) -> Any:
     """Give what is registered in ``group`` under the scheme of ``url``.
 
-    Raises ``UnknownPlugin`` that names what is installed, and ``MissingExtra`` when the plug-in is there but what it needs is
-    not. The URL itself is never shown: it may hold a password.
+    Raises ``UnknownPlugin`` that names what is installed, and ``MissingExtra`` when the plug-in is there but what it
+    needs is not. The URL itself is never shown: it may hold a password.
     """
     from importlib.metadata import entry_points  # noqa: PLC0415 - a third of the package's import time, needed once at start
 
@@ -38,4 +38,6 @@ def _load(entry: EntryPoint) -> Any:
     try:
         return entry.load()
     except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "a package", extra=entry.name, purpose=f"{entry.group} {entry.name!r}") from error
+        raise MissingExtra(
+            error.name or "a package", extra=entry.name, purpose=f"{entry.group} {entry.name!r}"
+        ) from error

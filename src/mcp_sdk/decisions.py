@@ -1,4 +1,7 @@
-"""What is known of a call, and what follows from it. Never a bool: a permit or a typed refusal, each with its reasons."""
+"""What is known of a call, and what follows from it.
+
+Never a bool: a permit or a typed refusal, each with its reasons.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,9 @@ def _empty() -> Mapping[str, Any]:
 class Phase(Enum):
     """Where a decision is asked for, which says what kinds of policy speak.
 
-    ``INBOUND``: a request has arrived at the target service; every kind. ``OUTBOUND``: a client is about to call the target;
-    ``TrafficPolicy`` and ``QosPolicy``. ``METHOD``: ``@requires_permit`` in front of a method; ``AccessPolicy`` only.
+    ``INBOUND``: a request has arrived at the target service; every kind. ``OUTBOUND``: a client is about to call the
+    target; ``TrafficPolicy`` and ``QosPolicy``. ``METHOD``: ``@requires_permit`` in front of a method;
+    ``AccessPolicy`` only.
     """
 
     INBOUND = "inbound"
@@ -57,7 +61,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Geo:
-    """Where a request comes from: ISO 3166 country and subdivision codes, GeoNames continent code; empty when unknown."""
+    """Where a request comes from: ISO 3166 country and subdivision, GeoNames continent; empty when unknown."""
 
     country: str = ""
     region: str = ""
@@ -67,7 +71,10 @@ class Geo:
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """The variable ``request`` of conditions. ``headers`` have lower-case names; ``size`` is the content length in bytes or -1."""
+    """The variable ``request`` of conditions.
+
+    ``headers`` have lower-case names; ``size`` is the content length in bytes or -1.
+    """
 
     method: str = ""
     path: str = ""
@@ -104,7 +111,10 @@ ANONYMOUS = Principal()
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The variable ``source``: which peer sent the request. ``verified`` when its baggage signature or certificate held."""
+    """The variable ``source``: which peer sent the request.
+
+    ``verified`` when its baggage signature or certificate held.
+    """
 
     service: str = ""
     namespace: str = ""
@@ -118,8 +128,8 @@ class DecisionRequest:
     """What is known of a call: the question that ``ControlPlane.decide`` answers.
 
     ``service`` is the target; ``operation`` is ``METHOD /path`` (or the dotted name of a method in phase ``METHOD``).
-    ``contexts`` are the entities in hand by model, already stripped of what may not be believed. ``references`` are entities
-    that the call names and that may have to be fetched. ``now`` is UTC.
+    ``contexts`` are the entities in hand by model, already stripped of what may not be believed. ``references`` are
+    entities that the call names and that may have to be fetched. ``now`` is UTC.
     """
 
     service: str
@@ -139,9 +149,9 @@ class DecisionRequest:
 class Reason:
     """Why a decision says what it says: one policy's word.
 
-    ``rule`` is empty when the policy's default spoke. ``clause`` is the text of the condition that decided, ``detail`` what
-    to add for a person. ``effect`` is the effect's name as policies write it. ``revision`` is the policy set's,
-    ``trust`` the least trust among the contexts that were looked at.
+    ``rule`` is empty when the policy's default spoke. ``clause`` is the text of the condition that decided,
+    ``detail`` what to add for a person. ``effect`` is the effect's name as policies write it. ``revision`` is the
+    policy set's, ``trust`` the least trust among the contexts that were looked at.
     """
 
     policy: str
@@ -213,7 +223,7 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class StepUpRequired:
-    """The call may go on after a stronger or fresher authentication (RFC 9470): ``acr`` values and ``max_age`` in seconds."""
+    """The call may go on after a stronger or fresher authentication (RFC 9470); ``max_age`` is in seconds."""
 
     acr: str = ""
     max_age: int | None = None
@@ -258,8 +268,8 @@ PERMIT = Permit()
 class Decision:
     """What follows from a DecisionRequest.
 
-    ``verdict`` is ``Permit`` or a typed refusal; ``advice`` holds values for the application; ``reasons`` has one entry per
-    policy that spoke, the deciding one first. ``epoch`` and ``revision`` are the snapshot's.
+    ``verdict`` is ``Permit`` or a typed refusal; ``advice`` holds values for the application; ``reasons`` has one
+    entry per policy that spoke, the deciding one first. ``epoch`` and ``revision`` are the snapshot's.
     """
 
     verdict: Verdict = PERMIT
@@ -278,7 +288,7 @@ class Decision:
 
     def sentence(self) -> str:
         """Give the decision and its first reason in one sentence for a person."""
-        what = self.verdict.name
+        what: str = self.verdict.name
         if self.route is not None and self.permitted:
             what += f", route to {self.route.subset or 'any endpoint'}"
         return f"{what}: {self.reasons[0]}" if self.reasons else f"{what}: no policy speaks of this call"

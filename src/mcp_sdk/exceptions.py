@@ -54,8 +54,8 @@ __all__ = [
 def did_you_mean(value: str, valid: Iterable[str]) -> str:
     """Give the tail of an error message that names the nearest valid value and the valid ones.
 
-    ``value`` is what was written, ``valid`` what could have been; the text starts with a space, or is empty when there is
-    nothing to say.
+    ``value`` is what was written, ``valid`` what could have been; the text starts with a space, or is empty when
+    there is nothing to say.
     """
     known = sorted(set(valid))
     close = difflib.get_close_matches(value, known, n=1)
@@ -109,17 +109,22 @@ class UnknownState(ModelError):
 class InvalidTransition(MeshError):
     """A move that the model forbids; raised only where the model says ``enforce``."""
 
-    def __init__(self, model: str, entity_id: str, from_state: str | None, to_state: str, allowed: Iterable[str]) -> None:
+    def __init__(
+        self, model: str, entity_id: str, from_state: str | None, to_state: str, allowed: Iterable[str]
+    ) -> None:
         self.model, self.entity_id, self.from_state, self.to_state = model, entity_id, from_state, to_state
         moves = ", ".join(sorted(allowed)) or "nothing"
-        super().__init__(f"{model} {entity_id} cannot go from {from_state!r} to {to_state!r}; {from_state!r} allows: {moves}.")
+        super().__init__(
+            f"{model} {entity_id} cannot go from {from_state!r} to {to_state!r}; {from_state!r} allows: {moves}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing found wrong in a policy: coded, placed and mendable.
 
-    ``line`` and ``column`` count from 1; 0 means the place is not known. ``severity`` is ``error``, ``warning`` or ``note``.
+    ``line`` and ``column`` count from 1; 0 means the place is not known. ``severity`` is ``error``, ``warning`` or
+    ``note``.
     """
 
     code: str

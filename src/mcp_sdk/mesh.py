@@ -40,9 +40,10 @@ logger = logging.getLogger("mcp_sdk")
 class Mesh:
     """A service's part in the mesh.
 
-    Build one for each process, declare the models, hand it to the middleware and transports. Settings are keyword arguments
-    named like the fields of ``Config`` (``Mesh(service="orders", control_plane="sqlite:///mesh.db")``); ``Mesh.from_env()``
-    reads the environment too. Nothing starts before ``start`` (or the first request), so a prefork server may import it.
+    Build one for each process, declare the models, hand it to the middleware and transports. Settings are keyword
+    arguments named like the fields of ``Config`` (``Mesh(service="orders", control_plane="sqlite:///mesh.db")``);
+    ``Mesh.from_env()`` reads the environment too. Nothing starts before ``start`` (or the first request), so a
+    prefork server may import it.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Mesh:
 
         Raises ``ConfigurationError`` that names the setting, its value and the valid ones.
         """
-        options = {name: settings.pop(name) for name in ("decision_log", "runtime") if name in settings}
+        options: dict[str, Any] = {name: settings.pop(name) for name in ("decision_log", "runtime") if name in settings}
         plane = settings.get("control_plane")
         if isinstance(plane, ControlPlane):
             options["control_plane"] = settings.pop("control_plane")
@@ -98,9 +99,9 @@ class Mesh:
         """Declare a business model: give a ``BusinessModel``, or decorate the class whose objects are the entities.
 
         ``key`` and ``state`` name the attributes of the class that hold id and state. States come from the Enum that
-        annotates ``state``, or from ``states``; ``attributes`` lists what policies may see, typed by the class's annotations;
-        ``sensitive`` lists what never leaves the object. Other options are the fields of ``BusinessModel``. Raises
-        ``ModelError`` for a declaration that cannot work.
+        annotates ``state``, or from ``states``; ``attributes`` lists what policies may see, typed by the class's
+        annotations; ``sensitive`` lists what never leaves the object. Other options are the fields of
+        ``BusinessModel``. Raises ``ModelError`` for a declaration that cannot work.
         """
         if isinstance(declared, BusinessModel):
             self.models.declare(declared)
@@ -118,7 +119,8 @@ class Mesh:
     ) -> Callable[[F], F]:
         """Have a function called with each ``Transition`` that matches and was applied, made here or elsewhere.
 
-        Coroutine functions run on the application's loop when ``lifespan`` knows it. Called at least once for a transition.
+        Coroutine functions run on the application's loop when ``lifespan`` knows it. Called at least once for a
+        transition.
         """
         return self.listeners.add(model, from_=from_, to=to)
 
@@ -135,8 +137,8 @@ class Mesh:
     def bind(self, entity: Any, entity_id: Any = None, **attributes: Any) -> ModelContext:
         """Make an entity one that the work at hand is about: calls below carry it.
 
-        ``entity`` is an object of a declared class, or a model's name with ``entity_id``. Inside ``@model_context`` of that
-        model it gives the id that the new entity now has.
+        ``entity`` is an object of a declared class, or a model's name with ``entity_id``. Inside ``@model_context``
+        of that model it gives the id that the new entity now has.
         """
         return bind(self, entity, entity_id, attributes)
 
@@ -225,7 +227,9 @@ class Mesh:
         shared = self.control_plane.keys()
         if shared:
             return Keyring(shared)
-        logger.info("mcp_sdk signs with a key of this process alone; services believe each other by MCP_SDK_SIGNING_KEYS")
+        logger.info(
+            "mcp_sdk signs with a key of this process alone; services believe each other by MCP_SDK_SIGNING_KEYS"
+        )
         return Keyring.ephemeral()
 
     # Lifecycle
@@ -308,7 +312,9 @@ class Mesh:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:

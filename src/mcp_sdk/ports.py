@@ -1,7 +1,8 @@
 """The two ports: ``ControlPlane`` answers, ``Store`` remembers.
 
-A control plane is synchronous and never blocks; what may wait returns a ``concurrent.futures.Future``, so one implementation
-serves synchronous and asynchronous callers. A store is asynchronous only, and lives on a control plane's loop thread.
+A control plane is synchronous and never blocks; what may wait returns a ``concurrent.futures.Future``, so one
+implementation serves synchronous and asynchronous callers. A store is asynchronous only, and lives on a control
+plane's loop thread.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision, Snapshot
 
 __all__ = [
-    "Applied",
     "AppendResult",
     "AppendStatus",
+    "Applied",
     "Change",
     "Clock",
     "ControlPlane",
@@ -73,8 +74,9 @@ class Identity:
 class AppendStatus(Enum):
     """What a store did with one transition.
 
-    ``APPLIED`` is the entity's new revision; ``DUPLICATE`` was applied before under the same event id; ``LATE`` lost the
-    compare-and-set, or its batch did: it is in the log, and changed nothing; ``LOGGED`` is an aborted call, recorded only.
+    ``APPLIED`` is the entity's new revision; ``DUPLICATE`` was applied before under the same event id; ``LATE`` lost
+    the compare-and-set, or its batch did: it is in the log, and changed nothing; ``LOGGED`` is an aborted call,
+    recorded only.
     """
 
     APPLIED = "applied"
@@ -102,16 +104,17 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step of a watch. ``kind`` is ``transition``, ``policies``, ``models``, ``services``, ``keys``, ``forgotten`` or ``resync``.
+    """One step of a watch.
 
-    ``applied`` is there for transitions; ``ref`` for what was forgotten. Resuming from ``cursor`` misses nothing after it.
-    ``resync`` says that the store no longer holds all that came after the position asked for (too old, or of another
-    database): drop what was learned by watching, read again what matters, and go on from its cursor.
+    ``kind`` is ``transition``, ``policies``, ``models``, ``services``, ``keys``, ``forgotten`` or ``resync``.
+    ``applied`` is there for transitions; ``ref`` for what was forgotten. Resuming from ``cursor`` misses nothing
+    after it. ``resync`` says that the store no longer holds all that came after the position asked for (too old, or
+    of another database): drop what was learned by watching, read again what matters, and go on from its cursor.
     """
 
     kind: str
     cursor: Cursor
-    scope: Scope = Scope()
+    scope: Scope = Scope()  # noqa: RUF009 - a named tuple is frozen
     applied: Applied | None = None
     ref: EntityRef | None = None
 
@@ -145,8 +148,10 @@ class TransactionPort(Protocol):
     """How an ORM says when a database transaction is over. Integrations fill it and hand it to ``Mesh.on_commit``."""
 
     def defer(self, subjects: Sequence[object], settle: Callable[[bool], None]) -> bool:
-        """Have ``settle(True)`` called at the outermost commit of the transaction that the caller is in, ``settle(False)`` when
-        it rolls back. ``subjects`` are the objects that changed. Gives False, and calls nothing, outside a transaction.
+        """Have ``settle`` called when the transaction that the caller is in is over.
+
+        ``settle(True)`` at its outermost commit, ``settle(False)`` when it rolls back. ``subjects`` are the objects
+        that changed. Gives False, and calls nothing, outside a transaction.
         """
 
 
@@ -171,7 +176,10 @@ class ControlPlane(ABC):
 
     @abstractmethod
     def publish(self, transitions: Sequence[Transition]) -> None:
-        """Queue transitions for the store, at least once and in order. Never raises; what does not fit is dropped and counted."""
+        """Queue transitions for the store, at least once and in order.
+
+        Never raises; what does not fit is dropped and counted.
+        """
 
     @abstractmethod
     def known(self, ref: EntityRef) -> ModelContext | None:
@@ -198,7 +206,9 @@ class ControlPlane(ABC):
         """Look entities up in the store; what does not exist is missing from the answer."""
 
     @abstractmethod
-    def list(self, model: str, *, state: str | None = None, id_prefix: str = "", limit: int = 100, after: str = "") -> Future[Page]:
+    def list(
+        self, model: str, *, state: str | None = None, id_prefix: str = "", limit: int = 100, after: str = ""
+    ) -> Future[Page]:
         """List entities of a model by state and id prefix, ordered by id."""
 
     @abstractmethod
@@ -207,11 +217,11 @@ class ControlPlane(ABC):
 
     @abstractmethod
     def apply(self, revision: PolicyRevision) -> Future[PolicyRevision]:
-        """Put a compiled policy set in force; ``revision.revision`` is the one it replaces, or ``RevisionConflict`` is raised."""
+        """Put a policy set in force; ``revision.revision`` is the one it replaces, else ``RevisionConflict``."""
 
     @abstractmethod
     def policies(self, revision: int | None = None) -> Future[PolicyRevision | None]:
-        """Look a revision of the policy set up, sources and author too; the current one unless ``revision`` says which."""
+        """Look a revision of the policy set up, sources and author too; the current one unless said."""
 
     @abstractmethod
     def keys(self) -> tuple[SigningKey, ...]:
@@ -227,7 +237,10 @@ class ControlPlane(ABC):
 
     @abstractmethod
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was published is stored, ``timeout`` seconds at most; tell whether it is. The one call that waits."""
+        """Wait until all that was published is stored, ``timeout`` seconds at most; tell whether it is.
+
+        The one call that waits.
+        """
 
     @abstractmethod
     def close(self, timeout: float) -> None:
@@ -237,10 +250,10 @@ class ControlPlane(ABC):
 class Store(ABC):
     """The port to persistence, asynchronous only.
 
-    Implementations are found by the scheme of a URL in the entry-point group ``mcp_sdk.stores``: a callable
-    ``(url: str, *, poll_interval: float) -> Store``. ``mcp_sdk.testing.StoreSuite`` is the test that each must pass. Every method may raise
-    ``StoreUnavailable``; a ``StoreError`` that is none says that asking again will not help; nothing else is raised unless it
-    says so. ``shared`` tells whether other processes see what is stored here.
+    Implementations are found by the scheme of a URL in the entry-point group ``mcp_sdk.stores``: a callable ``(url:
+    str, *, poll_interval: float) -> Store``. ``mcp_sdk.testing.StoreSuite`` is the test that each must pass. Every
+    method may raise ``StoreUnavailable``; a ``StoreError`` that is none says that asking again will not help; nothing
+    else is raised unless it says so. ``shared`` tells whether other processes see what is stored here.
     """
 
     shared: bool = True
@@ -257,8 +270,8 @@ class Store(ABC):
     async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
         """Apply transitions in order, durably when this returns; one result each.
 
-        Compare-and-set by ``base_revision``; a batch is applied whole or not; an event id seen in the last 24 hours changes
-        nothing. Revisions of an entity are gap-free.
+        Compare-and-set by ``base_revision``; a batch is applied whole or not; an event id seen in the last 24 hours
+        changes nothing. Revisions of an entity are gap-free.
         """
 
     @abstractmethod
@@ -267,7 +280,14 @@ class Store(ABC):
 
     @abstractmethod
     async def list(
-        self, scope: Scope, model: str, *, state: str | None = None, id_prefix: str = "", limit: int = 100, after: str = ""
+        self,
+        scope: Scope,
+        model: str,
+        *,
+        state: str | None = None,
+        id_prefix: str = "",
+        limit: int = 100,
+        after: str = "",
     ) -> Page:
         """List entities of a model, ordered by id, that are in ``state`` and whose id starts with ``id_prefix``."""
 
@@ -308,7 +328,7 @@ class Store(ABC):
 
     @abstractmethod
     async def register(self, scope: Scope, endpoint: Endpoint, *, ttl: float) -> None:
-        """Announce an endpoint, or renew its lease, for ``ttl`` seconds of the store's clock; keyed by service and url."""
+        """Announce an endpoint or renew its lease for ``ttl`` seconds; its key is service and url."""
 
     @abstractmethod
     async def deregister(self, scope: Scope, endpoint: Endpoint) -> None:
@@ -328,7 +348,7 @@ class Store(ABC):
 
     @abstractmethod
     async def retain(self, scope: Scope, model: str, before: datetime) -> int:
-        """Erase entities of a model, and their transitions, whose last change is older than ``before``; tell how many."""
+        """Erase entities of a model whose last change is older than ``before``, transitions too; tell how many."""
 
     @abstractmethod
     async def forget(self, scope: Scope, ref: EntityRef) -> Receipt:

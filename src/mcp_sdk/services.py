@@ -29,7 +29,9 @@ class Subset:
         return all(endpoint.labels.get(name) == value for name, value in self.labels.items())
 
     def __str__(self) -> str:
-        parts = ([f"version={self.version}"] if self.version else []) + [f"{k}={v}" for k, v in sorted(self.labels.items())]
+        parts = ([f"version={self.version}"] if self.version else []) + [
+            f"{k}={v}" for k, v in sorted(self.labels.items())
+        ]
         return ",".join(parts) or "any"
 
 
@@ -37,8 +39,8 @@ class Subset:
 class Endpoint:
     """One address that serves a service: ``url`` is scheme, host and port (``http://127.0.0.1:8080``).
 
-    ``weight`` is relative among the endpoints of a subset; 0 takes no traffic. ``instance`` names the process. ``load`` is the
-    number of requests in flight when last heard of; it travels outside snapshots.
+    ``weight`` is relative among the endpoints of a subset; 0 takes no traffic. ``instance`` names the process.
+    ``load`` is the number of requests in flight when last heard of; it travels outside snapshots.
     """
 
     service: str

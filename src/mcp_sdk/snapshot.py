@@ -41,8 +41,8 @@ class Part:
 class PolicyRevision:
     """One revision of a scope's whole policy set, as it is stored.
 
-    ``programs`` is what ``mcp_sdk.policy`` compiled (plain JSON, read by a runtime with no native dependency); ``sources`` maps
-    each file's name to its text, for people. ``revision`` counts from 1 without gaps.
+    ``programs`` is what ``mcp_sdk.policy`` compiled (plain JSON, read by a runtime with no native dependency);
+    ``sources`` maps each file's name to its text, for people. ``revision`` counts from 1 without gaps.
     """
 
     revision: int

@@ -17,12 +17,14 @@ __all__ = ["COMMAND", "put_in_force"]
 
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="policy files, or folders of *.yaml")
-    parser.add_argument("--dry-run", action="store_true", help="compile against the models in force, and change nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="compile against the models in force, and change nothing"
+    )
     add_store(parser)
 
 
 def put_in_force(mesh: Mesh, sources: dict[str, str], models: dict[str, object], *, dry_run: bool = False) -> int:
-    """Compile policy texts against the models that the store and ``models`` declare, and apply them; gives the revision.
+    """Compile policy texts against the models of the store and ``models``, apply them, and give the revision.
 
     Raises ``PolicyError`` with every finding, and ``RevisionConflict`` when somebody else applied meanwhile.
     """

@@ -20,8 +20,8 @@ OK, FAILED, USAGE, ABNORMAL = 0, 1, 2, 3
 class Command:
     """One verb. ``summary`` is a line, ``description`` teaches with examples.
 
-    ``configure`` adds arguments to the verb's parser. ``run`` gives the exit status: 0 done, 1 a check failed, 2 wrong usage,
-    3 something broke.
+    ``configure`` adds arguments to the verb's parser. ``run`` gives the exit status: 0 done, 1 a check failed, 2
+    wrong usage, 3 something broke.
     """
 
     name: str

@@ -21,7 +21,9 @@ def _configure(parser: ArgumentParser) -> None:
     traffic = verbs.add_parser("traffic-policy", help="where calls to a service go")
     traffic.add_argument("--name", required=True, help="the policy's name, e.g. order-traffic-policy")
     traffic.add_argument("--route-rules", required=True, metavar="TEXT", help="when(…) then route_to(…) else …")
-    traffic.add_argument("--service", help="the service it governs (default: NAME without -traffic-policy, then -service)")
+    traffic.add_argument(
+        "--service", help="the service it governs (default: NAME without -traffic-policy, then -service)"
+    )
     traffic.add_argument("--dry-run", action="store_true", help="print the policy and change nothing")
     traffic.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="how to print")
     add_store(traffic)
@@ -31,7 +33,9 @@ def _configure(parser: ArgumentParser) -> None:
 def traffic_policy(name: str, service: str | None, route_rules: str, namespace: str) -> str:
     """Give the YAML of a TrafficPolicy whose rules are in the text form."""
     if service is None and not name.endswith(SUFFIX):
-        raise ConfigurationError(f"which service does {name!r} govern? Say it with --service, or name it SERVICE{SUFFIX}")
+        raise ConfigurationError(
+            f"which service does {name!r} govern? Say it with --service, or name it SERVICE{SUFFIX}"
+        )
     target = service or f"{name.removesuffix(SUFFIX)}-service"
     fields = {"name": name, "namespace": namespace}
     return "\n".join(

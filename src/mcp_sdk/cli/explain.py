@@ -19,10 +19,14 @@ __all__ = ["COMMAND"]
 
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("service", metavar="SERVICE", help="the service that is called")
-    parser.add_argument("facts", nargs="*", metavar="FACT", help="order.state=created, principal.mfa=true, request.geo.country=DE")
+    parser.add_argument(
+        "facts", nargs="*", metavar="FACT", help="order.state=created, principal.mfa=true, request.geo.country=DE"
+    )
     parser.add_argument("--operation", default="", metavar="TEXT", help='e.g. "POST /transfers"')
     parser.add_argument("--phase", choices=[phase.value for phase in Phase], default=Phase.INBOUND.value)
-    parser.add_argument("-p", "--policies", action="append", metavar="PATH", help="policy files, instead of those in force")
+    parser.add_argument(
+        "-p", "--policies", action="append", metavar="PATH", help="policy files, instead of those in force"
+    )
     add_store(parser)
 
 

@@ -73,7 +73,9 @@ def _parser(verbs: Iterable[Command], output: Output) -> _Parser:
     kind = type("Parser", (_Parser,), {"output": output})
     parser: _Parser = kind("mcpctl", description=DESCRIPTION, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"mcpctl {version('mcp-sdk')}")
-    subparsers = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=kind)
+    subparsers: _SubParsersAction[Any] = parser.add_subparsers(
+        title="verbs", metavar="VERB", dest="verb", parser_class=kind
+    )
     for verb in verbs:
         _add(subparsers, verb)
     return parser

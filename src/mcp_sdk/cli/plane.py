@@ -23,14 +23,17 @@ def add_scope(parser: ArgumentParser) -> None:
 def add_store(parser: ArgumentParser) -> None:
     """Add the options that say which control plane is meant."""
     parser.add_argument(
-        "-s", "--store", metavar="URL", help="control plane, e.g. sqlite:///mesh.db (MCP_SDK_CONTROL_PLANE, else memory:)"
+        "-s",
+        "--store",
+        metavar="URL",
+        help="control plane, e.g. sqlite:///mesh.db (MCP_SDK_CONTROL_PLANE, else memory:)",
     )
     add_scope(parser)
 
 
 @contextmanager
 def connected(args: Namespace) -> Iterator[Mesh]:
-    """Give a mesh that is connected to the control plane of ``args``; raises ``StoreUnavailable`` when it is not there."""
+    """Give a mesh that is connected as ``args`` say; raises ``StoreUnavailable`` when nobody answers."""
     config = from_env(
         service="mcpctl", url="", control_plane=args.store, namespace=args.namespace, environment=args.environment
     )
@@ -38,5 +41,7 @@ def connected(args: Namespace) -> Iterator[Mesh]:
     with mesh:
         if mesh.control_plane.status() is Status.UNAVAILABLE:
             scheme = config.control_plane.partition(":")[0]
-            raise StoreUnavailable(f"the {scheme} store did not answer in {config.start_timeout:g} s. Is the path or host right?")
+            raise StoreUnavailable(
+                f"the {scheme} store did not answer in {config.start_timeout:g} s. Is the path or host right?"
+            )
         yield mesh

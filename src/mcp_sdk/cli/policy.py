@@ -18,8 +18,12 @@ SEVERITIES = ("error", "warning", "note")
 def _configure(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="policy_verb", required=True)
     check = verbs.add_parser("check", help="check policy files; findings with file:line:column")
-    check.add_argument("paths", nargs="+", metavar="PATH", help="policy files, or folders of *.yaml; models.yaml declares the models")
-    check.add_argument("--fail-on", choices=SEVERITIES, default="error", help="the least finding that fails (default: error)")
+    check.add_argument(
+        "paths", nargs="+", metavar="PATH", help="policy files, or folders of *.yaml; models.yaml declares the models"
+    )
+    check.add_argument(
+        "--fail-on", choices=SEVERITIES, default="error", help="the least finding that fails (default: error)"
+    )
     check.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="how to print")
     parser.set_defaults(output="table")
 
