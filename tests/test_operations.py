@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_sdk.exceptions import ConfigurationError
-from mcp_sdk.operations import OperationPattern, operation_params
+from mcp_sdk.operations import OperationPattern, OperationSet, operation_params
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,7 @@ def test_a_pattern_gives_its_parameters_or_nothing(pattern: str, operation: str,
     """Methods compare in upper case, paths by decoded segments, and one trailing slash makes no difference."""
     assert OperationPattern.parse(pattern).match(operation) == params
     assert operation_params(pattern, operation) == params
+    assert (operation in OperationSet([OperationPattern.parse(pattern)])) is (params is not None)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +75,17 @@ def test_what_is_no_pattern_is_refused(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
-@given(operation=st.text(max_size=60))
-def test_no_operation_raises(operation: str) -> None:
-    """Any text matches or does not."""
-    for pattern in ("* /**", "GET /a/{x}", "shop.**", "a.b"):
-        found = OperationPattern.parse(pattern).match(operation)
-        assert found is None or isinstance(found, dict)
+PIECES = ["GET", "get", "POST", " ", "/", "a", "b", "%2F", "%", "?", "#", ".", "é", "\n", "**", "shop"]
+
+
+@given(operation=st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_a_set_holds_what_its_patterns_match(operation: str) -> None:
+    """For any text a set agrees with its patterns asked one by one, and nothing raises."""
+    for pattern in ("* /**", "GET /a/{x}", "shop.**", "a.b", "GET /a/**", "* /", "GET /{x}/b", "POST /a/%C3%A9"):
+        parsed = OperationPattern.parse(pattern)
+        assert (operation in OperationSet([parsed])) is (parsed.match(operation) is not None), pattern
+
+
+def test_a_set_without_patterns_holds_everything() -> None:
+    """A target without operations is the whole service."""
+    assert "GET /x" in OperationSet([])

@@ -8,12 +8,13 @@ case. One trailing slash makes no difference. A query string is not part of an o
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from mcp_sdk.exceptions import ConfigurationError
 
-__all__ = ["OperationPattern", "operation_params"]
+__all__ = ["OperationPattern", "OperationSet", "operation_params"]
 
 _METHOD = re.compile(r"[A-Za-z][A-Za-z-]{0,31}\Z|\*\Z")
 _PARAM = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
@@ -53,10 +54,10 @@ class OperationPattern:
         """Give the decoded parameters when ``METHOD /path`` (or a dotted name) fits; else None."""
         if operation == self.text and not self.params:
             return {}
-        method, space, path = operation.partition(" ")
+        method, _, path = operation.partition(" ")
         if not self.method:
-            return None if space else self._match_dotted(operation)
-        if not space or (self.method != "*" and self.method != method.upper()):
+            return None if " " in operation else self._match_dotted(operation)
+        if not path.startswith("/") or (self.method != "*" and self.method != method.upper()):
             return None
         return self._match_path(_split(path.partition("?")[0].partition("#")[0]))
 
@@ -82,6 +83,40 @@ class OperationPattern:
             return {} if len(parts) > count else None
         wanted = count + (self.text.endswith(".*"))
         return {} if len(parts) == wanted else None
+
+
+class OperationSet:
+    """Several patterns, asked at once; without patterns every operation is in it."""
+
+    __slots__ = ("_exact", "_plain", "patterns")
+
+    def __init__(self, patterns: Iterable[OperationPattern]) -> None:
+        self.patterns = tuple(patterns)
+        self._exact = frozenset(
+            one.text for one in self.patterns if not one.params and not one.rest and one.method != "*"
+        )
+        self._plain = re.compile(
+            "|".join(map(_regex, filter(lambda one: one.method, self.patterns))) or r"(?!)", re.DOTALL
+        )
+
+    def __contains__(self, operation: str) -> bool:
+        if not self.patterns or operation in self._exact:
+            return True
+        if "%" not in operation and " " in operation:
+            return self._plain.fullmatch(operation) is not None
+        return any(one.match(operation) is not None for one in self.patterns)
+
+
+def _regex(pattern: OperationPattern) -> str:
+    """Write a pattern as a regular expression over operations that hold no ``%``; it cannot backtrack."""
+    names = pattern.params or ("",) * len(pattern.segments)
+    parts = [
+        "/[^/?#]+" if name else f"/{re.escape(segment)}" for segment, name in zip(pattern.segments, names, strict=True)
+    ]
+    method = "[^ ]*" if pattern.method == "*" else f"(?i:{re.escape(pattern.method)})"
+    rest = "/[^?#]*" if pattern.rest else "/"
+    rest = f"(?:{rest})?" if parts else rest
+    return f"{method} {''.join(parts)}{rest}(?:[?#].*)?"
 
 
 def operation_params(pattern: str, operation: str) -> dict[str, str] | None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from mcp_sdk.policy import values
+from mcp_sdk.policy import logic, values
 from mcp_sdk.policy.functions import FUNCTIONS, TYPE_NAMES
 from mcp_sdk.policy.moments import CelError, Timestamp
 from mcp_sdk.policy.presence import Facts, cannot_err, known_when_false, known_when_true, path_of
@@ -54,6 +54,7 @@ _HELPERS: Mapping[str, str] = {
 }
 _GLOBALS: dict[str, Any] = {
     **{name: value for name, value in vars(values).items() if callable(value) and not name.startswith("__")},
+    **{name: getattr(logic, name) for name in logic.__all__},
     **{f"F_{number}": function for number, function in enumerate(FUNCTIONS.values())},
     "NOTHING": {},
     "Timestamp": Timestamp,

@@ -57,23 +57,25 @@ class Engine:
         self._plans = self._build_plans()
         self._silent = Decision(epoch=epoch, revision=revision)
 
-    def _build_plans(self) -> dict[tuple[str, str], dict[Phase, _Plan]]:
+    def _build_plans(self) -> dict[tuple[str, str], dict[str, _Plan]]:
         grouped: dict[tuple[str, str], list[LoadedPolicy]] = {}
         for policy in self.policies:
             grouped.setdefault((policy.namespace, policy.service), []).append(policy)
         return {
-            key: {phase: _Plan([policy for policy in policies if phase in PHASES[policy.kind]]) for phase in Phase}
+            key: {
+                phase.value: _Plan([policy for policy in policies if phase in PHASES[policy.kind]]) for phase in Phase
+            }
             for key, policies in grouped.items()
         }
 
     def _plan(self, request: DecisionRequest) -> _Plan | None:
         phases = self._plans.get((request.namespace, request.service))
-        return None if phases is None else phases[request.phase]
+        return None if phases is None else phases[request.phase._value_]
 
     def applicable(self, request: DecisionRequest) -> tuple[LoadedPolicy, ...]:
         """Give the policies that speak of a call, in the order in which they are asked."""
         plan = self._plan(request)
-        return () if plan is None else tuple(policy for policy in plan.all if policy.governs(request.operation))
+        return () if plan is None else tuple(policy for policy in plan.all if request.operation in policy.operations)
 
     def needs(self, request: DecisionRequest) -> tuple[EntityRef, ...]:
         """Give those of the request's references whose model an applicable policy looks at and nobody has brought."""
@@ -132,7 +134,7 @@ def _authorise(
 ) -> Verdict:
     spoken: list[Outcome] = []
     for policy in policies:
-        if policy.patterns and not policy.governs(operation):
+        if operation not in policy.operations:
             continue
         outcome = policy.index.first(contexts, request)
         if outcome is not None and not outcome.allow_tentative and _tentative(outcome, contexts):
@@ -144,7 +146,8 @@ def _authorise(
         return PERMIT
     if len(spoken) > 1:
         spoken.sort(key=_strength)
-    reasons.extend([outcome.reason_for(contexts) for outcome in spoken])
+    for outcome in spoken:
+        reasons.append(outcome.reason_for(contexts))  # noqa: PERF401 - a comprehension costs a call here
     strongest = spoken[0]
     return PERMIT if strongest.rank == 3 or strongest.verdict is None else strongest.verdict
 
@@ -167,7 +170,7 @@ def _certain(policy: LoadedPolicy, contexts: Mapping[str, ModelContext], request
 
 def _first(policies: tuple[LoadedPolicy, ...], contexts: Any, request: Any, operation: str) -> Outcome | None:
     for policy in policies:
-        if policy.patterns and not policy.governs(operation):
+        if operation not in policy.operations:
             continue
         outcome = policy.index.first(contexts, request) or policy.default
         if outcome is not None:
@@ -178,7 +181,7 @@ def _first(policies: tuple[LoadedPolicy, ...], contexts: Any, request: Any, oper
 def _limits(policies: tuple[LoadedPolicy, ...], contexts: Any, request: Any, operation: str) -> tuple[Limit, ...]:
     found = []
     for policy in policies:
-        if policy.patterns and not policy.governs(operation):
+        if operation not in policy.operations:
             continue
         for outcome in policy.index.every(contexts, request):
             requests, per, burst = outcome.limit or (0, 1.0, 0)

@@ -139,7 +139,7 @@ def explain(engine: Engine, request: DecisionRequest) -> Explanation:
 
 
 def _policy(engine: Engine, policy: LoadedPolicy, request: DecisionRequest) -> PolicySeen:
-    applies = policy.governs(request.operation)
+    applies = request.operation in policy.operations
     rules = tuple(_rule(engine, policy, rule, request) for rule in policy.plain["rules"]) if applies else ()
     return PolicySeen(policy.name, policy.kind, policy.plain["file"], policy.plain["line"], applies, rules)
 

@@ -14,7 +14,7 @@ from typing import Any
 from mcp_sdk.context import ModelContext
 from mcp_sdk.decisions import Denied, Permit, Phase, Qos, Reason, ReviewRequired, Route, StepUpRequired, Verdict
 from mcp_sdk.exceptions import ConfigurationError
-from mcp_sdk.operations import OperationPattern
+from mcp_sdk.operations import OperationPattern, OperationSet
 from mcp_sdk.policy.codegen import Factory, compile_shape
 from mcp_sdk.policy.hashing import edges_of, load_hash
 from mcp_sdk.policy.index import Index, Indexed
@@ -65,14 +65,12 @@ class Outcome:
     def reason_for(self, contexts: Mapping[str, ModelContext]) -> Reason:
         """Give the reason with the least trust among the contexts looked at."""
         trust = ""
-        if self.models:
-            worst = -1
-            for name in self.models:
-                context = contexts.get(name)
-                if context is not None:
-                    found = context.trust._value_
-                    if _TRUST_RANK[found] > worst:
-                        worst, trust = _TRUST_RANK[found], found
+        for name in self.models:
+            context = contexts.get(name)
+            if context is not None:
+                found = context.trust._value_
+                if found != trust and (not trust or _TRUST_RANK[found] > _TRUST_RANK[trust]):
+                    trust = found
         reason = self.reasons.get(trust)
         if reason is None:
             base = self.reason
@@ -91,18 +89,11 @@ class LoadedPolicy:
     name: str
     namespace: str
     service: str
-    patterns: tuple[OperationPattern, ...]
-    exact: frozenset[str]
+    operations: OperationSet
     index: Index[Outcome]
     default: Outcome | None
     models: frozenset[str]
     plain: Mapping[str, Any]
-
-    def governs(self, operation: str) -> bool:
-        """Tell whether the policy's target holds an operation."""
-        if not self.patterns or operation in self.exact:
-            return True
-        return any(one.match(operation) is not None for one in self.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +120,7 @@ def load(programs: Mapping[str, Any], *, revision: int) -> Loaded:
         policies = [loader.policy(plain) for plain in programs.get("policies", ()) if not plain["shadow"]]
     except (KeyError, TypeError, IndexError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise ConfigurationError(f"damaged policy program: {error!r}. Compile the policies again.") from error
-    return Loaded(tuple(sorted(policies, key=lambda policy: (not policy.patterns, policy.name))))
+    return Loaded(tuple(sorted(policies, key=lambda policy: (not policy.operations.patterns, policy.name))))
 
 
 class _Loader:
@@ -149,14 +140,12 @@ class _Loader:
         rules = list(plain["rules"])
         if plain["kind"] == "AccessPolicy":
             rules.sort(key=lambda rule: RANKS[rule["effect"]])
-        patterns = tuple(OperationPattern.parse(text) for text in plain["operations"])
         return LoadedPolicy(
             kind=plain["kind"],
             name=plain["name"],
             namespace=plain["namespace"],
             service=plain["service"],
-            patterns=patterns,
-            exact=frozenset(one.text for one in patterns if not one.params and not one.rest and one.method != "*"),
+            operations=OperationSet(map(OperationPattern.parse, plain["operations"])),
             index=Index([self.rule(rule) for rule in rules]),
             default=self.default(plain),
             models=frozenset(_models(plain)),

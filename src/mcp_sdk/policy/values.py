@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -115,58 +115,6 @@ def want_bool(value: Any) -> bool:
     if value is True or value is False:
         return bool(value)
     raise no_overload("bool", value)
-
-
-def logical_and(left: Callable[[], Any], right: Callable[[], Any]) -> bool:
-    """``&&``: false on either side wins over an error on the other."""
-    try:
-        if want_bool(left()) is False:
-            return False
-    except Exception:
-        if _absorbs(right, wanted=False):
-            return False
-        raise
-    return want_bool(right())
-
-
-def logical_or(left: Callable[[], Any], right: Callable[[], Any]) -> bool:
-    """``||``: true on either side wins over an error on the other."""
-    try:
-        if want_bool(left()):
-            return True
-    except Exception:
-        if _absorbs(right, wanted=True):
-            return True
-        raise
-    return want_bool(right())
-
-
-def _absorbs(side: Callable[[], Any], *, wanted: bool) -> bool:
-    try:
-        return side() is wanted
-    except Exception:
-        return False
-
-
-def conditional(condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
-    """``c ? yes : no``; only the chosen side is evaluated."""
-    return yes() if want_bool(condition) else no()
-
-
-def is_true(expression: Callable[[], Any]) -> bool:
-    """Tell whether an expression has the value true; an error has not."""
-    try:
-        return expression() is True
-    except Exception:
-        return False
-
-
-def not_false(expression: Callable[[], Any]) -> bool:
-    """Tell whether an expression has another value than false; an error counts as one."""
-    try:
-        return expression() is not False
-    except Exception:
-        return True
 
 
 def equal(left: Any, right: Any) -> bool:
@@ -392,55 +340,6 @@ def build_map(*pairs: Any) -> dict[Any, Any]:
             raise CelError("duplicate key in map")
         result[stored] = value
     return result
-
-
-def over(container: Any) -> Iterable[Any]:
-    """Give what a macro walks over: the elements of a list, the keys of a map."""
-    if isinstance(container, Mapping):
-        return [plain_key(key) for key in container]
-    if isinstance(container, (list, tuple)) and not isinstance(container, CelType):
-        return container
-    raise no_overload("comprehension", container)
-
-
-def holds_for_all(container: Any, predicate: Callable[[Any], Any]) -> bool:
-    """``all``: one false wins over errors elsewhere."""
-    return not _quantify(container, predicate, wanted=False)
-
-
-def exists(container: Any, predicate: Callable[[Any], Any]) -> bool:
-    """``exists``: one true wins over errors elsewhere."""
-    return _quantify(container, predicate, wanted=True)
-
-
-def _quantify(container: Any, predicate: Callable[[Any], Any], *, wanted: bool) -> bool:
-    error: Exception | None = None
-    for item in over(container):
-        try:
-            if want_bool(predicate(item)) is wanted:
-                return True
-        except Exception as problem:
-            error = problem
-    if error is not None:
-        raise error
-    return False
-
-
-def exists_one(container: Any, predicate: Callable[[Any], Any]) -> bool:
-    """``exists_one``: exactly one; an error anywhere is an error."""
-    return sum(want_bool(predicate(item)) for item in over(container)) == 1
-
-
-def map_over(
-    container: Any, transform: Callable[[Any], Any], predicate: Callable[[Any], Any] | None = None
-) -> list[Any]:
-    """``map``, with its filter when it has one."""
-    return [transform(item) for item in over(container) if predicate is None or want_bool(predicate(item))]
-
-
-def filter_over(container: Any, predicate: Callable[[Any], Any]) -> list[Any]:
-    """``filter``."""
-    return [item for item in over(container) if want_bool(predicate(item))]
 
 
 @lru_cache(maxsize=1024)
