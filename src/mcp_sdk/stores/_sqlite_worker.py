@@ -6,9 +6,12 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import StoreUnavailable
@@ -53,6 +56,44 @@ class Session:
         return self._scopes[scope]
 
 
+class _OneThread(Executor):
+    """Runs what it is given on one thread, in order, until the process is gone.
+
+    A ``ThreadPoolExecutor`` takes no more work once the interpreter exits; the last flush of a process happens then.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Give the future of a call."""
+        future: Future[T] = Future()
+        self._calls.put((future, partial(function, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - Executor's
+        """End the thread after what was submitted before."""
+        del cancel_futures
+        self._calls.put(None)
+        if wait:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._calls.get()) is not None:
+            future, call = item
+            if future.set_running_or_notify_cancel():
+                _settle(future, call)
+
+
+def _settle(future: Future[Any], call: Callable[[], Any]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+        future.set_exception(error)
+
+
 class Worker:
     """Runs functions on its own thread with a session, which it opens when needed and again after a failure.
 
@@ -64,7 +105,7 @@ class Worker:
         self._path, self._name, self._busy_timeout = path, name, busy_timeout
         self._pid = -1
         self._session: Session | None = None
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor: _OneThread | None = None
 
     async def run(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Give what ``function(session, …)`` returns; raises ``StoreUnavailable`` and ``StoreError``."""
@@ -88,11 +129,11 @@ class Worker:
         await asyncio.get_running_loop().run_in_executor(executor, self._drop)
         executor.shutdown(wait=True)
 
-    def _thread(self) -> ThreadPoolExecutor:
+    def _thread(self) -> _OneThread:
         if self._executor is None or self._pid != os.getpid():
             _abandoned.append((self._session, self._executor)) if self._pid != os.getpid() else None
             self._session, self._pid = None, os.getpid()
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"mcp-sdk-sqlite-{self._name}")
+            self._executor = _OneThread(f"mcp-sdk-sqlite-{self._name}")
         return self._executor
 
     def _call(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
