@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from mcp_sdk.context import EntityRef, ModelContext, Transition
 from mcp_sdk.decisions import ANONYMOUS, Decision, Principal, RequestFacts, Source
 
-__all__ = ["CallFacts", "Record", "activate", "carried", "install", "installed", "record", "record_or_new", "set_record", "use"]
+__all__ = ["CallFacts", "Record", "activate", "carried", "forget", "install", "installed", "record", "record_or_new", "set_record", "use"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -142,6 +142,12 @@ def record_or_new(mesh: Any = None) -> Record:
         found = Record(mesh if mesh is not None else installed())
         _record.set(found)
     return found
+
+
+def forget() -> None:
+    """Begin with nothing in this context, as a new thread does; for tests."""
+    _record.set(None)
+    _loose.set(None)
 
 
 def activate(work: Record | None) -> Record | None:
