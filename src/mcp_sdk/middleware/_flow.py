@@ -12,7 +12,7 @@ import atexit
 import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Lock
 from typing import NamedTuple
 
@@ -52,8 +52,7 @@ _FAILED = Decision(Shed(1.0))
 MAX_PRINCIPAL = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a request: ``response`` refuses it, None lets it go on with ``record`` as its work.
 
     ``request`` is what was decided on, None when our own failure kept it from being known. ``began`` is monotonic
@@ -105,9 +104,8 @@ class Enforcer:
         """Decide on a request in synchronous code. Never raises."""
         if self._ready_in != os.getpid():
             self._start()
-        steps = self.steps(arrival)
         try:
-            return drive(self.mesh, steps)
+            return drive(self.mesh, self.steps(arrival))
         except Exception as error:  # noqa: BLE001 - a failure of ours is closed, and no crash of the application's
             return self._broken(error)
 
@@ -115,9 +113,8 @@ class Enforcer:
         """Decide on a request on a running asyncio loop. Never raises."""
         if self._ready_in != os.getpid():
             await self._astart()
-        steps = self.steps(arrival)
         try:
-            return await adrive(self.mesh, steps)
+            return await adrive(self.mesh, self.steps(arrival))
         except Exception as error:  # noqa: BLE001 - as above
             return self._broken(error)
 
@@ -169,7 +166,10 @@ class Enforcer:
         now = mesh.runtime.clock.now()
         operation = arrival.operation
         admitted = self._admit(arrival, work, now.timestamp()) if arrival.baggage else _NOBODY_SPOKE
-        who = yield from self._who(arrival, admitted, operation)
+        principal = self._read(arrival)
+        if not isinstance(principal, Principal):
+            principal = yield from self._later(principal)
+        who = self._who(arrival, admitted, operation, principal)
         facts = RequestFacts(
             arrival.method,
             arrival.path,
@@ -195,7 +195,8 @@ class Enforcer:
             identity.environment,
             now,
         )
-        request = yield from resolve(mesh, request)
+        if request.references:
+            request = yield from resolve(mesh, request)
         return self._conclude(request, work, who, began)
 
     def _admit(self, arrival: Arrival, work: Record, now: float) -> Admitted:
@@ -213,12 +214,11 @@ class Enforcer:
             dropped("ingress", problem.value, count)
         return admitted
 
-    def _who(self, arrival: Arrival, admitted: Admitted, operation: str) -> Steps[_Who]:
+    def _who(self, arrival: Arrival, admitted: Admitted, operation: str, principal: Principal) -> _Who:
         mesh, config, identity = self.mesh, self.mesh.config, self.mesh.identity
         forwarded = arrival.headers.get("x-forwarded-for", "") if config.trusted_proxies else ""
         address = client_address(arrival.address, forwarded, config.trusted_proxies)
         source = Source(admitted.peer, identity.namespace, identity.environment, address, admitted.peer_verified)
-        principal = yield from self._principal(arrival)
         if not principal.authenticated and config.principal_header and self._from_peer(source):
             principal = _named(arrival.headers.get(config.principal_header.lower(), "")) or principal
         names = self._entity_names()
@@ -238,20 +238,29 @@ class Enforcer:
     def _from_peer(self, source: Source) -> bool:
         return source.verified and self.mesh.config.ingress == "mesh"
 
-    def _principal(self, arrival: Arrival) -> Steps[Principal]:
+    def _read(self, arrival: Arrival) -> Principal | Run | Wait:
+        """Ask the reader who calls; it may say what has to be waited for first."""
         try:
             found = self._reader(arrival.carrier)
-            if isinstance(found, Run):
-                found = yield found
-            elif found is not None and not isinstance(found, Principal) and inspect.isawaitable(found):
-                found = yield Wait(found)
-        except Unread as nobody:
-            self.mesh.telemetry.dropped("principal", nobody.reason)
-            return ANONYMOUS
         except Exception as error:  # noqa: BLE001 - the reader is the application's; what it cannot tell is nobody
-            self.mesh.telemetry.failed("principal", error)
-            return ANONYMOUS
+            return self._nobody(error)
+        if isinstance(found, (Principal, Run)):
+            return found
+        return Wait(found) if found is not None and inspect.isawaitable(found) else ANONYMOUS
+
+    def _later(self, effect: Run | Wait) -> Steps[Principal]:
+        try:
+            found = yield effect
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._nobody(error)
         return found if isinstance(found, Principal) else ANONYMOUS
+
+    def _nobody(self, error: Exception) -> Principal:
+        if isinstance(error, Unread):
+            self.mesh.telemetry.dropped("principal", error.reason)
+        else:
+            self.mesh.telemetry.failed("principal", error)
+        return ANONYMOUS
 
     def _entity_names(self) -> EntityNames:
         models, operations = self.mesh.models, self.mesh.operations

@@ -56,25 +56,22 @@ class MeshMiddleware:
         try:
             if outcome.response is not None:
                 await refuse(outcome.response, scope, receive, send)
-            else:
-                await self._pass_on(outcome, scope, receive, send)
+                return
+            scope[OWNER], scope[DECISION] = self.mesh, outcome.decision
+            scope.setdefault("state", {})["mesh_decision"] = outcome.decision
+            sender = _Sender(send, outcome)
+            receiver = _Receiver(receive) if scope["type"] == "websocket" else receive
+            outer = current.activate(outcome.record)
+            try:
+                await self.app(scope, receiver, sender)
+            except Refused as refusal:
+                if sender.started:
+                    raise
+                await refuse(respond(refusal.decision), scope, receiver, send)
+            finally:
+                current.activate(outer)
         finally:
             self.enforcer.finish(outcome)
-
-    async def _pass_on(self, outcome: Outcome, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[OWNER], scope[DECISION] = self.mesh, outcome.decision
-        scope.setdefault("state", {})["mesh_decision"] = outcome.decision
-        sender = _Sender(send, outcome)
-        receiver = _Receiver(receive) if scope["type"] == "websocket" else receive
-        outer = current.activate(outcome.record)
-        try:
-            await self.app(scope, receiver, sender)
-        except Refused as refusal:
-            if sender.started:
-                raise
-            await refuse(respond(refusal.decision), scope, receiver, send)
-        finally:
-            current.activate(outer)
 
 
 class _Sender:
@@ -84,15 +81,16 @@ class _Sender:
 
     def __init__(self, send: Send, outcome: Outcome) -> None:
         self._send = send
-        self._headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in outcome.headers]
+        self._headers = outcome.headers
         self.started = False
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         if not self.started:
             self.started = True
             if self._headers and message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
-        await self._send(message)
+                ours = [(name.encode("ascii"), value.encode("ascii")) for name, value in self._headers]
+                message = {**message, "headers": [*message.get("headers", ()), *ours]}
+        return self._send(message)
 
 
 class _Receiver:

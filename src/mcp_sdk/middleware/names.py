@@ -6,7 +6,7 @@ the one or two that can match.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -17,10 +17,10 @@ __all__ = ["EntityNames", "model_named"]
 
 
 class _Naming(NamedTuple):
-    """A pattern with the models that its parameters name."""
+    """A pattern's literal segments and the models that its parameters name, both with their places."""
 
-    pattern: OperationPattern
-    models: Mapping[str, BusinessModel]
+    literals: tuple[tuple[int, str], ...]
+    models: tuple[tuple[int, BusinessModel], ...]
 
 
 def model_named(parameter: str, models: Mapping[str, BusinessModel]) -> BusinessModel | None:
@@ -41,7 +41,7 @@ class EntityNames:
         self.version = version
         self.principals = {name: model for name, model in models.items() if model.principal}
         self._exact: dict[tuple[str, int, str], list[_Naming]] = {}
-        self._rest: list[_Naming] = []
+        self._rest: list[tuple[OperationPattern, Mapping[str, BusinessModel]]] = []
         for pattern in operations:
             self._add(pattern, models)
 
@@ -49,26 +49,35 @@ class EntityNames:
         named = {name: model for name in pattern.params if name and (model := model_named(name, models)) is not None}
         if not named:
             return
-        if pattern.rest or not pattern.segments:
-            self._rest.append(_Naming(pattern, named))
-        else:
-            first = "" if pattern.params[0] else pattern.segments[0]
-            self._exact.setdefault((pattern.method, len(pattern.segments), first), []).append(_Naming(pattern, named))
+        if pattern.rest:
+            self._rest.append((pattern, named))
+            return
+        places = tuple(enumerate(pattern.params))
+        literals = tuple((at, pattern.segments[at]) for at, name in places if not name)
+        naming = _Naming(literals, tuple((at, named[name]) for at, name in places if name in named))
+        first = "" if pattern.params[0] else pattern.segments[0]
+        self._exact.setdefault((pattern.method, len(places), first), []).append(naming)
 
-    def entities(self, operation: str) -> Iterator[tuple[BusinessModel, str]]:
+    def entities(self, operation: str) -> list[tuple[BusinessModel, str]]:
         """Give the models and ids, as the application writes them, that ``METHOD /path`` names."""
-        for naming in self._candidates(operation):
-            values = naming.pattern.match(operation)
-            if values is not None:
-                yield from ((model, values[name]) for name, model in naming.models.items())
-
-    def _candidates(self, operation: str) -> Iterator[_Naming]:
+        found: list[tuple[BusinessModel, str]] = []
         if self._exact:
-            method, _, path = operation.partition(" ")
-            parts = path.split("/")[1:]
-            if parts and not parts[-1]:
-                parts.pop()
-            for verb in (method.upper(), "*"):
-                for first in {unquote(parts[0]) if parts else "", ""}:
-                    yield from self._exact.get((verb, len(parts), first), ())
-        yield from self._rest
+            self._look_up(operation, found)
+        for pattern, models in self._rest:
+            values = pattern.match(operation)
+            if values is not None:
+                found += [(model, values[name]) for name, model in models.items()]
+        return found
+
+    def _look_up(self, operation: str, found: list[tuple[BusinessModel, str]]) -> None:
+        method, _, path = operation.partition(" ")
+        parts = path.split("/")[1:]
+        if parts and not parts[-1]:
+            parts.pop()
+        if "%" in path:
+            parts = [unquote(part) for part in parts]
+        first, count = parts[0] if parts else "", len(parts)
+        for key in ((method, count, first), (method, count, ""), ("*", count, first), ("*", count, "")):
+            for naming in self._exact.get(key, ()):
+                if all(parts) and all([parts[at] == text for at, text in naming.literals]):
+                    found += [(model, parts[at]) for at, model in naming.models]
