@@ -125,6 +125,12 @@ class _Test(NamedTuple):
     swapped: bool
 
 
+def _literal(value: Any) -> str:
+    if value is True or value is False or value is None:
+        return repr(value)
+    raise ValueError(f"no literal of a shape: {value!r}")
+
+
 @dataclass
 class _Writer:
     params: list[str]
@@ -148,8 +154,8 @@ class _Writer:
     def value(self, node: Any, facts: Facts) -> str:
         """Write the expression that gives the CEL value or raises."""
         writers: Mapping[str, Callable[[Any, Facts], str]] = {
-            "lit": lambda node, _: repr(node[1]),
-            "k": lambda node, _: f"k{node[1]}",
+            "lit": lambda node, _: _literal(node[1]),
+            "k": lambda node, _: f"k{self._number(node[1])}",
             "var": self._variable,
             "get": self._get,
             "has": self._has,
@@ -242,7 +248,15 @@ class _Writer:
             return None
         return f"{self._model(node[1][1])}.get({node[2]!r})"
 
+    def _number(self, number: Any) -> int:
+        if type(number) is not int or not 0 <= number < len(self.params):
+            raise ValueError(f"no constant {number!r}")
+        return number
+
     def _model(self, name: str) -> str:
+        # A program may come from afar: only identifiers, numbers and reprs of it are written into code.
+        if not (name.isidentifier() and name.isascii()):
+            raise ValueError(f"{name!r} cannot name a model")
         self.prelude.setdefault(
             name, f"m_{name} = c.get({name!r}); m_{name} = NOTHING if m_{name} is None else m_{name}.facts"
         )
@@ -270,6 +284,8 @@ class _Writer:
         operand, name, kind = node[1], node[2], node[3]
         owner = self.type(operand)
         if owner in FIXED and self.variables is None:
+            if name not in FIXED[owner]:
+                raise ValueError(f"{owner} has no {name!r}")
             read = f"{self.value(operand, facts)}.{name}"
             return f"Timestamp.of(there({read}))" if kind == "timestamp" else read
         if path_of(node) is not None and self.variables is None and operand[1] not in self.scope:
@@ -336,10 +352,11 @@ class _Writer:
         if self.type(node) != f"list<{kind}>" or kind not in ("string", "int"):
             return None
         if node[0] == "k":
-            name = f"s{node[1]}"
-            if f"{name} = frozenset(k{node[1]})" not in self.constants:
-                self.constants.append(f"{name} = frozenset(k{node[1]})")
-            return name
+            number = self._number(node[1])
+            line = f"s{number} = frozenset(k{number})"
+            if line not in self.constants:
+                self.constants.append(line)
+            return f"s{number}"
         return self.value(node, _NOTHING) if path_in(node, _NOTHING) or node[0] == "get" else None
 
     def _macro(self, node: Any, facts: Facts) -> str:

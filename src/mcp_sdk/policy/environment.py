@@ -11,7 +11,7 @@ from typing import Any
 
 from mcp_sdk.exceptions import MissingExtra
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy.schema import FIXED, model_fields
+from mcp_sdk.policy.schema import FIXED, GEO, model_fields
 
 __all__ = ["Environment", "constant_type"]
 
@@ -55,7 +55,7 @@ class Environment:
     def types(self) -> dict[str, str]:
         """Give the type of each variable by name."""
         return {
-            **{name: name for name in FIXED if name != "geo"},
+            **{name: name for name in FIXED if name != GEO},
             "now": "timestamp",
             **{name: name for name in self.models},
         }

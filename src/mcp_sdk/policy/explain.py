@@ -17,6 +17,7 @@ from mcp_sdk.policy.codegen import compile_shape
 from mcp_sdk.policy.engine import Engine
 from mcp_sdk.policy.loading import PHASES, LoadedPolicy
 from mcp_sdk.policy.presence import path_of
+from mcp_sdk.policy.schema import GEO
 from mcp_sdk.policy.shapes import expressions
 
 __all__ = ["Explanation", "PolicySeen", "RuleSeen", "Seen", "explain"]
@@ -191,7 +192,7 @@ class _Reader:
                 name = _dotted(node)
                 if name in _SHOWN:
                     yield name, self.fixed(name)
-                elif name and node[-1] != "geo":
+                elif name and node[-1] != GEO:
                     yield name, HIDDEN
 
     def fact(self, model: str, name: str) -> str:

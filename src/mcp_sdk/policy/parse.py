@@ -68,16 +68,16 @@ def _read_policy(node: Node, models: Models, findings: Collector) -> Policy | No
     if kind not in KINDS or metadata is None or spec is None:
         return None
     spec.what = f"{kind}.spec"
-    return _READERS[kind](_common(node, metadata, spec), spec, models)
+    return _READERS[kind](_common(node, metadata, spec, models), spec, models)
 
 
-def _common(node: MapNode, metadata: Fields, spec: Fields) -> dict[str, Any]:
+def _common(node: MapNode, metadata: Fields, spec: Fields, models: Models) -> dict[str, Any]:
     metadata.what = "metadata"
     common = {
         "name": metadata.identifier("name", required=True),
         "namespace": metadata.identifier("namespace", "default"),
         "target": _target(spec),
-        "constants": _constants(spec),
+        "constants": _constants(spec, models),
         "allow_tentative": spec.boolean("allow_tentative"),
         "shadow": spec.boolean("shadow"),
         "at": Scalar("", node.file, node.line, node.column),
@@ -107,16 +107,16 @@ def _operation(fields: Fields, node: Node) -> str:
     return node.text
 
 
-def _constants(spec: Fields) -> dict[str, Any]:
+def _constants(spec: Fields, models: Models) -> dict[str, Any]:
     fields = spec.mapping("constants")
     if fields is None:
         return {}
-    return {name: fields.value(name) for name in fields.nodes if _constant(fields, name)}
+    return {name: fields.value(name) for name in fields.nodes if _constant(fields, name, models)}
 
 
-def _constant(fields: Fields, name: str) -> bool:
+def _constant(fields: Fields, name: str, models: Models) -> bool:
     node = fields.keys[name]
-    if not name.isidentifier() or not name.isascii() or name in RESERVED_NAMES:
+    if not name.isidentifier() or not name.isascii() or name in RESERVED_NAMES or name in models:
         fields.findings.error("MCP0008", f"{fields.what}: {shown(name)} cannot name a constant", node)
         return False
     value = fields.value(name)

@@ -22,7 +22,10 @@ from collections.abc import Mapping
 
 from mcp_sdk.models import BusinessModel
 
-__all__ = ["FIXED", "FIXED_VARIABLES", "NEVER_ABSENT", "fields_of", "model_fields"]
+__all__ = ["FIXED", "FIXED_VARIABLES", "GEO", "NEVER_ABSENT", "fields_of", "model_fields"]
+
+GEO = "Geo"
+"""The type of ``request.geo``; upper-case, for a business model may be called ``geo``."""
 
 FIXED: Mapping[str, Mapping[str, str]] = {
     "request": {
@@ -34,9 +37,9 @@ FIXED: Mapping[str, Mapping[str, str]] = {
         "headers": "map<string,string>",
         "query": "map<string,string>",
         "size": "int",
-        "geo": "geo",
+        "geo": GEO,
     },
-    "geo": {"country": "string", "region": "string", "continent": "string", "city": "string"},
+    GEO: {"country": "string", "region": "string", "continent": "string", "city": "string"},
     "principal": {
         "id": "string",
         "authenticated": "bool",
@@ -77,7 +80,7 @@ def model_fields(model: BusinessModel) -> dict[str, str]:
 
 
 def fields_of(type_name: str, models: Mapping[str, BusinessModel]) -> Mapping[str, str]:
-    """Give the fields of a fixed variable, of ``geo`` or of a model, by name; empty for anything else."""
+    """Give the fields of a fixed variable, of ``request.geo`` or of a model, by name; empty for anything else."""
     if type_name in FIXED:
         return FIXED[type_name]
     return model_fields(models[type_name]) if type_name in models else {}

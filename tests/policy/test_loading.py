@@ -1,0 +1,131 @@
+"""What a program needs, and what it may not do, when it is loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_sdk.exceptions import ConfigurationError, MissingExtra
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.policy import Engine, compile_policies
+from mcp_sdk.policy.hashing import load_hash
+from mcp_sdk.policy.values import pattern
+
+SOURCE = Path(__file__).parent / "sources" / "design.yaml"
+Models = Mapping[str, BusinessModel]
+MATCHES = """kind: AccessPolicy
+metadata: {name: p}
+spec:
+  target: {service: s}
+  default: deny
+  rules:
+  - {when: "has(order.channel) && order.channel.matches('^w.b$')", effect: permit}
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "source"), [("xxhash", SOURCE.read_text()), ("re2", MATCHES)], ids=["sticky split", "matches"]
+)
+def test_a_program_is_refused_by_the_name_of_what_it_needs(
+    missing: str, source: str, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where xxhash or RE2 is not installed, a program that uses it does not load, and says what to install."""
+    programs = compile_policies({"p": source}, models)
+    monkeypatch.setitem(sys.modules, missing, None)
+    load_hash.cache_clear()
+    pattern.cache_clear()
+    with pytest.raises(MissingExtra, match=r"mcp-sdk\[policy\]"):
+        Engine(programs, models)
+    load_hash.cache_clear()
+
+
+def test_a_program_runs_without_the_compiler(models: Models) -> None:
+    """Applying a program imports neither cel-cpp, nor protobuf, nor YAML."""
+    programs = json.dumps(compile_policies({"p": MATCHES.replace(".matches('^w.b$')", " == 'web'")}, models))
+    code = (
+        "import json, sys; from mcp_sdk.policy.engine import Engine; Engine(json.loads(sys.argv[1]), {});"
+        "print(sorted({'yaml', 'google', 'cel_expr_python', 're2', 'xxhash', 'asyncio', 'httpx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, programs], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in ("[]", "['asyncio']")
+
+
+def tampered(expression: Any, params: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Give a program whose one condition is this expression."""
+    rule = {"name": "r", "clause": "", "when": {"shape": 0, "constants": []}, "models": [], "line": 1, "column": 1}
+    effect = {"effect": "permit", "reason": "", "by": "", "acr": "", "max_age": None}
+    policy = {
+        "kind": "AccessPolicy",
+        "name": "p",
+        "namespace": "default",
+        "service": "s",
+        "operations": [],
+        "file": "f",
+    }
+    rest = {"allow_tentative": False, "shadow": False, "line": 1, "default": "deny", "rules": [rule | effect]}
+    return {"format": 1, "shapes": [{"expr": expression, "params": list(params)}], "policies": [policy | rest]}
+
+
+EVIL = "x = __import__('builtins').setattr(__import__('sys'), 'owned', 1) #"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        ["get", ["var", EVIL, EVIL], "f", "bool"],
+        ["has", ["var", EVIL, EVIL], "f"],
+        ["get", ["var", "request", "request"], EVIL, "bool"],
+        ["get", ["var", "request", "request"], "__class__", "bool"],
+        ["k", EVIL],
+        ["call", "@in", "bool", ["get", ["var", "a", "a"], "b", "string"], ["k", "0); " + EVIL]],
+        ["k", 5],
+        ["lit", EVIL],
+    ],
+)
+def test_a_tampered_program_smuggles_no_code(expression: Any) -> None:
+    """Names and numbers of a program that are none are refused before any code is made of them."""
+    with pytest.raises(ConfigurationError, match="damaged"):
+        Engine(tampered(expression), {})
+    assert not hasattr(sys, "owned")
+
+
+@pytest.mark.parametrize("expression", [["call", EVIL, "bool"], ["all", EVIL, "bool", ["list", "list"], ["lit", True]]])
+def test_what_is_unknown_in_a_program_grants_nothing(expression: Any, call: Callable[..., Any]) -> None:
+    """An unknown function is an error, an odd name of a macro's variable is only a name."""
+    decision = Engine(tampered(expression), {}).decide(call("s"))
+    assert decision.permitted is (expression[0] == "all")
+    assert not hasattr(sys, "owned")
+
+
+def test_generated_code_shows_in_tracebacks(models: Models, call: Callable[..., Any]) -> None:
+    """A traceback through a condition shows the generated line."""
+    programs = compile_policies({"p": MATCHES.replace("has(order.channel) && ", "")}, models)
+    rule = Engine(programs, models).policies[0].index.rules[0]
+    request = call("s")
+    try:
+        rule.holds(None, request)
+    except AttributeError:
+        assert "m_order = c.get('order')" in traceback.format_exc()
+
+
+def test_a_model_may_be_called_geo(call: Callable[..., Any], context: Callable[..., Any]) -> None:
+    """The type of ``request.geo`` takes no name from the user."""
+    models = {"geo": BusinessModel("geo", attributes={"zone": "string"})}
+    source = MATCHES.replace(
+        "has(order.channel) && order.channel.matches('^w.b$')", "geo.zone == 'a' && request.geo.country == ''"
+    )
+    engine = Engine(compile_policies({"p": source}, models), models)
+    assert engine.decide(call("s", context("geo", zone="a"))).permitted
+
+
+def test_a_constant_may_not_hide_a_model(models: Models) -> None:
+    """A constant named like a model is an error."""
+    with pytest.raises(Exception, match="cannot name a constant"):
+        compile_policies({"p": MATCHES.replace("  rules:", "  constants: {order: 1}\n  rules:")}, models)
