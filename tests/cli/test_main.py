@@ -175,6 +175,13 @@ def test_explain_says_which_clause_decided(shell: Shell) -> None:
     assert "order.state is 'paid'" in shell.out
 
 
+def test_options_may_stand_between_facts(shell: Shell) -> None:
+    """A call is described in the order that comes to mind: service, operation, facts."""
+    words = ("explain", "order-service", "--operation", "GET /orders/o-1", "order.state=created")
+    assert shell(*words, "-p", str(shell.folder / "policies")) == 0
+    assert "version=v2" in shell.out
+
+
 @pytest.mark.parametrize(
     ("fact", "said"),
     [

@@ -20,7 +20,11 @@ __all__ = ["COMMAND"]
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("service", metavar="SERVICE", help="the service that is called")
     parser.add_argument(
-        "facts", nargs="*", metavar="FACT", help="order.state=created, principal.mfa=true, request.geo.country=DE"
+        "facts",
+        nargs="*",
+        default=[],
+        metavar="FACT",
+        help="order.state=created, principal.mfa=true, request.geo.country=DE",
     )
     parser.add_argument("--operation", default="", metavar="TEXT", help='e.g. "POST /transfers"')
     parser.add_argument("--phase", choices=[phase.value for phase in Phase], default=Phase.INBOUND.value)

@@ -36,6 +36,18 @@ class _Parser(ArgumentParser):
 
     output: Output
 
+    _mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Let options stand between a verb's other arguments."""
+        if self._mixing or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
+
     def error(self, message: str) -> NoReturn:
         raise _Exit(USAGE, f"{self.prog}: {message}\nTry: {self.prog} --help")
 
