@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mcp_sdk.context import EntityRef, ModelContext, Outcome, Transition, Trust
 from mcp_sdk.control.cache import ContextCache
-from mcp_sdk.ports import Applied, AppendResult, AppendStatus
+from mcp_sdk.ports import AppendResult, AppendStatus, Applied
 
 REF = EntityRef("order", "o-1")
 APPLIED, DUPLICATE, LATE, LOGGED = AppendStatus.APPLIED, AppendStatus.DUPLICATE, AppendStatus.LATE, AppendStatus.LOGGED
@@ -236,7 +236,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_however_answers_interleave_the_truth_is_known_in_the_end(steps):
-    """Own changes, others' changes, answers and the watch in any order: at rest the cache holds what the store holds."""
+    """Own changes, others' changes, answers and the watch in any order: at rest the cache is right."""
     cache, truth, pending, log, serial = ContextCache(), stored(1, "s0"), [], [], 0
     cache.put([truth])
     told = 0

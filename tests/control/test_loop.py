@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from mcp_sdk.exceptions import StoreUnavailable
 from mcp_sdk.control.loop import LoopThread, PerProcess
+from mcp_sdk.exceptions import StoreUnavailable
 
 marker: contextvars.ContextVar[str] = contextvars.ContextVar("marker", default="fresh")
 
@@ -83,6 +83,7 @@ def test_errors_reach_the_caller():
     loop.stop(5)
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork.. may lead to deadlocks:DeprecationWarning")
 def test_each_process_makes_its_own_value():
     """A child has a value of its own, hears of its parent's once, and the parent keeps its."""
     told: list[str] = []

@@ -135,6 +135,7 @@ def test_a_watcher_hears_of_all_that_other_processes_write(tmp_path):
         assert [event for event in heard if event.startswith(name)] == [f"{name}-{n}" for n in range(200)]
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork.. may lead to deadlocks:DeprecationWarning")
 def test_a_forked_child_has_connections_of_its_own(tmp_path):
     """A child of ``os.fork`` uses the store it inherited without touching the parent's connections."""
 
@@ -200,7 +201,7 @@ def test_urls_name_relative_and_absolute_files(url, path):
 @pytest.mark.parametrize("url", ["sqlite:", "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///directory/"])
 def test_a_url_without_a_file_is_refused(url):
     """The message says how to write one."""
-    with pytest.raises(ConfigurationError, match="sqlite:///mesh.db"):
+    with pytest.raises(ConfigurationError, match=r"sqlite:///mesh\.db"):
         connect(url)
 
 
@@ -218,7 +219,7 @@ def test_a_locked_file_is_unavailable(tmp_path):
         await store.append([move()])
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(StoreUnavailable, match="locked.*fuser"):
+            with pytest.raises(StoreUnavailable, match=r"locked.*fuser"):
                 await store.append([move("o-2")])
             found = len(await store.get(SCOPE, [EntityRef("order", "o-1")]))
             other.execute("ROLLBACK")
@@ -283,7 +284,7 @@ def test_a_full_disk_is_unavailable_and_loses_nothing(tmp_path):
             for number in range(1000):
                 await store.append([move(f"o-{number}-{n}", attributes={"a": "x" * 500}) for n in range(100)])
 
-        with pytest.raises(StoreUnavailable, match="disk full|disk is full"):
+        with pytest.raises(StoreUnavailable, match=r"disk full|disk is full"):
             run(path, fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -293,7 +294,7 @@ def test_a_full_disk_is_unavailable_and_loses_nothing(tmp_path):
 
 
 def test_a_file_that_was_removed_is_not_written_to(tmp_path):
-    """When the file is removed under an open store, appending fails; opening again begins a new one, and watchers resync."""
+    """When the file is removed under an open store, appending fails; a new one is begun, and watchers resync."""
     path = tmp_path / "mesh.db"
 
     async def removed(store: SqliteStore) -> str:

@@ -1,7 +1,8 @@
 """A process that writes to a SQLite store until it is killed or done, and says on its output what was acknowledged.
 
-``python writer.py FILE NAME COUNT BATCH``: COUNT transitions, half of them on entities of its own and half on one that all
-writers share, BATCH in one call; COUNT 0 never ends. One line of JSON a call: a list of event id, entity id, status, revision.
+``python writer.py FILE NAME COUNT BATCH``: COUNT transitions, half of them on entities of its own and half on one
+that all writers share, BATCH in one call; COUNT 0 never ends. One line of JSON a call: a list of event id, entity id,
+status, revision.
 """
 
 from __future__ import annotations

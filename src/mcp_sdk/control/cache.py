@@ -67,7 +67,9 @@ class ContextCache:
         if transition.outcome is not Outcome.COMMITTED or not transition.entity_id:
             return
         with self._lock:
-            entry = self._entry(EntityRef(transition.model, transition.entity_id))
+            entry = self._entries.get((transition.model, transition.entity_id))  # type: ignore[call-overload]
+            if entry is None:
+                entry = self._entry(transition.ref)
             entry.pending.append(transition)
             entry.view = None
 

@@ -127,7 +127,7 @@ class LocalControlPlane(ControlPlane):
         return session.loop.submit(lambda: session.register(endpoint, ttl))
 
     def apply(self, revision: PolicyRevision) -> Future[PolicyRevision]:
-        """Put a compiled policy set in force; its exception is ``RevisionConflict``, or why the set cannot be loaded."""
+        """Put a compiled policy set in force; its exception: ``RevisionConflict``, or why it cannot be loaded."""
         session = self._begun()
         return session.loop.submit(lambda: session.apply(revision))
 

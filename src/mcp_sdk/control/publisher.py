@@ -71,7 +71,7 @@ class Backoff:
     def delay(self) -> float:
         """Give the next delay."""
         bound, self._next = self._next, min(self._next * 2, self._most)
-        return bound * (0.5 + random.random() / 2)
+        return bound * (0.5 + random.random() / 2)  # noqa: S311 - spreads retries, hides nothing
 
     def reset(self) -> None:
         """Begin anew after a success."""
@@ -199,7 +199,7 @@ class Publisher:
             self._answer()
 
     async def _rest(self, quiet: float) -> float:
-        """Look again soon, or after ``ALERT`` seconds without work be woken: waking costs the publishing thread 50 µs."""
+        """Look again soon; after ``ALERT`` quiet seconds wait to be woken, which costs a publishing thread 50 µs."""
         if quiet < ALERT:
             await self._sleep(self._options.linger)
             return quiet + max(self._options.linger, 0.001)
@@ -258,7 +258,7 @@ class Publisher:
             except StoreUnavailable as error:
                 logger.info("transitions wait for the store: %s", error)
                 await asyncio.sleep(backoff.delay())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - one bad transition must not stop the others
                 return await self._divide(units, error)
 
     async def _divide(self, units: Sequence[Unit], error: Exception) -> list[tuple[Transition, AppendResult | None]]:
@@ -274,7 +274,7 @@ class Publisher:
                 self._hooks.dropped((transition,), "store_refused")
             else:
                 self._hooks.settled(transition, result)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the next transition is to be sent
             logger.exception("what followed a stored transition failed")
 
 

@@ -99,6 +99,8 @@ class Session:
 
     async def opened(self) -> Store:
         """Give the store once it was reached, within ``start_timeout`` seconds; raises ``StoreUnavailable``."""
+        if self._connected:
+            return self._store
         timeout = self._shared.config.start_timeout
         try:
             await asyncio.wait_for(self._first.wait(), timeout)
@@ -129,7 +131,7 @@ class Session:
         key, backoff = (endpoint.service, endpoint.url), Backoff()
         renewed = key in self._registered
         self._registered[key] = endpoint
-        while not await self._announce(endpoint, ttl):
+        while not await self._announce(endpoint, ttl):  # noqa: ASYNC110 - the store, not an event, is waited for
             await asyncio.sleep(backoff.delay())
         if not renewed:
             self._spawn(self._every(ttl / 3, lambda: self._announce(self._registered[key], ttl)))
@@ -172,7 +174,7 @@ class Session:
                 async for change in self._store.watch(cursor):
                     await self._see(change)
                     cursor = change.cursor
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the watch must outlive whatever happens to it
                 self._lost(error)
             await asyncio.sleep(backoff.delay())
 
@@ -258,7 +260,7 @@ class Session:
         for callback in self._shared.subscribers:
             try:
                 callback(change)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - one subscriber must not end the watch for the others
                 self._shared.telemetry.failed("subscriber", error)
 
     async def _every(self, interval: float, work: Callable[[], Awaitable[object]]) -> None:
@@ -269,7 +271,7 @@ class Session:
                     await work()
             except StoreError as error:
                 logger.info("housekeeping waits for the store: %s", error)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is done again
                 self._shared.telemetry.failed("housekeeping", error)
 
     async def _announce(self, endpoint: Endpoint, ttl: float) -> bool:

@@ -1,10 +1,12 @@
 """Statements of the SQLite store about entities."""
 
+# ruff: noqa: S608 - only constants are put into statements; values are always parameters
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.ports import AppendResult, AppendStatus, Applied
@@ -21,7 +23,7 @@ from mcp_sdk.stores._sqlite_rows import (
 from mcp_sdk.stores._sqlite_worker import Session
 from mcp_sdk.stores.ledger import EntityKey, EventKey, Ledger
 
-__all__ = ["append", "get", "listing", "successor"]
+__all__ = ["Wanted", "append", "get", "listing", "successor"]
 
 Numbers: TypeAlias = dict[tuple[str, str], int]
 _SIZES = (1, 16, 256)
@@ -29,6 +31,15 @@ _EVENTS = """
 SELECT event_id, scope, status, revision FROM log WHERE event_id IN ({0})
 UNION ALL SELECT event_id, scope, status, revision FROM erased WHERE event_id IN ({0})
 """
+
+
+class Wanted(NamedTuple):
+    """Narrows a list: the state, what the id begins with and comes after, and how many at most."""
+
+    state: str | None
+    prefix: str
+    limit: int
+    after: str
 
 
 def append(session: Session, transitions: Sequence[Transition], now: float) -> tuple[AppendResult, ...]:
@@ -61,10 +72,9 @@ def get(session: Session, scope: Scope, refs: Sequence[EntityRef]) -> dict[Entit
     return found
 
 
-def listing(
-    session: Session, scope: Scope, model: str, state: str | None, prefix: str, limit: int, after: str
-) -> tuple[ModelContext, ...]:
-    """Give up to ``limit`` entities by id, after an id, of a state and a prefix."""
+def listing(session: Session, scope: Scope, model: str, wanted: Wanted) -> tuple[ModelContext, ...]:
+    """Give the entities of a model that are wanted, by id."""
+    state, prefix, limit, after = wanted
     conditions, values = ["scope = ?", "model = ?", "entity_id > ?"], [session.find(scope), model, after]
     if state is not None:
         conditions, values = [*conditions, "state = ?"], [*values, state]

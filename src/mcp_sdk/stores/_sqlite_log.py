@@ -1,5 +1,7 @@
 """Statements of the SQLite store about its log: watching, history, and erasing for good."""
 
+# ruff: noqa: S608 - only constants are put into statements; values are always parameters
+
 from __future__ import annotations
 
 from collections.abc import Sequence

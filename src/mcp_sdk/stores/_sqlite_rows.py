@@ -1,5 +1,7 @@
 """Rows of the SQLite store: contexts and log entries, to and fro."""
 
+# ruff: noqa: S608 - only constants are put into statements; values are always parameters
+
 from __future__ import annotations
 
 import json
@@ -14,9 +16,9 @@ from mcp_sdk.ports import AppendStatus, Applied
 __all__ = [
     "ENTITY_COLUMNS",
     "LOG_COLUMNS",
-    "Packer",
     "PUT_ENTITY",
     "PUT_LOG",
+    "Packer",
     "applied_from_row",
     "context_from_row",
     "entity_row",

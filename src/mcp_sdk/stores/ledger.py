@@ -59,8 +59,7 @@ class Ledger:
             return tuple(map(self._one, transitions))
         results: dict[int, AppendResult] = {}
         for group in _groups(transitions):
-            for index, result in zip(group, self._batch([transitions[index] for index in group]), strict=True):
-                results[index] = result
+            results |= zip(group, self._batch([transitions[index] for index in group]), strict=True)
         return tuple(results[index] for index in range(len(transitions)))
 
     def _one(self, transition: Transition) -> AppendResult:
@@ -69,10 +68,7 @@ class Ledger:
         return self._enter(event, self._try(transition, self.moved)) if earlier is None else again(earlier)
 
     def _batch(self, group: Sequence[Transition]) -> list[AppendResult]:
-        fresh: dict[EventKey, Transition] = {}
-        for transition in group:
-            if event_key(transition) not in self._seen:
-                fresh.setdefault(event_key(transition), transition)
+        fresh = {event_key(transition): transition for transition in group if event_key(transition) not in self._seen}
         staged: dict[EntityKey, ModelContext] = {}
         entries = [self._try(transition, staged) for transition in fresh.values()]
         if any(entry.status is AppendStatus.LATE for entry in entries):

@@ -118,7 +118,8 @@ class SqliteStore(Store):
         after: str = "",
     ) -> Page:
         """List entities by id, with an index by state; see ``Store.list``."""
-        found = await self._reader.run(entities.listing, scope, model, state, id_prefix, limit + 1, after)
+        wanted = entities.Wanted(state, id_prefix, limit + 1, after)
+        found = await self._reader.run(entities.listing, scope, model, wanted)
         page = found[:limit]
         return Page(page, page[-1].entity_id if len(found) > limit else "")
 
