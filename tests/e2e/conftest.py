@@ -25,13 +25,19 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
+def port_of():
+    """Give a function that gives a free port."""
+    return lambda: str(free_port())
+
+
+@pytest.fixture(scope="module")
 def serve():
     """Give a function that starts ``uvicorn`` or ``gunicorn`` with an application of this directory, and gives its URL."""
     started = []
 
-    def start(*command: str, **environ: str) -> str:
-        port = free_port()
-        whole = [sys.executable, "-m", *(part.replace("PORT", str(port)) for part in command)]
+    def start(*command: str, port: str = "", **environ: str) -> str:
+        port = port or str(free_port())
+        whole = [sys.executable, "-m", *(part.replace("PORT", port) for part in command)]
         env = {**os.environ, "MCP_SDK_SERVICE": "orders", "MCP_SDK_SIGNING_KEYS": KEYS, "MCP_SDK_LINGER": "0.001", **environ}
         started.append(subprocess.Popen(whole, cwd=HERE, env=env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
         url = f"http://127.0.0.1:{port}"
