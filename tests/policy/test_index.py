@@ -12,7 +12,8 @@ from mcp_sdk.context import ModelContext
 from mcp_sdk.decisions import DecisionRequest, Geo, RequestFacts
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy import Engine, compile_policies
-from mcp_sdk.policy.index import Index, keys_of
+from mcp_sdk.policy.index import Index, key_places, keys_of
+from mcp_sdk.policy.program import RuleRow
 
 MODELS = {"order": BusinessModel("order", attributes={"channel": "string", "amount": "decimal", "vip": "bool"})}
 VALUES = ["a", "b", "c"]
@@ -100,6 +101,6 @@ def test_keys_are_the_values_with_which_a_condition_can_hold() -> None:
     program = compile_policies(
         {"p": source([("order.state in ['a', 'b'] && order.state == 'b' && order.amount > 1", "permit")])}, MODELS
     )
-    rule = program["policies"][0]["rules"][0]["when"]
-    shape = program["shapes"][rule["shape"]]["expr"]
-    assert keys_of(shape, rule["constants"]) == {("order", "state"): frozenset({"b"})}
+    row = RuleRow(*program["policies"][0]["rules"][0])
+    places = key_places(program["shapes"][row.shape]["expr"])
+    assert keys_of(places, row.constants) == {("order", "state"): frozenset({"b"})}

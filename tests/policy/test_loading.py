@@ -59,8 +59,7 @@ def test_a_program_runs_without_the_compiler(models: Models) -> None:
 
 def tampered(expression: Any, params: tuple[str, ...] = ()) -> dict[str, Any]:
     """Give a program whose one condition is this expression."""
-    rule = {"name": "r", "clause": "", "when": {"shape": 0, "constants": []}, "models": [], "line": 1, "column": 1}
-    effect = {"effect": "permit", "reason": "", "by": "", "acr": "", "max_age": None}
+    row = ["r", "", 1, 1, 0, []]
     policy = {
         "kind": "AccessPolicy",
         "name": "p",
@@ -69,8 +68,9 @@ def tampered(expression: Any, params: tuple[str, ...] = ()) -> dict[str, Any]:
         "operations": [],
         "file": "f",
     }
-    rest = {"allow_tentative": False, "shadow": False, "line": 1, "default": "deny", "rules": [rule | effect]}
-    return {"format": 1, "shapes": [{"expr": expression, "params": list(params)}], "policies": [policy | rest]}
+    rest = {"allow_tentative": False, "shadow": False, "line": 1, "default": "deny", "rules": [[*row, 0]]}
+    shape = {"expr": expression, "params": list(params), "models": []}
+    return {"format": 1, "shapes": [shape], "effects": [{"effect": "permit"}], "policies": [policy | rest]}
 
 
 EVIL = "x = __import__('builtins').setattr(__import__('sys'), 'owned', 1) #"

@@ -17,6 +17,7 @@ from mcp_sdk.policy.codegen import compile_shape
 from mcp_sdk.policy.engine import Engine
 from mcp_sdk.policy.loading import PHASES, LoadedPolicy
 from mcp_sdk.policy.presence import path_of
+from mcp_sdk.policy.program import RuleRow, refuses
 from mcp_sdk.policy.schema import GEO
 from mcp_sdk.policy.shapes import expressions
 
@@ -141,27 +142,26 @@ def explain(engine: Engine, request: DecisionRequest) -> Explanation:
 
 def _policy(engine: Engine, policy: LoadedPolicy, request: DecisionRequest) -> PolicySeen:
     applies = request.operation in policy.operations
-    rules = tuple(_rule(engine, policy, rule, request) for rule in policy.plain["rules"]) if applies else ()
+    rules = tuple(_rule(engine, policy, RuleRow(*row), request) for row in policy.plain["rules"]) if applies else ()
     return PolicySeen(policy.name, policy.kind, policy.plain["file"], policy.plain["line"], applies, rules)
 
 
-def _rule(engine: Engine, policy: LoadedPolicy, rule: Mapping[str, Any], request: DecisionRequest) -> RuleSeen:
-    row = engine.programs["shapes"][rule["when"]["shape"]]
-    parts = clause_shapes(row["expr"])
-    texts = rule.get("clauses", [rule["clause"]])
-    reader = _Reader(engine.models, request, row["params"], rule["when"]["constants"])
-    seen = [reader.clause(part, text) for part, text in zip(parts, texts, strict=True)]
-    refusing = "limit" in rule or rule.get("effect", "permit") != "permit"
-    matched = not any(one.result == "false" for one in seen) if refusing else all(one.result == "true" for one in seen)
+def _rule(engine: Engine, policy: LoadedPolicy, rule: RuleRow, request: DecisionRequest) -> RuleSeen:
+    shape, effect = engine.programs["shapes"][rule.shape], engine.programs["effects"][rule.effect]
+    reader = _Reader(engine.models, request, shape["params"], list(rule.constants))
+    pairs = zip(clause_shapes(shape["expr"]), rule.clauses or [rule.clause], strict=True)
+    seen = [reader.clause(part, text) for part, text in pairs]
+    results = [one.result for one in seen]
+    matched = "false" not in results if refuses(effect) else set(results) == {"true"}
     note = ""
-    if matched and rule.get("effect") == "permit" and not policy.plain["allow_tentative"]:
-        held = [name for name in rule["models"] if name in request.contexts and request.contexts[name].tentative]
+    if matched and effect.get("effect") == "permit" and not policy.plain["allow_tentative"]:
+        held = [name for name in shape["models"] if name in request.contexts and request.contexts[name].tentative]
         matched, note = not held, f"{held[0]} is tentative, and a grant needs what is stored" if held else ""
-    return RuleSeen(rule["name"], _effect(rule), matched, tuple(seen), note)
+    return RuleSeen(rule.name, _effect(effect), matched, tuple(seen), note)
 
 
-def _effect(rule: Mapping[str, Any]) -> str:
-    return str(rule.get("effect") or next(name for name in ("route", "qos", "limit") if name in rule))
+def _effect(effect: Mapping[str, Any]) -> str:
+    return str(effect.get("effect") or next(name for name in ("route", "qos", "limit") if name in effect))
 
 
 @dataclass(frozen=True, slots=True)

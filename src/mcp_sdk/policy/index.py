@@ -10,54 +10,62 @@ absent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from mcp_sdk.policy.clauses import clause_shapes
 from mcp_sdk.policy.presence import path_of
 from mcp_sdk.policy.schema import FIXED
 
-__all__ = ["Condition", "Index", "Indexed", "keys_of"]
+__all__ = ["Condition", "Index", "Keys", "Row", "key_places", "keys_of"]
 
 Condition = Callable[[Any, Any], Any]
 Path = tuple[str, ...]
 OutcomeT = TypeVar("OutcomeT")
 SMALL = 4
+Keys = Mapping[Path, frozenset[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Indexed(Generic[OutcomeT]):
-    """One rule as the index takes it: ``holds`` tells whether it matches, ``on_error`` whether an error does.
+class Row(NamedTuple, Generic[OutcomeT]):
+    """One rule: whether its condition ``holds``, whether an error makes it match, and what it says."""
 
-    ``shape`` and ``constants`` are the condition's, from which the index chooses a key.
-    """
-
-    outcome: OutcomeT
     holds: Condition
     on_error: bool
-    shape: Any = field(default=None, repr=False)
-    constants: tuple[Any, ...] = ()
-
-
-Row = tuple[int, Condition, bool, Any]
-"""A rule at its number: condition, whether an error matches, outcome."""
+    outcome: OutcomeT
 
 
 class Index(Generic[OutcomeT]):
-    """Rules in order, found by the contexts ``c`` and the request ``q``."""
+    """Rules in order, found by the contexts ``c`` and the request ``q``.
 
-    __slots__ = ("_rows", "_select", "rules")
+    ``keys`` and ``on_error`` are known of every rule; ``make`` gives the row of a number, and is asked for those that a
+    look-up comes upon, so that a hundred thousand rules load at once and take little room.
+    """
 
-    def __init__(self, rules: Sequence[Indexed[OutcomeT]]) -> None:
-        self.rules = tuple(rules)
-        self._rows = tuple((number, rule.holds, rule.on_error, rule.outcome) for number, rule in enumerate(rules))
-        root = _build(list(zip(self._rows, map(_rule_keys, rules), strict=True)))
+    __slots__ = ("_made", "_make", "_select", "size")
+
+    def __init__(self, keys: Sequence[Keys], on_error: Sequence[bool], make: Callable[[int], Row[OutcomeT]]) -> None:
+        self.size = len(keys)
+        self._make = make
+        root = _build([(number, *entry) for number, entry in enumerate(zip(on_error, keys, strict=True))])
         self._select = root.select if isinstance(root, _Branch) else None
+        self._made: list[Row[OutcomeT] | None] = [None if self._select else make(number) for number in range(self.size)]
+
+    @property
+    def rules(self) -> tuple[Row[OutcomeT], ...]:
+        """Every rule, in order."""
+        return tuple(self._row(number) for number in range(self.size))
+
+    def _row(self, number: int) -> Row[OutcomeT]:
+        row = self._made[number]
+        if row is None:
+            row = self._made[number] = self._make(number)
+        return row
 
     def first(self, c: Any, q: Any) -> OutcomeT | None:
         """Give the outcome of the first rule that matches; None when none does."""
-        rows = self._rows if self._select is None else self._candidates(c, q)
-        for _, holds, on_error, outcome in rows:
+        rows: Iterable[Any] = self._made if self._select is None else self._candidates(c, q)
+        for holds, on_error, outcome in rows:
             try:
                 if holds(c, q):
                     return outcome
@@ -68,9 +76,9 @@ class Index(Generic[OutcomeT]):
 
     def every(self, c: Any, q: Any) -> list[OutcomeT]:
         """Give the outcomes of all rules that match, in order."""
-        rows = self._rows if self._select is None else self._candidates(c, q)
         found = []
-        for _, holds, on_error, outcome in rows:
+        rows: Iterable[Any] = self._made if self._select is None else self._candidates(c, q)
+        for holds, on_error, outcome in rows:
             try:
                 if holds(c, q):
                     found.append(outcome)
@@ -79,82 +87,73 @@ class Index(Generic[OutcomeT]):
                     found.append(outcome)
         return found
 
-    def _candidates(self, c: Any, q: Any) -> Iterable[Row]:
+    def _candidates(self, c: Any, q: Any) -> Iterable[Row[OutcomeT]]:
         """Give the rules that may match, in order; all of them when a fact has no usable value."""
-        groups: list[tuple[Row, ...]] = []
+        groups: list[tuple[int, ...]] = []
         try:
             if self._select is not None:
                 self._select(c, q, groups)
-        except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
-            return self._rows
-        if len(groups) == 1:
-            return groups[0]
-        return sorted((row for group in groups for row in group), key=_number)
+        except Exception:  # noqa: BLE001 - a fact of another type is no key
+            return map(self._row, range(self.size))
+        numbers = groups[0] if len(groups) == 1 else sorted(chain.from_iterable(groups))
+        return map(self._row, numbers)
 
 
-def _number(row: Row) -> int:
-    return row[0]
-
-
-Keys = Mapping[Path, frozenset[str]]
-Entry = tuple[Row, Keys]
-
-
-@dataclass(slots=True)
-class _Leaf:
-    rows: tuple[Row, ...]
-
-    def select(self, _c: Any, _q: Any, groups: list[tuple[Row, ...]]) -> None:
-        groups.append(self.rows)
+Entry = tuple[int, bool, Keys]
+"""A rule's number, whether an error makes it match, and its keys."""
 
 
 @dataclass(slots=True)
 class _Branch:
-    """Parts rules by one fact: ``table`` by its value, ``absent`` for when it is not there, ``residue`` always."""
+    """Parts rules by one fact: ``table`` by its value, ``absent`` for when it is not there, ``residue`` always.
+
+    A part is the numbers of its rules, or a branch again.
+    """
 
     read: Condition
-    table: dict[str, _Leaf | _Branch]
-    absent: _Leaf | _Branch | None
-    residue: _Leaf | _Branch | None
+    table: dict[str, _Branch | tuple[int, ...]]
+    absent: _Branch | tuple[int, ...]
+    residue: _Branch | tuple[int, ...]
 
-    def select(self, c: Any, q: Any, groups: list[tuple[Row, ...]]) -> None:
+    def select(self, c: Any, q: Any, groups: list[tuple[int, ...]]) -> None:
         value = self.read(c, q)
-        part = self.table.get(value) if value is not None else self.absent
-        if part is not None:
-            part.select(c, q, groups)
-        if self.residue is not None:
-            self.residue.select(c, q, groups)
+        for part in (self.absent if value is None else self.table.get(value), self.residue):
+            if isinstance(part, _Branch):
+                part.select(c, q, groups)
+            elif part:
+                groups.append(part)
 
 
-def _build(entries: list[Entry]) -> _Leaf | _Branch:
+def _build(entries: list[Entry]) -> _Branch | tuple[int, ...]:
     path = _best_path(entries) if len(entries) > SMALL else None
     if path is None:
-        return _Leaf(tuple(row for row, _ in entries))
+        return tuple(number for number, _, _ in entries)
     table: dict[str, list[Entry]] = {}
     absent: list[Entry] = []
     residue: list[Entry] = []
-    for row, keys in entries:
-        rest = {other: values for other, values in keys.items() if other != path}
-        for value in keys.get(path, ()):
-            table.setdefault(value, []).append((row, rest))
+    for number, on_error, keys in entries:
         if path not in keys:
-            residue.append((row, keys))
-        elif row[2]:
-            absent.append((row, rest))
+            residue.append((number, on_error, keys))
+            continue
+        entry = (number, on_error, {other: values for other, values in keys.items() if other != path})
+        for value in keys[path]:
+            table.setdefault(value, []).append(entry)
+        if on_error:
+            absent.append(entry)
     parts = {value: _build(part) for value, part in table.items()}
-    return _Branch(_reader(path), parts, _build(absent) if absent else None, _build(residue) if residue else None)
+    return _Branch(_reader(path), parts, _build(absent), _build(residue))
 
 
 def _best_path(entries: list[Entry]) -> Path | None:
     """Choose the fact that leaves the fewest rules to look at; None when none parts them."""
     values: dict[Path, set[str]] = {}
     counts: dict[Path, int] = {}
-    for _, keys in entries:
+    for _, _, keys in entries:
         for path, wanted in keys.items():
             values.setdefault(path, set()).update(wanted)
             counts[path] = counts.get(path, 0) + len(wanted)
     left = {
-        path: counts[path] / (len(found) or 1) + sum(path not in keys for _, keys in entries)
+        path: counts[path] / (len(found) or 1) + sum(path not in keys for _, _, keys in entries)
         for path, found in values.items()
     }
     best = min(left, key=lambda path: (left[path], path), default=None)
@@ -183,13 +182,12 @@ def _fixed_reader(path: Path) -> Condition:
     return read
 
 
-def _rule_keys(rule: Indexed[Any]) -> Keys:
-    return keys_of(rule.shape, rule.constants) if rule.shape is not None else {}
+KeyPlace = tuple[Path, int]
 
 
-def keys_of(shape: Any, constants: Sequence[Any]) -> dict[Path, frozenset[str]]:
-    """Give, by fact, the only strings with which a condition can be true: those of its ``==`` and ``in`` clauses."""
-    keys: dict[Path, frozenset[str]] = {}
+def key_places(shape: Any) -> tuple[KeyPlace, ...]:
+    """Give the facts that a shape compares with constant strings, by ``==`` or ``in``, each with the constant's number."""
+    places: list[KeyPlace] = []
     for clause in clause_shapes(shape):
         if clause[0] != "call" or clause[1] not in ("_==_", "@in"):
             continue
@@ -197,17 +195,20 @@ def keys_of(shape: Any, constants: Sequence[Any]) -> dict[Path, frozenset[str]]:
         if clause[1] == "_==_" and left[0] == "k":
             left, right = right, left
         path = _string_path(left)
-        if path is None or right[0] != "k":
-            continue
-        values = _values(constants[right[1]], many=clause[1] == "@in")
-        if values is not None:
+        if path is not None and right[0] == "k":
+            places.append((path, right[1]))
+    return tuple(places)
+
+
+def keys_of(places: Sequence[KeyPlace], constants: Sequence[Any]) -> dict[Path, frozenset[str]]:
+    """Give, by fact, the only strings with which a condition of such a shape can be true."""
+    keys: dict[Path, frozenset[str]] = {}
+    for path, number in places:
+        constant = constants[number]
+        values = frozenset(constant if isinstance(constant, list) else (constant,))
+        if all(isinstance(value, str) for value in values):
             keys[path] = keys[path] & values if path in keys else values
     return keys
-
-
-def _values(constant: Any, *, many: bool) -> frozenset[str] | None:
-    items = constant if many else [constant]
-    return frozenset(items) if isinstance(items, list) and all(isinstance(item, str) for item in items) else None
 
 
 def _string_path(node: Any) -> Path | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,8 @@ from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.operations import OperationPattern, OperationSet
 from mcp_sdk.policy.codegen import Factory, compile_shape
 from mcp_sdk.policy.hashing import edges_of, load_hash
-from mcp_sdk.policy.index import Index, Indexed
-from mcp_sdk.policy.program import check_format
+from mcp_sdk.policy.index import Condition, Index, Row, key_places, keys_of
+from mcp_sdk.policy.program import RuleRow, check_format, refuses
 from mcp_sdk.policy.values import pattern
 from mcp_sdk.services import Subset
 
@@ -115,131 +115,160 @@ def load(programs: Mapping[str, Any], *, revision: int) -> Loaded:
         load_hash()
     if "re2" in uses:
         pattern("")
-    loader = _Loader(programs.get("shapes", ()), revision)
     try:
-        policies = [loader.policy(plain) for plain in programs.get("policies", ()) if not plain["shadow"]]
-    except (KeyError, TypeError, IndexError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        shapes = _Shapes(programs.get("shapes", ()))
+        enforced = [plain for plain in programs.get("policies", ()) if not plain["shadow"]]
+        policies = [_PolicyLoader(plain, programs, shapes, revision).load() for plain in enforced]
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        IndexError,
+        ValueError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise ConfigurationError(f"damaged policy program: {error!r}. Compile the policies again.") from error
     return Loaded(tuple(sorted(policies, key=lambda policy: (not policy.operations.patterns, policy.name))))
 
 
-class _Loader:
-    def __init__(self, shapes: Any, revision: int) -> None:
-        self.shapes, self.revision = shapes, revision
+class _Shapes:
+    """The shapes of a program, compiled when first asked for in a mode."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.rows = rows
         self.factories: dict[tuple[int, str], Factory] = {}
+        self.places = [key_places(row["expr"]) for row in rows]
 
-    def condition(self, reference: Mapping[str, Any], mode: str) -> Callable[[Any, Any], Any]:
-        key = (reference["shape"], mode)
+    def factory(self, number: int, mode: str) -> Factory:
+        key = (number, mode)
         if key not in self.factories:
-            name = f"shape-{reference['shape']}-{_digest(self.shapes[reference['shape']])}"
-            self.factories[key] = compile_shape(self.shapes[reference["shape"]], mode, name=name)
-        return self.factories[key](*reference["constants"])
+            name = f"shape-{number}-{zlib.crc32(json.dumps(self.rows[number]).encode()):08x}"
+            self.factories[key] = compile_shape(self.rows[number], mode, name=name)
+        return self.factories[key]
 
-    def policy(self, plain: Mapping[str, Any]) -> LoadedPolicy:
-        self.plain = plain
-        rules = list(plain["rules"])
+    def expression(self, reference: Mapping[str, Any]) -> Condition:
+        return self.factory(reference["shape"], "value")(*reference["constants"])
+
+
+class _PolicyLoader:
+    """Loads one policy; kept as long as it is, for rows are made when they are first looked up."""
+
+    def __init__(self, plain: Mapping[str, Any], programs: Mapping[str, Any], shapes: _Shapes, revision: int) -> None:
+        self.plain, self.shapes, self.revision = plain, shapes, revision
+        self.effects = programs["effects"]
+        self.refusing = [refuses(effect) for effect in self.effects]
+        self.rules: list[Sequence[Any]] = list(plain["rules"])
         if plain["kind"] == "AccessPolicy":
-            rules.sort(key=lambda rule: RANKS[rule["effect"]])
+            self.rules.sort(key=lambda row: RANKS[self.effects[row[6]]["effect"]])
+        used = {shape for _, _, _, _, shape, *_ in self.rules}
+        used.update(part["shape"] for part in self.parts())
+        self.models = tuple(sorted({model for number in used for model in shapes.rows[number]["models"]}))
+
+    def parts(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the expressions beside conditions: what sticks, and keys of limits."""
+        default = self.plain["default"]
+        outcomes = [self.effects[number] for number in {row[6] for row in self.rules}]
+        for outcome in [*outcomes, {"route": default} if isinstance(default, Mapping) else {}]:
+            for part in (outcome.get("route", {}).get("sticky"), outcome.get("limit", {}).get("key")):
+                if part:
+                    yield part
+
+    def load(self) -> LoadedPolicy:
+        plain = self.plain
         return LoadedPolicy(
             kind=plain["kind"],
             name=plain["name"],
             namespace=plain["namespace"],
             service=plain["service"],
             operations=OperationSet(map(OperationPattern.parse, plain["operations"])),
-            index=Index([self.rule(rule) for rule in rules]),
-            default=self.default(plain),
-            models=frozenset(_models(plain)),
+            index=self.index(),
+            default=self.default(),
+            models=frozenset(self.models),
             plain=plain,
         )
 
-    def rule(self, rule: Mapping[str, Any]) -> Indexed[Outcome]:
-        refusing = "limit" in rule or rule.get("effect", "permit") != "permit"
-        holds = self.condition(rule["when"], "unless" if refusing else "true")
-        shape = self.shapes[rule["when"]["shape"]]["expr"]
-        return Indexed(self.outcome(rule), holds, refusing, shape, tuple(rule["when"]["constants"]))
+    def index(self) -> Index[Outcome]:
+        keys, on_error = [], []
+        for _, _, _, _, shape, constants, effect, *_ in self.rules:
+            refusing = self.refusing[effect]
+            self.shapes.factory(shape, "unless" if refusing else "true")
+            if len(constants) != len(self.shapes.rows[shape]["params"]):
+                raise ValueError(f"shape {shape} takes {len(self.shapes.rows[shape]['params'])} constants")
+            keys.append(keys_of(self.shapes.places[shape], constants))
+            on_error.append(refusing)
+        return Index(keys, on_error, self.row)
 
-    def outcome(self, rule: Mapping[str, Any]) -> Outcome:
-        if "route" in rule:
-            return self.traffic(rule["route"], rule)
-        if "qos" in rule:
-            return self.qos(rule, rule)
-        return self.limit(rule) if "limit" in rule else self.access(rule)
+    def row(self, number: int) -> Row[Outcome]:
+        rule = RuleRow(*self.rules[number])
+        refusing = self.refusing[rule.effect]
+        holds = self.shapes.factory(rule.shape, "unless" if refusing else "true")(*rule.constants)
+        return Row(holds, refusing, self.outcome(rule, self.effects[rule.effect]))
 
-    def default(self, plain: Mapping[str, Any]) -> Outcome | None:
-        if plain["kind"] == "TrafficPolicy":
-            return self.traffic(plain["default"] or {}, None)
-        if plain["default"] is None:
+    def outcome(self, rule: RuleRow, effect: Mapping[str, Any]) -> Outcome:
+        if "route" in effect:
+            return self.traffic(effect["route"], effect.get("advice", {}), rule)
+        if "qos" in effect:
+            return self.qos(effect, rule)
+        return self.limit(effect["limit"], rule) if "limit" in effect else self.access(effect, rule)
+
+    def default(self) -> Outcome | None:
+        kind, default = self.plain["kind"], self.plain["default"]
+        if kind == "TrafficPolicy":
+            return self.traffic(default or {}, {}, None)
+        if default is None:
             return None
-        if plain["kind"] == "QosPolicy":
-            return self.qos(plain["default"], None)
-        effect = plain["default"]
-        models = tuple(sorted(_models(plain)))
-        return Outcome(self.reason(None, effect), models, Denied() if effect == "deny" else Permit(), RANKS[effect])
+        if kind == "QosPolicy":
+            return self.qos(default, None)
+        verdict = Denied() if default == "deny" else Permit()
+        return Outcome(self.reason(None, default), self.models, verdict, RANKS[default])
 
-    def reason(self, rule: Mapping[str, Any] | None, effect: str, detail: str = "") -> Reason:
-        name, clause = (rule["name"], rule["clause"]) if rule else ("", "")
+    def reason(self, rule: RuleRow | None, effect: str, detail: str = "") -> Reason:
+        name, clause = (rule.name, rule.clause) if rule else ("", "")
         return Reason(self.plain["name"], self.plain["kind"], name, effect, clause, detail, self.revision)
 
-    def models(self, rule: Mapping[str, Any] | None) -> tuple[str, ...]:
-        return tuple(rule["models"]) if rule else tuple(sorted(_models(self.plain)))
+    def looks_at(self, rule: RuleRow | None) -> tuple[str, ...]:
+        return tuple(self.shapes.rows[rule.shape]["models"]) if rule else self.models
 
-    def access(self, rule: Mapping[str, Any]) -> Outcome:
-        effect, message = rule["effect"], rule["reason"]
+    def access(self, plain: Mapping[str, Any], rule: RuleRow) -> Outcome:
+        effect, message, by = plain["effect"], plain.get("reason", ""), plain.get("by", "")
         verdicts: Mapping[str, Callable[[], Verdict]] = {
             "deny": lambda: Denied(message),
-            "review": lambda: ReviewRequired(rule["by"], message),
-            "step_up": lambda: StepUpRequired(rule["acr"], rule["max_age"], message),
+            "review": lambda: ReviewRequired(by, message),
+            "step_up": lambda: StepUpRequired(plain.get("acr", ""), plain.get("max_age"), message),
             "permit": Permit,
         }
-        detail = message or (f"by {rule['by']}" if rule["by"] else rule["acr"])
+        detail = message or (f"by {by}" if by else plain.get("acr", ""))
         tentative = bool(self.plain["allow_tentative"]) or effect != "permit"
         reason = self.reason(rule, effect, detail)
-        return Outcome(reason, self.models(rule), verdicts[effect](), RANKS[effect], allow_tentative=tentative)
+        return Outcome(reason, self.looks_at(rule), verdicts[effect](), RANKS[effect], allow_tentative=tentative)
 
-    def traffic(self, route: Mapping[str, Any], rule: Mapping[str, Any] | None) -> Outcome:
+    def traffic(self, route: Mapping[str, Any], advice: Mapping[str, Any], rule: RuleRow | None) -> Outcome:
         subset = _subset(route.get("version", ""), route.get("labels", {}))
         decided = Route(subset, route.get("priority", ""), "", route.get("timeout"))
-        split = self.splitter(route, rule["name"] if rule else "default") if route.get("split") else None
-        detail = "split" if split else str(subset or "any endpoint")
-        outcome = Outcome(self.reason(rule, "route", detail), self.models(rule), route=decided, split=split)
-        outcome.advice = dict(rule["advice"]) if rule else {}
-        return outcome
+        split = self.splitter(route, rule.name if rule else "default") if route.get("split") else None
+        reason = self.reason(rule, "route", "split" if split else str(subset or "any endpoint"))
+        return Outcome(reason, self.looks_at(rule), route=decided, split=split, advice=advice)
 
     def splitter(self, route: Mapping[str, Any], name: str) -> Splitter:
         subsets = tuple(Subset(version) for version, _ in route["split"])
         edges = edges_of(weight for _, weight in route["split"])
-        salt = route["salt"] or f"{self.plain['namespace']}/{self.plain['name']}/{name}"
-        sticky = None if route["sticky"] is None else self.condition(route["sticky"], "value")
-        return Splitter(subsets, edges, sticky, salt)
+        salt = route.get("salt") or f"{self.plain['namespace']}/{self.plain['name']}/{name}"
+        sticky = route.get("sticky")
+        return Splitter(subsets, edges, sticky and self.shapes.expression(sticky), salt)
 
-    def qos(self, plain: Mapping[str, Any], rule: Mapping[str, Any] | None) -> Outcome:
-        qos = Qos(plain["qos"]["priority"], plain["qos"]["class"])
-        detail = ", ".join(part for part in (qos.priority, qos.service_class) if part)
-        return Outcome(self.reason(rule, "qos", detail), self.models(rule), qos=qos, advice=dict(plain["advice"]))
+    def qos(self, plain: Mapping[str, Any], rule: RuleRow | None) -> Outcome:
+        qos = Qos(plain["qos"]["priority"], plain["qos"].get("class", ""))
+        reason = self.reason(rule, "qos", ", ".join(part for part in (qos.priority, qos.service_class) if part))
+        return Outcome(reason, self.looks_at(rule), qos=qos, advice=plain.get("advice", {}))
 
-    def limit(self, rule: Mapping[str, Any]) -> Outcome:
-        limit = rule["limit"]
-        detail = f"{limit['requests']} per {limit['per']:g} s, burst {limit['burst']}"
-        key = None if limit["key"] is None else self.condition(limit["key"], "value")
+    def limit(self, limit: Mapping[str, Any], rule: RuleRow) -> Outcome:
+        reason = self.reason(rule, "limit", f"{limit['requests']} per {limit['per']:g} s, burst {limit['burst']}")
+        key = limit.get("key")
         numbers = (limit["requests"], limit["per"], limit["burst"])
-        return Outcome(self.reason(rule, "limit", detail), self.models(rule), limit=numbers, key=key)
+        return Outcome(reason, self.looks_at(rule), limit=numbers, key=key and self.shapes.expression(key))
 
 
 def _subset(version: str, labels: Mapping[str, str]) -> Subset | None:
     return Subset(version, labels) if version or labels else None
-
-
-def _digest(shape: Any) -> str:
-    return f"{zlib.crc32(json.dumps(shape).encode()):08x}"
-
-
-def _models(plain: Mapping[str, Any]) -> set[str]:
-    found: set[str] = set()
-    for rule in plain["rules"]:
-        found.update(rule["models"])
-        for nested in (rule.get("route", {}).get("sticky"), rule.get("limit", {}).get("key")):
-            found.update(nested["models"] if nested else ())
-    default = plain["default"]
-    if isinstance(default, Mapping) and default.get("sticky"):
-        found.update(default["sticky"]["models"])
-    return found

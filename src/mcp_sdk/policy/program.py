@@ -1,21 +1,21 @@
 """Programs: compiled policies as versioned plain JSON, read by a runtime with no native dependency.
 
     {"format": 1,
-     "shapes": [{"expr": …, "params": ["string", …]}, …],
+     "shapes": [{"expr": …, "params": ["string", …], "models": […]}, …],
+     "effects": [{"route": {"version": "v2"}, "advice": {…}}, {"effect": "deny", "reason": …}, {"qos": …}, …],
      "policies": [{"kind", "name", "namespace", "service", "operations", "allow_tentative", "shadow", "file", "line",
                    "default": …,
-                   "rules": [{"name", "clause", "line", "column", "when": {"shape": 0, "constants": […]}, "models": […],
-                              "clauses": [text of each operand of the outermost &&, when there are several],
-                              …the effect…}, …]}, …],
+                   "rules": [[name, clause, line, column, shape, [constants…], effect, [clauses…]], …]}, …],
      "uses": ["re2", "xxhash"]}
 
+A rule is a row (``RuleRow``), for there may be a hundred thousand: ``shape`` and ``effect`` are numbers of the tables.
 Equal sources and models give equal programs, byte for byte. ``shapes`` describes expressions; see module ``shapes``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.policy.check import Checked
@@ -24,6 +24,7 @@ from mcp_sdk.policy.presence import models_of
 from mcp_sdk.policy.resources import (
     AccessPolicy,
     AccessRule,
+    Condition,
     LimitRule,
     Policy,
     QosPolicy,
@@ -33,14 +34,32 @@ from mcp_sdk.policy.resources import (
     TrafficRoute,
     TrafficRule,
 )
-from mcp_sdk.policy.shapes import ShapeTable, expressions, shape_of
+from mcp_sdk.policy.shapes import Table, expressions, shape_of
 
-__all__ = ["FORMAT", "CheckedPolicy", "build_program", "check_format"]
+__all__ = ["FORMAT", "CheckedPolicy", "RuleRow", "build_program", "check_format", "refuses"]
 
 FORMAT = 1
 
 CheckedPolicy = tuple[Policy, Mapping[int, Checked]]
 """A policy and its checked expressions, by ``id`` of the condition."""
+
+
+class RuleRow(NamedTuple):
+    """One rule as a program holds it; ``clauses`` is there when ``&&`` joins several."""
+
+    name: str
+    clause: str
+    line: int
+    column: int
+    shape: int
+    constants: Sequence[Any]
+    effect: int
+    clauses: Sequence[str] = ()
+
+
+def refuses(effect: Mapping[str, Any]) -> bool:
+    """Tell whether an effect refuses, so that an error makes its rule match."""
+    return "limit" in effect or effect.get("effect", "permit") != "permit"
 
 
 def check_format(programs: Mapping[str, Any]) -> None:
@@ -56,12 +75,18 @@ def build_program(policies: Iterable[CheckedPolicy]) -> dict[str, Any]:
     """Write checked policies as one program."""
     builder = _Builder()
     written = [builder.policy(policy, checked) for policy, checked in policies]
-    return {"format": FORMAT, "shapes": builder.shapes.rows, "policies": written, "uses": sorted(builder.uses)}
+    return {
+        "format": FORMAT,
+        "shapes": builder.shapes.rows,
+        "effects": builder.effects.rows,
+        "policies": written,
+        "uses": sorted(builder.uses),
+    }
 
 
 class _Builder:
     def __init__(self) -> None:
-        self.shapes = ShapeTable()
+        self.shapes, self.effects = Table(), Table()
         self.uses: set[str] = set()
 
     def policy(self, policy: Policy, checked: Mapping[int, Checked]) -> dict[str, Any]:
@@ -87,23 +112,16 @@ class _Builder:
             return None if policy.default is None else _qos(policy.default)
         return policy.default if isinstance(policy, AccessPolicy) else None
 
-    def rule(self, rule: Rule) -> dict[str, Any]:
-        expression = shape_of(self.checked[id(rule.when)].tree, self.constants)
-        self.note(expression.shape)
-        return {
-            "name": rule.name,
-            "clause": rule.when.text.strip(),
-            "line": rule.at.line,
-            "column": rule.at.column,
-            "when": self.shapes.add(expression),
-            "models": list(models_of(expression.shape)),
-            **_clauses(self.checked[id(rule.when)]),
-            **self.effect(rule),
-        }
+    def rule(self, rule: Rule) -> list[Any]:
+        checked = self.checked[id(rule.when)]
+        reference = self.expression(rule.when)
+        row = [rule.name, reference["clause"], rule.at.line, rule.at.column, reference["shape"], reference["constants"]]
+        clauses = clause_texts(checked)
+        return [*row, self.effects.add(self.effect(rule)), *([clauses] if len(clauses) > 1 else [])]
 
     def effect(self, rule: Rule) -> dict[str, Any]:
         if isinstance(rule, TrafficRule):
-            return {"route": self.route(rule.route), "advice": dict(rule.advice)}
+            return {"route": self.route(rule.route), **_written({"advice": dict(rule.advice)})}
         if isinstance(rule, QosRule):
             return _qos(rule)
         if isinstance(rule, LimitRule):
@@ -114,7 +132,7 @@ class _Builder:
         subset = route.subset
         if route.sticky is not None:
             self.uses.add("xxhash")
-        return {
+        written = {
             "version": subset.version if subset else "",
             "labels": dict(sorted(subset.labels.items())) if subset else {},
             "split": [[share.version, share.weight] for share in route.split],
@@ -123,33 +141,38 @@ class _Builder:
             "priority": route.priority,
             "timeout": route.timeout,
         }
+        return _written(written)
 
     def limit(self, rule: LimitRule) -> dict[str, Any]:
-        key = None if rule.key is None else self.expression(rule.key)
-        return {"requests": rule.requests, "per": rule.per, "burst": rule.burst, "key": key}
+        key = {} if rule.key is None else {"key": self.expression(rule.key)}
+        return {"requests": rule.requests, "per": rule.per, "burst": rule.burst, **key}
 
-    def expression(self, condition: Any) -> dict[str, Any]:
+    def expression(self, condition: Condition) -> dict[str, Any]:
         expression = shape_of(self.checked[id(condition)].tree, self.constants)
-        self.note(expression.shape)
-        return {
-            **self.shapes.add(expression),
+        if any(node[0] == "call" and node[1] == "matches" for node in expressions(expression.shape)):
+            self.uses.add("re2")
+        shape = {
+            "expr": expression.shape,
+            "params": list(expression.params),
             "models": list(models_of(expression.shape)),
+        }
+        return {
+            "shape": self.shapes.add(shape),
+            "constants": list(expression.constants),
             "clause": condition.text.strip(),
         }
 
-    def note(self, shape: Any) -> None:
-        if any(node[0] == "call" and node[1] == "matches" for node in expressions(shape)):
-            self.uses.add("re2")
 
-
-def _clauses(checked: Checked) -> dict[str, Any]:
-    texts = clause_texts(checked)
-    return {"clauses": texts} if len(texts) > 1 else {}
+def _written(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is empty."""
+    return {name: value for name, value in fields.items() if value not in ("", None, [], {})}
 
 
 def _qos(rule: QosRule) -> dict[str, Any]:
-    return {"qos": {"priority": rule.priority, "class": rule.service_class}, "advice": dict(rule.advice)}
+    qos = {"priority": rule.priority, **_written({"class": rule.service_class})}
+    return {"qos": qos, **_written({"advice": dict(rule.advice)})}
 
 
 def _access(rule: AccessRule) -> dict[str, Any]:
-    return {"effect": rule.effect, "reason": rule.reason, "by": rule.by, "acr": rule.acr, "max_age": rule.max_age}
+    details = {"reason": rule.reason, "by": rule.by, "acr": rule.acr, "max_age": rule.max_age}
+    return {"effect": rule.effect, **_written(details)}

@@ -23,7 +23,7 @@ from typing import Any
 from mcp_sdk.policy.environment import constant_type
 from mcp_sdk.policy.syntax import Tree
 
-__all__ = ["Expression", "ShapeTable", "constant_from_plain", "expressions", "shape_of"]
+__all__ = ["Expression", "Table", "constant_from_plain", "expressions", "shape_of"]
 
 MACROS = ("all", "exists", "exists_one", "filter", "map_macro")
 
@@ -114,21 +114,19 @@ def constant_from_plain(kind: str, value: Any) -> Any:
     return value
 
 
-class ShapeTable:
-    """Numbers the distinct shapes in order of appearance."""
+class Table:
+    """Numbers distinct plain values in order of appearance."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self._numbers: dict[str, int] = {}
 
-    def add(self, expression: Expression) -> dict[str, Any]:
-        """Give the reference ``{"shape": number, "constants": […]}`` that a rule keeps."""
-        row = {"expr": expression.shape, "params": list(expression.params)}
-        key = json.dumps(row, separators=(",", ":"))
-        number = self._numbers.setdefault(key, len(self.rows))
+    def add(self, row: dict[str, Any]) -> int:
+        """Give the number of a row; an equal one has the same."""
+        number = self._numbers.setdefault(json.dumps(row, separators=(",", ":")), len(self.rows))
         if number == len(self.rows):
             self.rows.append(row)
-        return {"shape": number, "constants": list(expression.constants)}
+        return number
 
 
 def expressions(shape: Any) -> Iterator[Any]:
