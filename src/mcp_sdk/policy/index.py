@@ -49,7 +49,7 @@ class Index(Generic[OutcomeT]):
         self._make = make
         root = _build([(number, *entry) for number, entry in enumerate(zip(on_error, keys, strict=True))])
         self._select = root.select if isinstance(root, _Branch) else None
-        self._made: list[Row[OutcomeT] | None] = [None if self._select else make(number) for number in range(self.size)]
+        self._made: list[Any] = [None if self._select else make(number) for number in range(self.size)]
 
     @property
     def rules(self) -> tuple[Row[OutcomeT], ...]:
@@ -57,14 +57,14 @@ class Index(Generic[OutcomeT]):
         return tuple(self._row(number) for number in range(self.size))
 
     def _row(self, number: int) -> Row[OutcomeT]:
-        row = self._made[number]
+        row: Row[OutcomeT] | None = self._made[number]
         if row is None:
             row = self._made[number] = self._make(number)
         return row
 
     def first(self, c: Any, q: Any) -> OutcomeT | None:
         """Give the outcome of the first rule that matches; None when none does."""
-        rows: Iterable[Any] = self._made if self._select is None else self._candidates(c, q)
+        rows: Iterable[Row[OutcomeT]] = self._made if self._select is None else self._candidates(c, q)
         for holds, on_error, outcome in rows:
             try:
                 if holds(c, q):
@@ -77,7 +77,7 @@ class Index(Generic[OutcomeT]):
     def every(self, c: Any, q: Any) -> list[OutcomeT]:
         """Give the outcomes of all rules that match, in order."""
         found = []
-        rows: Iterable[Any] = self._made if self._select is None else self._candidates(c, q)
+        rows: Iterable[Row[OutcomeT]] = self._made if self._select is None else self._candidates(c, q)
         for holds, on_error, outcome in rows:
             try:
                 if holds(c, q):
@@ -186,7 +186,7 @@ KeyPlace = tuple[Path, int]
 
 
 def key_places(shape: Any) -> tuple[KeyPlace, ...]:
-    """Give the facts that a shape compares with constant strings, by ``==`` or ``in``, each with the constant's number."""
+    """Give the facts that a shape compares with constant strings, by ``==`` or ``in``, and the constants' numbers."""
     places: list[KeyPlace] = []
     for clause in clause_shapes(shape):
         if clause[0] != "call" or clause[1] not in ("_==_", "@in"):
