@@ -13,7 +13,7 @@ import functools
 import inspect
 import itertools
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from types import FrameType, FunctionType, MethodType
@@ -364,14 +364,13 @@ def _drive_generator(function: Callable[..., Any], opener: _Opener) -> Callable[
 
 def _drive_async_generator(function: Callable[..., Any], opener: _Opener) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        generator = function(*args, **kwargs)
         call = opener.open(args, kwargs)
-        step: Callable[[Any], Any] = generator.asend
-        value: Any = None
+        generator = function(*args, **kwargs)
+        step, value = _first(generator), None
         while True:
             outer = call.enter() if call is not None else None
             try:
-                item = await step(value)
+                item = await step
             except StopAsyncIteration:
                 if call is not None:
                     call.end(value, None)
@@ -384,8 +383,19 @@ def _drive_async_generator(function: Callable[..., Any], opener: _Opener) -> Cal
                 if call is not None:
                     current.set_record(outer)
             try:
-                step, value = generator.asend, (yield item)
+                value = yield item
+                step = generator.asend(value)
             except BaseException as thrown:  # noqa: BLE001 - as above
-                step, value = generator.athrow, thrown
+                value, step = thrown, generator.athrow(thrown)
 
     return wrapper
+
+
+def _first(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """Give the first step, hidden from the loop: it would close the inner generator while its wrapper does."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return generator.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)

@@ -205,6 +205,8 @@ def check_declarations(registry: Registry) -> None:
     if registry.open:
         return
     registry.check()
+    if not registry.strict:
+        return
     for declaration in list(_declared):
         declaration.check(registry)
 

@@ -26,7 +26,8 @@ class Registry(Mapping[str, BusinessModel]):
     """A live mapping of names to declared models. Declaring a name again replaces it.
 
     ``open`` says that nothing was declared, so every model is accepted: how a mesh behaves before anything is configured.
-    ``member`` reads one member of a subject by name, None where there is none; an ORM's integration puts its own in
+    ``strict`` makes a start fail for decorators of this process that name what is not declared here; tests, which import
+    services that have other models, switch it off. ``member`` reads one member of a subject by name, None where there is none; an ORM's integration puts its own in
     front, which reads what is loaded and loads nothing.
     """
 
@@ -38,6 +39,7 @@ class Registry(Mapping[str, BusinessModel]):
         self._member: Callable[[Any, str], Any] = member
         self.pseudonym_key = pseudonym_key
         self.version = 0
+        self.strict = True
         for model in models:
             self.declare(model)
 
