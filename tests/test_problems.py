@@ -81,7 +81,13 @@ def test_a_permit_has_no_refusing_response():
 def test_nothing_breaks_out_of_a_header(text, acr, name, wait):
     """Whatever a policy's author wrote, a header's value is printable ASCII, and its quotes are balanced."""
     limit = Limit(name, name, 1, wait or 1.0, 1, REASON)
-    for verdict in (StepUpRequired(acr, 1, text), Throttled(wait, limit), Shed(wait), Denied(text), ReviewRequired(text, text)):
+    for verdict in (
+        StepUpRequired(acr, 1, text),
+        Throttled(wait, limit),
+        Shed(wait),
+        Denied(text),
+        ReviewRequired(text, text),
+    ):
         response = respond(Decision(verdict, reasons=(Reason(name, "AccessPolicy", text),)))
         for header, value in response.headers:
             assert re.fullmatch(r"[ -~]*", value), header

@@ -83,8 +83,7 @@ def believed(mesh: Host, contexts: Mapping[str, ModelContext]) -> dict[str, Mode
 
 
 def newest(held: ModelContext | None, found: ModelContext) -> ModelContext:
-    """Give the newer of two contexts of one entity; at the same revision ``found``, which came from nearer the store.
-    """
+    """Give the newer of two contexts of one entity; of equals ``found``, which came from nearer the store."""
     return held if held is not None and held.rank > found.rank else found
 
 
@@ -182,11 +181,11 @@ async def _afetch(mesh: Host, effect: Fetch) -> Found:
     return _NOTHING
 
 
-async def _arrival(future: Future[Any], timeout: float) -> None:
+async def _arrival(future: Future[Any], seconds: float) -> None:
     """Wait for a future without cancelling it, for others may wait for the same one."""
     waiting = asyncio.wrap_future(future)
     waiting.add_done_callback(_seen)
-    await asyncio.wait([waiting], timeout=timeout)
+    await asyncio.wait([waiting], timeout=seconds)
 
 
 def _seen(waiting: asyncio.Future[Any]) -> None:
@@ -195,9 +194,13 @@ def _seen(waiting: asyncio.Future[Any]) -> None:
 
 
 def decision(carrier: Any) -> Decision | None:
-    """Give the decision on a request: a Starlette or Django request, an ASGI scope, a WSGI environ; None without one.
-    """
-    for mapping in (carrier, getattr(carrier, "scope", None), getattr(carrier, "environ", None), getattr(carrier, "META", None)):
+    """Give the decision on a Starlette or Django request, an ASGI scope or a WSGI environ; None without one."""
+    for mapping in (
+        carrier,
+        getattr(carrier, "scope", None),
+        getattr(carrier, "environ", None),
+        getattr(carrier, "META", None),
+    ):
         found = mapping.get("mcp_sdk.decision") if isinstance(mapping, Mapping) else None
         if isinstance(found, Decision):
             return found
@@ -205,7 +208,6 @@ def decision(carrier: Any) -> Decision | None:
 
 
 def identify(principal: Principal) -> None:
-    """Say who calls, where the application finds out after the middleware: ``@requires_permit`` and calls below see it.
-    """
+    """Say who calls, where the application finds out only after the middleware; ``@requires_permit`` sees it."""
     work = current.record_or_new()
     work.call.principal = principal

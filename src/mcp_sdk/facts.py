@@ -59,7 +59,11 @@ class EnvironHeaders(LazyMapping):
     __slots__ = ()
 
     def _read(self) -> dict[str, str]:
-        found = {_header_name(key): value for key, value in self._raw.items() if key[:5] == "HTTP_" and isinstance(value, str)}
+        found = {
+            _header_name(key): value
+            for key, value in self._raw.items()
+            if key[:5] == "HTTP_" and isinstance(value, str)
+        }
         for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             if self._raw.get(key):
                 found[key.lower().replace("_", "-")] = self._raw[key]
@@ -80,9 +84,7 @@ class Query(LazyMapping):
 
 
 def joined(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Join header lines of one name as RFC 9110 section 5.3 says, and ``cookie`` by semicolons (RFC 9113 section
-    8.2.3).
-    """
+    """Join header lines of one name by commas (RFC 9110 section 5.3), ``cookie`` by semicolons (RFC 9113)."""
     found: dict[str, str] = {}
     for name, value in lines:
         if name in found:
@@ -96,8 +98,9 @@ def _header_name(key: str) -> str:
 
 
 def operation_of(method: str, path: str) -> str:
-    """Give ``METHOD /path`` of a decoded path. HEAD is GET without a body (RFC 9110 section 9.3.2), and governed as
-    such.
+    """Give ``METHOD /path`` of a decoded path.
+
+    HEAD is GET without a body (RFC 9110 section 9.3.2), and is governed as such.
     """
     written = path if _PLAIN_PATH.fullmatch(path) else quote(path, safe="/!$&'()*+,;=:@", errors="replace")
     return f"{'GET' if method == 'HEAD' else method} {written}"

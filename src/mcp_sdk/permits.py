@@ -1,5 +1,4 @@
-"""``@requires_permit``: a decision in front of a method, by the entities that it is given and the caller of the
-request.
+"""``@requires_permit``: a decision in front of a method, by what it is given and who calls.
 
 Phase ``METHOD``: only AccessPolicies speak, whose target names the operation: the dotted name of the method, or the one
 given.
@@ -185,9 +184,7 @@ def _is_caller(mesh: Any, work: Record, model: BusinessModel, ref: EntityRef) ->
 
 
 def _make_way(mesh: Any, contexts: dict[str, ModelContext], ref: EntityRef) -> None:
-    """Put what is known of a named entity in the place of another one's context: the call is about the one that it
-    names.
-    """
+    """Put what is known of the entity that the call names in the place of another one's context."""
     held = contexts.get(ref.model)
     if held is not None and held.ref == ref:
         return
@@ -198,12 +195,8 @@ def _make_way(mesh: Any, contexts: dict[str, ModelContext], ref: EntityRef) -> N
         contexts.pop(ref.model, None)
 
 
-def _seen(
-    mesh: Any, work: Record, ref: EntityRef, state: str | None, attributes: Mapping[str, Any]
-) -> ModelContext:
-    """Give the context of an object in hand: on top of the newest that is known of it, and tentative where it says
-    otherwise.
-    """
+def _seen(mesh: Any, work: Record, ref: EntityRef, state: str | None, attributes: Mapping[str, Any]) -> ModelContext:
+    """Give the context of an object in hand; tentative where it says otherwise than the newest that is known."""
     held = work.contexts.get(ref.model)
     base = held if held is not None and held.ref == ref else mesh.known(ref)
     if base is None:

@@ -58,7 +58,9 @@ def respond(decision: Decision) -> Response:
     if isinstance(verdict, Denied):
         return _answer(403, "denied", "Denied by policy", verdict.message, reason)
     if isinstance(verdict, ReviewRequired):
-        return _answer(403, "review-required", "Waiting for a review", verdict.message, reason, review={"by": verdict.by})
+        return _answer(
+            403, "review-required", "Waiting for a review", verdict.message, reason, review={"by": verdict.by}
+        )
     if isinstance(verdict, StepUpRequired):
         return _step_up(verdict, reason)
     if isinstance(verdict, Throttled):
@@ -81,11 +83,11 @@ def problem(status: int, kind: str, title: str, detail: str = "", *, headers: He
 
 
 def quota_headers(limits: Iterable[tuple[Limit, int, float]]) -> Headers:
-    """Give ``RateLimit-Policy`` and ``RateLimit`` for limits, each with what remains and the seconds until one more is
-    free.
-    """
+    """Give ``RateLimit-Policy`` and ``RateLimit``: each limit with what is left and the seconds until one more is."""
     known = list(limits)
-    policies = ", ".join(f"{_sf_string(limit.policy)};q={limit.requests};w={_seconds(limit.per)}" for limit, _, _ in known)
+    policies = ", ".join(
+        f"{_sf_string(limit.policy)};q={limit.requests};w={_seconds(limit.per)}" for limit, _, _ in known
+    )
     quotas = ", ".join(f"{_sf_string(limit.policy)};r={left};t={_seconds(wait)}" for limit, left, wait in known)
     return (("ratelimit-policy", policies), ("ratelimit", quotas)) if known else ()
 
@@ -121,11 +123,13 @@ def _throttled(verdict: Throttled, reason: Reason | None) -> Response:
 def _shed(verdict: Shed) -> Response:
     wait = _seconds(verdict.retry_after)
     headers = (("retry-after", str(wait)),)
-    return problem(503, "shed", "The service is over its capacity", f"Try again in {wait} s", headers=headers, retry_after=wait)
+    return problem(
+        503, "shed", "The service is over its capacity", f"Try again in {wait} s", headers=headers, retry_after=wait
+    )
 
 
 def _seconds(seconds: float) -> int:
-    return max(1, math.ceil(min(seconds, 86_400.0))) if seconds == seconds else 1
+    return max(1, math.ceil(min(seconds, 86_400.0))) if not math.isnan(seconds) else 1
 
 
 def _printable(text: str) -> str:

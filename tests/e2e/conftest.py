@@ -32,13 +32,19 @@ def port_of():
 
 @pytest.fixture(scope="module")
 def serve():
-    """Give a function that starts ``uvicorn`` or ``gunicorn`` with an application of this directory, and gives its URL."""
+    """Give a function that starts uvicorn or gunicorn with an application of this directory, and gives its URL."""
     started = []
 
     def start(*command: str, port: str = "", **environ: str) -> str:
         port = port or str(free_port())
         whole = [sys.executable, "-m", *(part.replace("PORT", port) for part in command)]
-        env = {**os.environ, "MCP_SDK_SERVICE": "orders", "MCP_SDK_SIGNING_KEYS": KEYS, "MCP_SDK_LINGER": "0.001", **environ}
+        env = {
+            **os.environ,
+            "MCP_SDK_SERVICE": "orders",
+            "MCP_SDK_SIGNING_KEYS": KEYS,
+            "MCP_SDK_LINGER": "0.001",
+            **environ,
+        }
         started.append(subprocess.Popen(whole, cwd=HERE, env=env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
         url = f"http://127.0.0.1:{port}"
         _await_answer(url, started[-1])
@@ -67,5 +73,7 @@ def _await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
 @pytest.fixture(scope="module")
 def peer():
     """Give another service's mesh that shares the keys."""
-    with Mesh(service="gateway", signing_keys=KEYS, models=[BusinessModel("order", states=("created", "paid"))]) as mesh:
+    with Mesh(
+        service="gateway", signing_keys=KEYS, models=[BusinessModel("order", states=("created", "paid"))]
+    ) as mesh:
         yield mesh

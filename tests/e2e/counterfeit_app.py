@@ -1,4 +1,4 @@
-"""A service whose policies permit only paid orders, only administrators, only vip users; by what it was told, nothing else."""
+"""A service whose policies permit only paid orders, only administrators, only vip users, only one country."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A gateway that forwards to whatever version of ``orders`` policy decides on, and refuses the websocket ``/denied``."""
+"""A gateway that forwards to the version of ``orders`` that policy decides on, and the service behind it."""
 
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -56,7 +56,11 @@ async def guarded(request):
 
 
 routes = [Route("/ready", ready), Route("/guarded", guarded)]
-routes += [WebSocketRoute("/denied", socket), WebSocketRoute("/open", socket), Mount("/orders", Forward(mesh, "orders"))]
+routes += [
+    WebSocketRoute("/denied", socket),
+    WebSocketRoute("/open", socket),
+    Mount("/orders", Forward(mesh, "orders")),
+]
 app = Starlette(routes=routes, lifespan=mesh.lifespan)
 app.add_middleware(MeshMiddleware, mesh=mesh)
 

@@ -85,7 +85,7 @@ async def later(request):
 
 async def bound(request):
     """A synchronous callee binds an order, and its caller sees it."""
-    await asyncio.to_thread(lambda: mesh.bind("order", "o-bound", **{}))
+    await asyncio.to_thread(lambda: mesh.bind("order", "o-bound"))
     return PlainTextResponse(order())
 
 

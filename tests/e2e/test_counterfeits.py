@@ -1,4 +1,4 @@
-"""No counterfeit changes a decision: a service that permits only what it can believe, under uvicorn, behind real sockets."""
+"""No counterfeit changes a decision: a service that permits only what it can believe, behind real sockets."""
 
 import base64
 import time
@@ -54,7 +54,9 @@ def edge(start):
 
 def status(url, path, **headers):
     """Ask, and give the status."""
-    return httpx.get(f"{url}{path}", headers=[(name.replace("_", "-"), value) for name, value in headers.items()]).status_code
+    return httpx.get(
+        f"{url}{path}", headers=[(name.replace("_", "-"), value) for name, value in headers.items()]
+    ).status_code
 
 
 def test_what_is_true_is_believed(inside):
@@ -74,7 +76,9 @@ def altered(header):
 COUNTERFEITS = {
     "nothing at all": lambda: "",
     "unsigned": lambda: "mcp_sdk.order.id=o-1,mcp_sdk.order.state=paid,mcp_sdk.order.rev=7",
-    "made up signature": lambda: "mcp_sdk.order.id=o-1,mcp_sdk.order.state=paid,mcp_sdk.sig=k1.9999999999.AAAAAAAAAAAAAAAAAAAAAA",
+    "made up signature": lambda: (
+        "mcp_sdk.order.id=o-1,mcp_sdk.order.state=paid,mcp_sdk.sig=k1.9999999999.AAAAAAAAAAAAAAAAAAAAAA"
+    ),
     "altered": lambda: altered(baggage_of(PAID.but(state="created"))),
     "added to": lambda: "mcp_sdk.order.state=paid," + baggage_of(ModelContext("order", "o-1", None, {}, 7)),
     "written twice": lambda: baggage_of(PAID.but(state="created")) + ",mcp_sdk.order.state=paid",
@@ -145,7 +149,15 @@ def test_no_baggage_header_breaks_or_permits(inside, lines):
 
 @pytest.mark.parametrize(
     "header",
-    ["," * 5000, "mcp_sdk.order.state=" + "x" * 20_000, "mcp_sdk." * 3000, "a=b;" * 4000, "%" * 9000, "=,=;=", "mcp_sdk.=x"],
+    [
+        "," * 5000,
+        "mcp_sdk.order.state=" + "x" * 20_000,
+        "mcp_sdk." * 3000,
+        "a=b;" * 4000,
+        "%" * 9000,
+        "=,=;=",
+        "mcp_sdk.=x",
+    ],
 )
 def test_oversize_and_malformed_headers_are_nothing(inside, header):
     """The request goes on without them."""

@@ -29,7 +29,9 @@ def gateway(serve, port_of, tmp_path_factory):
 @pytest.fixture
 def carrying(peer):
     """Give a function that gives the header of an order in a state."""
-    return lambda state: {"baggage": peer.codec.encode([ModelContext("order", "o-1", state, {}, 3)], now=time.time()).header}
+    return lambda state: {
+        "baggage": peer.codec.encode([ModelContext("order", "o-1", state, {}, 3)], now=time.time()).header
+    }
 
 
 def test_the_state_of_an_order_chooses_the_version(gateway, carrying):
@@ -53,7 +55,7 @@ def test_a_version_that_nobody_serves_is_503(gateway, carrying):
 
 
 def test_a_websocket_is_refused_with_problem_details(gateway):
-    """uvicorn can answer an opening handshake by a response: 403 with its body; another one opens."""
+    """The server can answer an opening handshake by a response: 403 with its body; another one opens."""
     websockets = pytest.importorskip("websockets")
     client = pytest.importorskip("websockets.sync.client")
     url = gateway.replace("http", "ws")

@@ -1,4 +1,4 @@
-"""The context survives threads, executors, tasks, streams, background tasks, websockets, generators and prefork workers."""
+"""The context survives threads, executors, tasks, streams, websockets, generators and prefork workers."""
 
 import asyncio
 import time
@@ -18,13 +18,17 @@ def asgi(serve):
 @pytest.fixture(scope="module")
 def wsgi(serve):
     """Serve the WSGI application by gunicorn with two workers, forked after the application was loaded."""
-    return serve("gunicorn", "matrix_wsgi:app", "-w", "2", "--preload", "-b", "127.0.0.1:PORT", "--log-level", "critical")
+    return serve(
+        "gunicorn", "matrix_wsgi:app", "-w", "2", "--preload", "-b", "127.0.0.1:PORT", "--log-level", "critical"
+    )
 
 
 @pytest.fixture
 def header(peer):
     """Give a function that gives the header by which the peer carries an order."""
-    return lambda number: {"baggage": peer.codec.encode([ModelContext("order", number, "paid", {}, 3)], now=time.time()).header}
+    return lambda number: {
+        "baggage": peer.codec.encode([ModelContext("order", number, "paid", {}, 3)], now=time.time()).header
+    }
 
 
 @pytest.mark.parametrize("way", ["direct", "sync", "to_thread", "executor", "thread", "task"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import Future
 
 import pytest
 from scripted import ScriptedPlane, call, scope_of, signed
@@ -127,8 +128,6 @@ def test_the_call_is_about_the_entity_in_its_path(mesh, peer, plane):
 
 def test_a_fetch_that_is_late_counts_as_absent(mesh, plane):
     """A store that does not answer costs the request ``fetch_timeout`` and nothing else."""
-    from concurrent.futures import Future
-
     mesh.declare_operations(["GET /orders/{order}"])
     plane.looked_at, plane.pending_fetch = {"order"}, Future()
     assert served(MeshMiddleware(App(), mesh), scope_of(path="/orders/o-2"))[0]["status"] == 200

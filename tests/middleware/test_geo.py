@@ -47,8 +47,15 @@ def database(tmp_path):
         pair = (onward, count) if bit == 0 else (count, onward)
         nodes += b"".join(struct.pack(">I", part)[1:] for part in pair)
     meta = {
-        "node_count": (count, 32), "record_size": (24, 16), "ip_version": (4, 16), "database_type": "Test", "languages": ["en"],
-        "binary_format_major_version": (2, 16), "binary_format_minor_version": (0, 16), "build_epoch": (1, 64), "description": {"en": "t"},
+        "node_count": (count, 32),
+        "record_size": (24, 16),
+        "ip_version": (4, 16),
+        "database_type": "Test",
+        "languages": ["en"],
+        "binary_format_major_version": (2, 16),
+        "binary_format_minor_version": (0, 16),
+        "build_epoch": (1, 64),
+        "description": {"en": "t"},
     }
     path = tmp_path / "geo.mmdb"
     path.write_bytes(nodes + b"\0" * 16 + encoded(RECORD) + b"\xab\xcd\xefMaxMind.com" + encoded(meta))
@@ -102,7 +109,8 @@ def test_no_header_breaks_the_address(forwarded, trusted):
 @pytest.mark.parametrize(
     ("text", "geo"),
     [
-        ("DE", Geo("DE")), ("de-by", Geo("DE", "BY")), ("", NOWHERE), ("DEU", NOWHERE), ("D1", NOWHERE), ("ÄÖ", NOWHERE),
+        ("DE", Geo("DE")), ("de-by", Geo("DE", "BY")),
+        ("", NOWHERE), ("DEU", NOWHERE), ("D1", NOWHERE), ("ÄÖ", NOWHERE),
         ("DE-<x>", Geo("DE")),
     ],
 )  # fmt: skip

@@ -1,6 +1,8 @@
 """Who calls: readers, the principal's own model, and headers between peers."""
 
 import asyncio
+import base64
+import hmac
 import json
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,9 +11,10 @@ from threading import Thread
 import jwt as pyjwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from scripted import call, scope_of, signed
 
-from mcp_sdk import ConfigurationError, ModelContext, Principal
+from mcp_sdk import BusinessModel, ConfigurationError, ModelContext, Principal
 from mcp_sdk.middleware import JwtPrincipal, MeshMiddleware, WSGIMeshMiddleware, remote_user, scope_user, user_principal
 
 ALICE = Principal("u-1", authenticated=True)
@@ -125,8 +128,6 @@ def test_a_path_does_not_say_who_calls(mesh, plane):
 
 def test_a_pseudonym_names_the_same_user(make_mesh, plane):
     """Where ids are pseudonymised, the principal's reference is too."""
-    from mcp_sdk import BusinessModel
-
     mesh = make_mesh(pseudonym_key="k" * 32)
     mesh.models.declare(BusinessModel("user", principal=True, pseudonymise=True))
     (ref,) = decided(mesh, plane, reader=lambda _: ALICE).references
@@ -198,7 +199,13 @@ def told(mesh, plane, token, **options):
 
 def test_a_token_s_claims_become_the_principal(mesh, plane):
     """Subject, scopes, roles, strength and moment of the authentication are read."""
-    claims = {"scope": "read write", "roles": ["admin"], "amr": ["pwd", "mfa"], "acr": "urn:mfa", "auth_time": 1700000000}
+    claims = {
+        "scope": "read write",
+        "roles": ["admin"],
+        "amr": ["pwd", "mfa"],
+        "acr": "urn:mfa",
+        "auth_time": 1700000000,
+    }
     principal = told(mesh, plane, token_of(**claims, team="a"), attributes=["team"])
     assert (principal.id, principal.scopes, principal.roles) == ("u-1", ("read", "write"), ("admin",))
     assert (principal.mfa, principal.acr, principal.auth_time.year) == (True, "urn:mfa", 2023)
@@ -218,11 +225,6 @@ def unsigned():
 
 def confused():
     """Give an HS256 token whose secret is the public RSA key, the classic confusion of RFC 8725 section 2.1."""
-    import base64
-    import hmac
-
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
     secret = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "u-1", "exp": int(time.time()) + 60}
     parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "kid": "r1", "typ": "JWT"}, claims)]

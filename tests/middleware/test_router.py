@@ -93,7 +93,7 @@ def test_a_router_of_nothing_is_refused_when_it_is_built(mesh):
     """No versions, or a default that is none of them, cannot work."""
     with pytest.raises(ConfigurationError, match="at least one"):
         MeshRouter({}, mesh)
-    with pytest.raises(ConfigurationError, match="'v3'.*v1, v2"):
+    with pytest.raises(ConfigurationError, match=r"'v3'.*v1, v2"):
         MeshRouter(ASGI, mesh, default="v3")
 
 
@@ -103,7 +103,9 @@ def life(log, name, fails=False):
     async def app(scope, receive, send):
         await receive()
         log.append(f"{name} up")
-        await send({"type": "lifespan.startup.failed", "message": name} if fails else {"type": "lifespan.startup.complete"})
+        await send(
+            {"type": "lifespan.startup.failed", "message": name} if fails else {"type": "lifespan.startup.complete"}
+        )
         if fails:
             return
         await receive()

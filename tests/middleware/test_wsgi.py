@@ -16,10 +16,18 @@ DENY = Decision(Denied("not here"))
 
 def served(app, **environ):
     """Serve one request; gives the status, the headers and the whole body."""
-    base = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/", "REMOTE_ADDR": "10.0.0.9", "QUERY_STRING": ""} | environ
+    base = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/",
+        "REMOTE_ADDR": "10.0.0.9",
+        "QUERY_STRING": "",
+    } | environ
     setup_testing_defaults(base)
     said = []
-    body = validator(app)(base, lambda status, headers, exc_info=None: said.append((status, headers)) or (lambda _: None))
+    body = validator(app)(
+        base, lambda status, headers, exc_info=None: said.append((status, headers)) or (lambda _: None)
+    )
     try:
         whole = b"".join(body)
     finally:

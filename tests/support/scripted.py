@@ -117,10 +117,19 @@ def signed(peer: Mesh, *contexts: ModelContext) -> str:
     return peer.codec.encode(contexts, now=peer.runtime.clock.now().timestamp()).header
 
 
-def scope_of(method: str = "GET", path: str = "/", headers: Iterable[tuple[str, str]] = (), **more: Any) -> dict[str, Any]:
+def scope_of(
+    method: str = "GET", path: str = "/", headers: Iterable[tuple[str, str]] = (), **more: Any
+) -> dict[str, Any]:
     """Give an ASGI scope."""
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    base = {"type": "http", "method": method, "path": path, "headers": raw, "query_string": b"", "client": ("10.0.0.9", 1)}
+    base = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "headers": raw,
+        "query_string": b"",
+        "client": ("10.0.0.9", 1),
+    }
     return base | more
 
 

@@ -66,7 +66,9 @@ def test_headers_of_one_connection_end_at_it(mesh, service):
     behind = Behind(httpx.Response(200, headers={"connection": "x-hop", "x-hop": "1", "keep-alive": "5", "x-end": "1"}))
     headers = [("connection", "keep-alive, X-Private"), ("x-private", "1"), ("te", "trailers"), ("upgrade", "h2c")]
     sent = served(forward(mesh, behind), scope_of(headers=headers))
-    assert not {"connection", "x-private", "te", "upgrade"} & {name for name in behind.seen[0].headers if name != "host"}
+    assert not {"connection", "x-private", "te", "upgrade"} & {
+        name for name in behind.seen[0].headers if name != "host"
+    }
     names = {name for name, _ in sent[0]["headers"]}
     assert b"x-end" in names
     assert not {b"connection", b"x-hop", b"keep-alive"} & names

@@ -125,7 +125,7 @@ def test_only_the_parsed_host_makes_a_call_ours(client, inventory, order, url):
 
 
 def test_a_redirect_to_another_host_gets_nothing_of_ours(client, inventory, order):
-    """httpx calls the transport for each hop, and each hop's host is looked at."""
+    """The client calls the transport for each hop, and each hop's host is looked at."""
     away = lambda _: httpx.Response(302, headers={"location": "http://example.com/"})  # noqa: E731
     wire = Wire(port8002=away, port8003=away)
     client(wire).request("GET", "http://inventory/", follow_redirects=True)
@@ -211,7 +211,7 @@ def test_an_application_error_is_no_failure_of_the_endpoint(client, inventory):
 def test_a_subset_that_nobody_serves_is_said_so(client, plane, inventory):
     """The error is httpx's kind and ours, and names what there is."""
     plane.rule = lambda _: Decision(route=Route(Subset("v9")))
-    with pytest.raises(httpx.ConnectError, match="version=v9.*version=v1") as caught:
+    with pytest.raises(httpx.ConnectError, match=r"version=v9.*version=v1") as caught:
         client(Wire()).request("GET", "http://inventory/")
     assert isinstance(caught.value, NoEndpoint)
     assert caught.value.request.url.host == "inventory"
@@ -292,7 +292,9 @@ def test_the_principal_header_is_what_was_authenticated(client, make_mesh, inven
 
 def test_a_response_gives_its_endpoint_back_when_it_is_closed(mesh, inventory):
     """Requests running on an endpoint are counted until their bodies are read or closed."""
-    wire = Wire(**{f"port{port}": lambda _: httpx.Response(200, stream=httpx.ByteStream(b"ok")) for port in (8002, 8003)})
+    wire = Wire(
+        **{f"port{port}": lambda _: httpx.Response(200, stream=httpx.ByteStream(b"ok")) for port in (8002, 8003)}
+    )
     transport = MeshTransport(mesh, inner=httpx.MockTransport(wire))
     balancer = transport._outbound.balancer
     with httpx.Client(transport=transport) as client:

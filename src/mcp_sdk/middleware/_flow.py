@@ -119,8 +119,7 @@ class Enforcer:
             return self._broken(error)
 
     def finish(self, outcome: Outcome) -> None:
-        """Count a request out: gives its place back and records how long it took. Call it once, also after a refusal.
-        """
+        """Count a request out, once, refused or not: gives its place back and records how long it took."""
         if outcome.place and self._gate is not None:
             self._gate.leave()
         seconds = self.mesh.runtime.clock.monotonic() - outcome.began
@@ -290,8 +289,7 @@ class Enforcer:
         return contexts
 
     def _concerns(self, context: ModelContext, who: _Who) -> bool:
-        """Tell whether a context that a peer brought is of the entity that this call is about, and of its own caller.
-        """
+        """Tell whether a context that a peer brought is of the entity that the call is about, and of its caller."""
         if context.model in self._names.principals:
             if not who.principal.authenticated or who.own.get(context.model) == context.ref:
                 return True

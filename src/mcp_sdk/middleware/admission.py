@@ -50,8 +50,9 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Buckets(_Forked):
-    """Token buckets by policy and key. At most ``size`` are kept; the least recently used one is forgotten, and so is
-    full.
+    """Token buckets by policy and key.
+
+    At most ``size`` are kept: the one that was not used for longest is forgotten, and so is full again.
     """
 
     __slots__ = ("_buckets", "_clock", "_size")

@@ -1,5 +1,4 @@
-"""A request as it arrived, read from an ASGI scope or a WSGI environ into one shape. What is rarely looked at is read
-lazily.
+"""A request as it arrived, read from an ASGI scope or a WSGI environ into one shape.
 
 The path is the application's own view of it: decoded, without the part under which the application is mounted. Policies
 see that path written with percent-encoding, so ``/admin%2Fusers`` is the same operation to a policy as to a framework's

@@ -36,7 +36,9 @@ class MeshMiddleware:
     mesh, around a mounted application, lets pass what the first decided on.
     """
 
-    def __init__(self, app: ASGIApp, mesh: Mesh, *, principal: Reader | None = None, geo: GeoReader | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, mesh: Mesh, *, principal: Reader | None = None, geo: GeoReader | None = None
+    ) -> None:
         self.app = app
         self.mesh = mesh
         self.enforcer = Enforcer(mesh, principal=principal, geo=geo)
@@ -110,8 +112,7 @@ class _Receiver:
 
 
 async def refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a refusal; a websocket is refused before it is accepted, as HTTP where the server can (else by close 1008).
-    """
+    """Send a refusal. A websocket is refused before it is accepted: by a response where the server can, else 1008."""
     if scope["type"] == "http":
         body = b"" if scope["method"] == "HEAD" else response.body
         await send({"type": "http.response.start", "status": response.status, "headers": response.raw_headers})
@@ -120,16 +121,16 @@ async def refuse(response: Response, scope: Scope, receive: Receive, send: Send)
     if getattr(receive, "opening", None) is None:
         await receive()
     if "websocket.http.response" in (scope.get("extensions") or {}):
-        await send({"type": "websocket.http.response.start", "status": response.status, "headers": response.raw_headers})
+        await send(
+            {"type": "websocket.http.response.start", "status": response.status, "headers": response.raw_headers}
+        )
         await send({"type": "websocket.http.response.body", "body": response.body})
     else:
         await send({"type": "websocket.close", "code": 1008, "reason": "refused by policy"})
 
 
 class _Lifespan:
-    """An application's lifespan with the mesh inside it: started before the application says that it is, unless it did
-    so.
-    """
+    """An application's lifespan with the mesh inside it, unless the application started the mesh itself."""
 
     def __init__(self, mesh: Mesh, receive: Receive, send: Send) -> None:
         self._mesh = mesh

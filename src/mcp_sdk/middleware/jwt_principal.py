@@ -25,6 +25,12 @@ ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 SYMMETRIC = ("HS256", "HS384", "HS512")
 _KEY_TYPES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP", "HS": "oct"}
 MAX_TOKEN = 16_384
+LIFESPAN = 600.0
+"""Seconds that a fetched key set is kept."""
+
+LEEWAY = 10.0
+"""Seconds that clocks may be apart."""
+
 COOLDOWN = 30.0
 """Seconds between two fetches of a key set that were caused by an unknown key or a failure."""
 
@@ -32,9 +38,9 @@ COOLDOWN = 30.0
 class JwtPrincipal:
     """A reader for ``MeshMiddleware(..., principal=JwtPrincipal(...))``.
 
-    The keys are those of ``jwks_url`` (fetched with the first token, kept for ``lifespan`` seconds, renewed for a key
+    The keys are those of ``jwks_url`` (fetched with the first token, kept for ten minutes, renewed for a key
     that is not among them, at most twice a minute) or of ``jwks``, a key set as a mapping. ``issuer`` and ``audience``
-    must be the token's; it must not have expired (``leeway`` seconds are forgiven). ``algorithms`` are asymmetric
+    must be the token's; it must not have expired (ten seconds are forgiven). ``algorithms`` are asymmetric
     unless ``jwks`` holds shared secrets, and are never mixed; ``none`` is refused. ``attributes`` names further claims
     for ``principal.attributes``. A token that does not hold, or keys that cannot be had, mean nobody, and are counted.
 
@@ -52,8 +58,6 @@ class JwtPrincipal:
         jwks: Mapping[str, Any] | None = None,
         algorithms: Sequence[str] = ("RS256", "ES256"),
         attributes: Iterable[str] = (),
-        lifespan: float = 600.0,
-        leeway: float = 10.0,
     ) -> None:
         self._jwt = _pyjwt()
         if bool(jwks_url) == (jwks is not None):
@@ -62,9 +66,9 @@ class JwtPrincipal:
             raise ConfigurationError("JwtPrincipal needs the issuer and the audience that tokens must have")
         _check_algorithms(algorithms, shared=jwks is not None)
         self._algorithms = tuple(algorithms)
-        self._expected = {"issuer": issuer, "audience": audience, "leeway": leeway}
+        self._expected = {"issuer": issuer, "audience": audience, "leeway": LEEWAY}
         self._attributes = tuple(attributes)
-        self._keys = _Fetched(self._jwt, jwks_url, lifespan) if jwks_url else _Given(self._jwt, jwks or {})
+        self._keys = _Fetched(self._jwt, jwks_url) if jwks_url else _Given(self._jwt, jwks or {})
 
     def __call__(self, carrier: Mapping[str, Any]) -> Principal | Run | None:
         """Read the bearer token of a scope or environ; gives ``Run`` where keys have to be fetched first."""
@@ -97,7 +101,11 @@ class JwtPrincipal:
             raise Unread("algorithm")
         try:
             claims = self._jwt.decode(
-                token, key.key, algorithms=[algorithm], options={"require": ["exp", "iss", "aud", "sub"]}, **self._expected
+                token,
+                key.key,
+                algorithms=[algorithm],
+                options={"require": ["exp", "iss", "aud", "sub"]},
+                **self._expected,
             )
         except self._jwt.PyJWTError as error:
             raise Unread("expired" if isinstance(error, self._jwt.ExpiredSignatureError) else "invalid") from None
@@ -160,19 +168,18 @@ class _Given:
 class _Fetched:
     """The keys of a key set behind a URL. Old keys stand while it cannot be had."""
 
-    def __init__(self, pyjwt: Any, url: str, lifespan: float) -> None:
+    def __init__(self, pyjwt: Any, url: str) -> None:
         try:
             self._client = pyjwt.PyJWKClient(url, cache_jwk_set=False, timeout=3)
         except pyjwt.PyJWTError as error:
             raise ConfigurationError(f"jwks_url: {error}") from error
-        self._lifespan = lifespan
         self._lock = Lock()
         self._keys: Sequence[Any] = ()
         self._fetched = self._tried = float("-inf")
 
     def find(self, kid: Any) -> Any:
         """Give the key of that name; None when it is not there, or too old and it is time to ask again."""
-        if time.monotonic() - self._fetched > self._lifespan and self.may_fetch():
+        if time.monotonic() - self._fetched > LIFESPAN and self.may_fetch():
             return None
         return _key_of(self._keys, kid)
 
@@ -229,5 +236,7 @@ def _moment(value: Any) -> datetime | None:
 def _chosen(claims: Mapping[str, Any], names: Iterable[str]) -> Iterable[tuple[str, Any]]:
     for name in names:
         value = claims.get(name)
-        if isinstance(value, (str, bool, int)) or (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+        if isinstance(value, (str, bool, int)) or (
+            isinstance(value, list) and all(isinstance(item, str) for item in value)
+        ):
             yield name, tuple(value) if isinstance(value, list) else value

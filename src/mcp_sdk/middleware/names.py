@@ -37,7 +37,9 @@ def model_named(parameter: str, models: Mapping[str, BusinessModel]) -> Business
 class EntityNames:
     """The names as of one ``version`` of the mesh's models and operations, whatever the caller tells versions by."""
 
-    def __init__(self, models: Mapping[str, BusinessModel], operations: Iterable[OperationPattern], version: Any) -> None:
+    def __init__(
+        self, models: Mapping[str, BusinessModel], operations: Iterable[OperationPattern], version: Any
+    ) -> None:
         self.version = version
         self.principals = {name: model for name, model in models.items() if model.principal}
         self._exact: dict[tuple[str, int, str], list[_Naming]] = {}
@@ -79,5 +81,5 @@ class EntityNames:
         first, count = parts[0] if parts else "", len(parts)
         for key in ((method, count, first), (method, count, ""), ("*", count, first), ("*", count, "")):
             for naming in self._exact.get(key, ()):
-                if all(parts) and all([parts[at] == text for at, text in naming.literals]):
+                if all(parts) and all(parts[at] == text for at, text in naming.literals):
                     found += [(model, parts[at]) for at, model in naming.models]

@@ -19,7 +19,7 @@ __all__ = ["Reader", "Unread", "remote_user", "scope_user", "user_principal"]
 Reader = Callable[[Any], Any]
 
 
-class Unread(Exception):  # noqa: N818 - no failure of anything: the caller brought what does not hold
+class Unread(Exception):
     """A reader found credentials that do not hold: nobody, counted under ``reason``, a word from the reader's code."""
 
     def __init__(self, reason: str) -> None:
@@ -28,9 +28,7 @@ class Unread(Exception):  # noqa: N818 - no failure of anything: the caller brou
 
 
 def scope_user(carrier: Mapping[str, Any]) -> Principal | None:
-    """Read ``scope["user"]`` and ``scope["auth"]`` as Starlette's AuthenticationMiddleware leaves them. The default
-    reader.
-    """
+    """Read the scope's ``user`` and ``auth``, which Starlette's AuthenticationMiddleware sets. The default reader."""
     user = carrier.get("user")
     if user is None:
         return None
@@ -55,7 +53,9 @@ def user_principal(user: Any, *, scopes: Iterable[str] = (), mfa: bool = False) 
     found = _id_of(user)
     if not found:
         return None
-    return Principal(id=found, authenticated=True, roles=_texts(getattr(user, "roles", ())), scopes=tuple(scopes), mfa=mfa)
+    return Principal(
+        id=found, authenticated=True, roles=_texts(getattr(user, "roles", ())), scopes=tuple(scopes), mfa=mfa
+    )
 
 
 def _called(value: Any) -> Any:

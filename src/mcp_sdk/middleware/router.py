@@ -26,7 +26,9 @@ class _Versions(Generic[App]):
             raise ConfigurationError("a router needs at least one version of the application")
         self.default = default or next(iter(apps))
         if self.default not in apps:
-            raise ConfigurationError(f"default version {self.default!r} is none of them.{did_you_mean(self.default, apps)}")
+            raise ConfigurationError(
+                f"default version {self.default!r} is none of them.{did_you_mean(self.default, apps)}"
+            )
         self.apps = dict(apps)
         self._mesh = mesh
 
@@ -48,7 +50,9 @@ class _Versions(Generic[App]):
         route = decision.route if decision is not None else None
         wanted = str(route.subset) if route is not None else ""
         detail = f"This process serves {', '.join(sorted(self.apps))}, and not {wanted}"
-        return problem(503, "no-version", "The decided version is not served here", detail, headers=(("retry-after", "1"),))
+        return problem(
+            503, "no-version", "The decided version is not served here", detail, headers=(("retry-after", "1"),)
+        )
 
 
 class MeshRouter:

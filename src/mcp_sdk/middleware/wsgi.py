@@ -34,7 +34,9 @@ class WSGIMeshMiddleware:
     The mesh starts with the first request of each process, so a prefork server's workers each have their own.
     """
 
-    def __init__(self, app: WSGIApp, mesh: Mesh, *, principal: Reader | None = None, geo: GeoReader | None = None) -> None:
+    def __init__(
+        self, app: WSGIApp, mesh: Mesh, *, principal: Reader | None = None, geo: GeoReader | None = None
+    ) -> None:
         self.app = app
         self.mesh = mesh
         self.enforcer = Enforcer(mesh, principal=principal, geo=geo)
@@ -67,9 +69,7 @@ class WSGIMeshMiddleware:
     def _settled(
         self, body: Iterable[bytes], environ: Environ, outcome: Outcome, context: contextvars.Context
     ) -> Iterable[bytes]:
-        """Give the body as the server should see it; lists and files are whole already, and servers treat them
-        specially.
-        """
+        """Give the body as the server should see it: lists and files, which servers treat specially, as they are."""
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(body, (list, tuple)) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
             self.enforcer.finish(outcome)

@@ -1,3 +1,1 @@
-"""How calls leave a service: to an endpoint of the decided subset, carrying our baggage to the mesh's hosts and no
-others.
-"""
+"""How calls leave a service: to an endpoint of the decided subset, with our baggage for the mesh's hosts alone."""

@@ -1,5 +1,4 @@
-"""The one flow of an outgoing call, sans I/O: decide, choose an endpoint, sign baggage, attempt, try again where that
-is safe.
+"""The one flow of an outgoing call, sans I/O: decide, choose an endpoint, sign baggage, attempt, try again.
 
 It yields ``Fetch`` (see ``mcp_sdk.enforcement``), ``Attempt`` and ``Pause``; a driver answers an attempt with what its
 library calls a response, or with a ``Failure``.
@@ -56,9 +55,7 @@ class Outgoing:
 
 
 class Attempt(NamedTuple):
-    """Send the call with these headers: to ``endpoint``, or to where it says itself. ``timeout`` is in seconds, None as
-    it is.
-    """
+    """Send the call with these headers: to ``endpoint``, or to where it says itself; ``timeout`` is in seconds."""
 
     endpoint: Endpoint | None
     headers: Headers
@@ -72,8 +69,7 @@ class Pause(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An attempt without a response. ``unsent``: surely nothing was sent; ``broken``: the connection failed on the way.
-    """
+    """An attempt without a response: ``unsent`` when surely nothing was sent, ``broken`` when the connection failed."""
 
     error: Exception
     unsent: bool = False
@@ -218,9 +214,7 @@ class Outbound:
     # Headers
 
     def _headers(self, call: Outgoing, work: Record) -> Headers:
-        """Give the call's headers with our baggage signed anew, and the trace's as OpenTelemetry's propagators write
-        them.
-        """
+        """Give the call's headers, our baggage signed anew and the trace's as OpenTelemetry's propagators write it."""
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
         written = {name.lower(): text for name, text in carrier.items()}
@@ -258,9 +252,7 @@ class Outbound:
         return {name: text for name, text in told.items() if text.isprintable()}
 
     def _reserved(self, work: Record) -> tuple[str, ...]:
-        """Give the headers that nobody but this service may say to its peers: what the caller sent in them is not
-        passed on.
-        """
+        """Give the headers that are this service's own word to its peers: what its caller sent in them ends here."""
         if not work.call.operation:
             return ()
         return tuple(name.lower() for name in (self.mesh.config.principal_header, self.mesh.config.geo_header) if name)
@@ -291,8 +283,7 @@ def _may_retry(call: Outgoing, failure: Failure) -> bool:
 
 @contextmanager
 def only_ours(ours: bool) -> Iterator[None]:  # noqa: FBT001 - one fact about the host
-    """Keep OpenTelemetry's instrumentation of the library underneath from writing over the ``baggage`` that was decided
-    on.
+    """Keep OpenTelemetry's instrumentation underneath from writing over the ``baggage`` that was decided on.
 
     Its propagator sends the baggage of the current context to any host, our members too when it extracted them. Inside
     this block that baggage is empty towards our hosts (what it held is merged already), and free of our members towards

@@ -41,13 +41,12 @@ HOP_BY_HOP = frozenset(
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"})
 
 
-class _Gone(Exception):  # noqa: N818 - an event
+class _Gone(Exception):
     """The caller went away while its request was being read."""
 
 
 class Forward:
-    """Passes every request on to ``service``; put ``MeshMiddleware`` in front of it, which decides and holds the
-    contexts.
+    """Passes every request on to ``service``; ``MeshMiddleware`` in front of it decides, and holds the contexts.
 
     ``transport`` is an ``AsyncMeshTransport`` unless given; ``timeout`` is in seconds for each of connecting, sending
     and waiting. What the caller said in ``config.principal_header`` and ``config.geo_header`` ends here, for the
@@ -95,7 +94,7 @@ class Forward:
             await _send_problem(_problem_of(error), scope, send)
             return
         try:
-            await self._pass_back(response, scope, send)
+            await self._pass_back(response, send)
         finally:
             await response.aclose()
 
@@ -122,7 +121,7 @@ class Forward:
         kept.append((b"x-forwarded-proto", scope.get("scheme", "http").encode("ascii")))
         return [*kept, (b"x-forwarded-host", host)] if host else kept
 
-    async def _pass_back(self, response: httpx.Response, scope: Scope, send: Send) -> None:
+    async def _pass_back(self, response: httpx.Response, send: Send) -> None:
         dropped = HOP_BY_HOP | _named_by_connection(response.headers.raw)
         headers = [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in dropped]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
