@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from mcp_sdk.cli.command import FAILED, OK, Command
+from mcp_sdk.cli.command import ABNORMAL, FAILED, OK, Command
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.sources import read_models, read_policies
-from mcp_sdk.exceptions import Finding, PolicyError
+from mcp_sdk.exceptions import PolicyError
 from mcp_sdk.policy import compile_policies
 from mcp_sdk_demo.crowd import Load
 from mcp_sdk_demo.expect import Check, checks
-from mcp_sdk_demo.fleet import Fleet
+from mcp_sdk_demo.fleet import Fleet, ServiceFailed
 from mcp_sdk_demo.interrupts import Interrupted, stoppable
 from mcp_sdk_demo.keep import VISITORS, tries
 from mcp_sdk_demo.report import plain, show
@@ -61,12 +62,15 @@ def _shop(args: Namespace, output: Output) -> int:
     try:
         programs = compile_policies(sources, models)
     except PolicyError as error:
-        return _refuse(error.findings, output)
+        return _fail("policies: they compile", [str(finding) for finding in error.findings], output, FAILED)
     with Stage() as stage:
         output.say(f"starting {len(stage.fleet)} processes …")
         stage.put_in_force(programs, sources)
-        stage.open_shop()
-        return _trade(stage, args, output)
+        try:
+            stage.open_shop()
+            return _trade(stage, args, output)
+        except ServiceFailed as error:
+            return _fail("services: they run", str(error).splitlines(), output, ABNORMAL)
 
 
 def _trade(stage: Stage, args: Namespace, output: Output) -> int:
@@ -85,15 +89,13 @@ def _trade(stage: Stage, args: Namespace, output: Output) -> int:
     return OK if all(check.passed for check in judged) else FAILED
 
 
-def _refuse(findings: tuple[Finding, ...], output: Output) -> int:
-    lines = [str(finding) for finding in findings]
+def _fail(check: str, lines: list[str], output: Output, status: int) -> int:
     if output.for_machines:
-        check = Check("policies: they compile", [], lines, passed=False)
-        output.data({"passed": False, "checks": [check.to_dict()]})
+        output.data({"passed": False, "checks": [Check(check, [], lines, passed=False).to_dict()]})
     else:
         for line in lines:
             output.line(line)
-    return FAILED
+    return status
 
 
 def _kept(stage: Stage) -> dict[str, Any]:
@@ -115,9 +117,10 @@ def _show_kept(kept: dict[str, Any], output: Output) -> None:
 def _wait(fleet: Fleet, output: Output) -> None:
     output.out.flush()
     output.say("Ctrl-C ends it")
-    while True:
-        time.sleep(1)
-        fleet.check()
+    with suppress(Interrupted):
+        while True:
+            time.sleep(1)
+            fleet.check()
 
 
 COMMAND = Command("demo", "watch a shop of eight processes route, refuse and throttle", DESCRIPTION, _configure, _run)

@@ -18,19 +18,19 @@ STOCK_LEFT = 5
 class Load:
     """How many customers of each group take part. ``large`` and ``audience`` are what shares are measured on."""
 
-    standard: int = 36
-    large: int = 140
+    standard: int = 30
+    large: int = 120
     vip: int = 12
     risky: int = 8
     refused: int = 6
     forged: int = 6
     sold_out: int = 12
     declined: int = 4
-    burst: int = 50
-    browsing: int = 40
-    audience: int = 300
-    returning: int = 80
-    before: int = 20
+    burst: int = 45
+    browsing: int = 35
+    audience: int = 200
+    returning: int = 40
+    before: int = 15
 
 
 Crowd = Mapping[str, tuple[Customer, ...]]

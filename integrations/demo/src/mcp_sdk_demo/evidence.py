@@ -23,8 +23,8 @@ class Evidence:
     """The observations of one run.
 
     ``orders`` are those that came into being in it, ``decisions`` the records of every service's decision log,
-    ``outside`` the statuses that requests straight to a service's port got, by name. ``seconds`` is how long it took.
-    ``rules`` are the rules in force.
+    ``outside`` the statuses that requests straight to a service's port got, by name. ``burst_seconds`` is how long the
+    burst took. ``rules`` are the rules in force.
     """
 
     answers: tuple[Answer, ...]
@@ -34,7 +34,7 @@ class Evidence:
     outside: Mapping[str, int]
     decisions: tuple[Mapping[str, Any], ...]
     rules: frozenset[Rule]
-    seconds: float
+    burst_seconds: float
 
     def of(self, *groups: str, steps: Iterable[str] = ()) -> list[Answer]:
         """Give the answers that groups got, at some steps or at all."""

@@ -187,7 +187,7 @@ def _limits(seen: Evidence, load: Load) -> Judged:
     answers = seen.of("burst")
     taken = sum(answer.status == 201 for answer in answers)
     throttled = [answer for answer in answers if answer.status == 429]
-    most = min(load.burst, BURST + int(seen.seconds * REFILL) + 1)
+    most = min(load.burst, BURST + int(seen.burst_seconds * REFILL) + 1)
     exact = len(answers) == load.burst == taken + len(throttled)
     yield Check(
         "checkout/burst: a burst gets 30 orders in", f"{BURST} to {most}", taken, exact and BURST <= taken <= most

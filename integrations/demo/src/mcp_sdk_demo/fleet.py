@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,8 @@ __all__ = ["Fleet", "ServiceFailed"]
 LOG_LINES = 15
 STOPPING = 6.0
 POLL = 0.05
+LEARNING = 1.0
+REFUSED = "refused"
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -33,25 +35,28 @@ class ServiceFailed(MeshError):
 
 
 class Fleet:
-    """Runs every process of ``TOPOLOGY``, logs in ``directory``. Use it as a context manager: none outlives it.
+    """Runs ``processes``, logs in ``directory``. Use it as a context manager: none outlives it.
 
     Each listens on a socket that was bound here, so two demos never race for a port. Each has a pipe from this process
     as its standard input and ends when that closes, which the kernel sees to even if this process is killed.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, environment: Mapping[str, str], processes: Sequence[Process] = TOPOLOGY
+    ) -> None:
         self._directory = directory
+        self._processes = processes
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MCP_SDK_", "OTEL_"))}
-        self._environment = {**inherited, **environment, "PYTHONUNBUFFERED": "1"}
+        self.environment = {**inherited, **environment, "PYTHONUNBUFFERED": "1"}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.urls: dict[str, str] = {}
 
     def __len__(self) -> int:
-        return len(TOPOLOGY)
+        return len(self._processes)
 
     def __enter__(self) -> Self:
         try:
-            for process in TOPOLOGY:
+            for process in self._processes:
                 self._start(process)
         except BaseException:
             self.stop()
@@ -75,7 +80,7 @@ class Fleet:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=self._environment | process.environment(url),
+                    env=self.environment | process.environment(url),
                     cwd=self._directory,
                     pass_fds=[listening.fileno()],
                     start_new_session=True,
@@ -94,21 +99,25 @@ class Fleet:
     def wait(self, revision: int, timeout: float) -> None:
         """Wait until every service decides by a revision of the policies and could call every other.
 
-        Raises ``ServiceFailed`` for one that ended, or is not ready in ``timeout`` seconds.
+        One whose health is refused to be told, by the very policies, gets a second to learn them. Raises
+        ``ServiceFailed`` for one that ended, or is not ready in ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
         ready = {"revision": revision, "reaches": expected_endpoints()}
         for instance, url in self.urls.items():
-            while self._health(url) != ready:
+            while (told := self._health(url)) not in (ready, REFUSED):
                 if time.monotonic() > deadline:
                     raise self._failed(instance, f"is not ready after {timeout:.0f} s")
                 time.sleep(POLL)
+            time.sleep(LEARNING if told == REFUSED else 0)
 
     def _health(self, url: str) -> Any:
         self.check()
         try:
             with _opener.open(f"{url}/health", timeout=2) as response:
                 return json.load(response)
+        except urllib.error.HTTPError as error:
+            return REFUSED if error.code in (401, 403, 429) else None
         except (urllib.error.URLError, OSError, ValueError):
             return None
 

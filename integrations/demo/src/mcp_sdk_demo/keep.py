@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,32 +47,37 @@ def _header(path: Path, token: str) -> None:
 
 
 def _tries(gateway: str, directory: Path) -> Iterator[Try]:
-    def curl(who: str, url: str, *options: str) -> str:
-        caller = ("-H", f"@{directory / who}") if who else ()
-        return shlex.join(["curl", "-si", *caller, *options, f"{gateway}{url}"])
-
-    def order(sku: str, ship_to: str) -> tuple[str, str]:
-        return "--json", f'{{"sku": "{sku}", "ship_to": "{ship_to}"}}'
-
-    yield Try("a new order is served by v2", curl("you", "/orders", *order("book", "DE")))
-    yield Try("a VIP is served by order-performance", curl("your-vip-self", "/orders", *order("book", "DE")))
-    yield Try("four of five large orders go to v2, and stay", curl("you", "/orders", *order("piano", "DE")))
-    yield Try("a region is refused: 403", curl("you-on-ice", "/orders", *order("book", "AQ")))
-    forged = ("-H", "X-Country: DE", *order("book", "AQ"))
-    yield Try("a forged country changes nothing: 403", curl("you-on-ice", "/orders", *forged))
-    yield Try("nobody may order: 403", curl("", "/orders", *order("book", "DE")))
-    risky = curl("you", "/orders", *order("chair", "FR"))
-    number = f"ORDER=$({risky} | grep -o 'o-[0-9a-f]*')"
-    yield Try("a risky order", f"{number}; echo $ORDER")
-    paying = curl("you", "/orders/$ORDER/payment", "--json", '{"card": "visa"}')
-    checked = curl("you-twice-checked", "/orders/$ORDER/payment", "--json", '{"card": "visa"}')
-    yield Try("paying it needs a second factor: 401", _expanding(paying))
-    yield Try("with one it is taken: 200", _expanding(checked))
-    yield Try("and inventory has shipped it", _expanding(curl("you", "/orders/$ORDER")))
-    yield Try("the sale begins", curl("merchandiser", f"/promotions/{SALE}?state=active", "-X", "PUT"))
-    yield Try("three in ten are recommended to by v2", curl("your-vip-self", "/recommendations"))
+    curl = _Curl(gateway, directory)
+    yield Try("a new order is served by v2", curl.order("you", "book", "DE"))
+    yield Try("a VIP is served by order-performance", curl.order("your-vip-self", "book", "DE"))
+    yield Try("four of five large orders go to v2, and stay", curl.order("you", "piano", "DE"))
+    yield Try("a region is refused: 403", curl.order("you-on-ice", "book", "AQ"))
+    yield Try("a forged country changes nothing: 403", curl.order("you-on-ice", "book", "AQ", "-H", "X-Country: DE"))
+    yield Try("nobody may order: 403", curl.order("", "book", "DE"))
+    yield Try(
+        "a risky order", f"ORDER=$({curl.order('you', 'chair', 'FR')} | grep -o 'o-[0-9a-f]\\{{12\\}}'); echo $ORDER"
+    )
+    yield Try("paying it needs a second factor: 401", curl.post("you", "/orders/$ORDER/payment", {"card": "visa"}))
+    yield Try("with one it is taken: 200", curl.post("you-twice-checked", "/orders/$ORDER/payment", {"card": "visa"}))
+    yield Try("and inventory has shipped it", curl("you", "/orders/$ORDER"))
+    yield Try("a sale begins", curl("merchandiser", f"/promotions/{SALE}?state=active", "-X", "PUT"))
+    yield Try("now three in ten users are recommended to by v2", curl("you", "/recommendations"))
 
 
-def _expanding(command: str) -> str:
-    """Let the shell fill ``$ORDER`` in."""
-    return command.replace("'", '"', 0) if "'" not in command else command.replace("$ORDER", "'\"$ORDER\"'")
+@dataclass(frozen=True)
+class _Curl:
+    """Writes command lines; the shell fills ``$ORDER`` in."""
+
+    gateway: str
+    directory: Path
+
+    def __call__(self, who: str, url: str, *options: str) -> str:
+        caller = ("-H", f"@{self.directory / who}") if who else ()
+        line = shlex.join(["curl", "-si", *caller, *options, f"{self.gateway}{url}"])
+        return line.replace("$ORDER", "'\"$ORDER\"'")
+
+    def post(self, who: str, url: str, body: Mapping[str, str], *options: str) -> str:
+        return self(who, url, "-H", "Content-Type: application/json", "-d", json.dumps(body), *options)
+
+    def order(self, who: str, sku: str, ship_to: str, *options: str) -> str:
+        return self.post(who, "/orders", {"sku": sku, "ship_to": ship_to}, *options)

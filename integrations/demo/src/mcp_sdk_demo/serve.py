@@ -48,7 +48,8 @@ def _exit(_signum: int, _frame: object) -> NoReturn:
 
 
 def _watch() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(1)

@@ -14,6 +14,8 @@ from mcp_sdk_demo.accounts import Accounts
 __all__ = ["Answer", "Customer", "Shopper"]
 
 CONCURRENCY = 24
+BROKEN = 0
+"""The status of an answer that never came."""
 KEPT = ("www-authenticate", "retry-after", "ratelimit-policy")
 
 
@@ -96,7 +98,10 @@ class Shopper:
         headers = {**self._authorization(who, mfa=mfa), **who.headers}
         assert self.http is not None
         async with self._gate:
-            response = await self.http.request(method, url, json=body, headers=headers)
+            try:
+                response = await self.http.request(method, url, json=body, headers=headers)
+            except httpx.TransportError as error:
+                response = httpx.Response(BROKEN, text=repr(error))
         answer = _answer(who, step, response, order)
         self.answers.append(answer)
         self._advance()

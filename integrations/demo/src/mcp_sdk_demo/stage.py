@@ -95,7 +95,8 @@ class Stage:
         before = {order.entity_id for order in self._orders()}
         self._decisions.read()
         shopper = Shopper(self.accounts, advance)
-        outside, seconds = asyncio.run(self._send(Traffic(shopper, crowd, load, promotion)))
+        traffic = Traffic(shopper, crowd, load, promotion)
+        outside = asyncio.run(self._send(traffic))
         self.fleet.check()
         orders = self._settled(before)
         return Evidence(
@@ -106,21 +107,19 @@ class Stage:
             outside=outside,
             decisions=self._decisions.read(),
             rules=self._rules,
-            seconds=seconds,
+            burst_seconds=traffic.burst_seconds,
         )
 
-    async def _send(self, traffic: Traffic) -> tuple[dict[str, int], float]:
+    async def _send(self, traffic: Traffic) -> dict[str, int]:
         urls = self.fleet.urls
         async with httpx.AsyncClient(base_url=urls["gateway"], timeout=60, trust_env=False) as http:
             outside = Outside(http)
             await outside.deliver(urls["inventory"])
-            began = time.monotonic()
             await traffic.run(http)
-            seconds = time.monotonic() - began
             token = self.accounts.token(traffic.crowd["standard"][0].id)
             forged_risk = await outside.forge_risk(urls["payment"], token)
             forged_country = await outside.forge_country(urls["order-v1"])
-        return {"forged risk": forged_risk, "forged country": forged_country}, seconds
+        return {"forged risk": forged_risk, "forged country": forged_country}
 
     def _settled(self, before: set[str]) -> tuple[ModelContext, ...]:
         """Wait until the store holds what services still had to publish: none is paid and not yet shipped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from asyncio import gather
 from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass
@@ -29,18 +30,22 @@ def planned(load: Load) -> int:
     return orders + refused + others + load.audience + load.returning + 2 * load.before + 4
 
 
-@dataclass(frozen=True)
+@dataclass
 class Traffic:
-    """Sends a crowd's requests through ``shop``."""
+    """Sends a crowd's requests through ``shop``; ``burst_seconds`` is how long the burst took."""
 
     shop: Shopper
     crowd: Crowd
     load: Load
     promotion: str
+    burst_seconds: float = 0.0
 
     async def run(self, http: httpx.AsyncClient) -> None:
         """Send it all to the gateway that ``http`` calls."""
         self.shop.http = http
+        began = time.monotonic()
+        await gather(*(self.shop.place(who, "book") for who in self.crowd["burst"] for _ in range(self.load.burst)))
+        self.burst_seconds = time.monotonic() - began
         await gather(*self._ordinary_day())
         await self._sale()
 
@@ -56,7 +61,6 @@ class Traffic:
         yield from (self._travel(who) for who in self.crowd["traveller"])
         yield from (self.shop.place(who, "first-edition") for who in self.crowd["sold-out"])
         yield from (self._decline(who) for who in self.crowd["declined"])
-        yield from (self.shop.place(who, "book") for who in self.crowd["burst"] for _ in range(self.load.burst))
         yield from (
             self.shop.recommend(who, self.promotion)
             for who in self.crowd["browsing"]

@@ -11,7 +11,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from mcp_sdk_fastapi import CurrentPrincipal, install
 from pydantic import BaseModel
 
-from mcp_sdk import Mesh, model_context
+from mcp_sdk import Mesh, Principal, model_context
 from mcp_sdk.permits import requires_permit
 from mcp_sdk.transports.httpx import AsyncMeshTransport
 from mcp_sdk_demo.shop.business import ORDER, PRICES, PROMOTION, SALE, USER, OrderStatus, customers, health
@@ -55,6 +55,11 @@ def relay(response: httpx.Response) -> Response:
     return Response(response.content, response.status_code, headers)
 
 
+def origin(customer: Principal) -> dict[str, str]:
+    """Tell the services behind which country the call is from: they believe a verified peer."""
+    return {"X-Country": customer.attributes.get("country", "")}
+
+
 @app.exception_handler(httpx.HTTPStatusError)
 async def refused(_: Request, error: httpx.HTTPStatusError) -> Response:
     """Hand on a refusal of a service behind."""
@@ -67,17 +72,17 @@ async def place(body: NewOrder, customer: CurrentPrincipal) -> Response:
     """Open an order. What is called from here on knows the order, and that it is new."""
     if body.sku not in PRICES:
         raise HTTPException(404, f"we do not sell {body.sku}")
-    number, country = f"o-{uuid4().hex[:12]}", customer.attributes.get("country", "")
-    risk = "low" if body.ship_to == country else "high"
+    number = f"o-{uuid4().hex[:12]}"
+    risk = "low" if body.ship_to == customer.attributes.get("country") else "high"
     mesh.bind("order", number, amount=PRICES[body.sku] * body.quantity, risk=risk)
     order = {"number": number, "sku": body.sku, "quantity": body.quantity}
-    return relay(await services.post("http://order-service/orders", json=order, headers={"X-Country": country}))
+    return relay(await services.post("http://order-service/orders", json=order, headers=origin(customer)))
 
 
 @app.get("/orders/{order}")
-async def show(order: str) -> Response:
+async def show(order: str, customer: CurrentPrincipal) -> Response:
     """Show an order: the path names it, so the call below carries it."""
-    return relay(await services.get(f"http://order-service/orders/{order}"))
+    return relay(await services.get(f"http://order-service/orders/{order}", headers=origin(customer)))
 
 
 def outcome(response: Response) -> OrderStatus:
@@ -89,7 +94,7 @@ def outcome(response: Response) -> OrderStatus:
 @model_context(model="order", from_={OrderStatus.CREATED, OrderStatus.DECLINED}, state=outcome)
 async def pay(order: str, body: Payment, request: Request) -> Response:
     """Pay an order."""
-    token = {"Authorization": request.headers["authorization"]}
+    token = {"Authorization": request.headers.get("authorization", "")}
     payment = {"order": order, "card": body.card}
     return relay(await services.post("http://payment/payments", json=payment, headers=token))
 

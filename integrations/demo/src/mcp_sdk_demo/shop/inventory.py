@@ -7,14 +7,14 @@ from threading import Lock
 from typing import Any
 
 from flask import Flask, request
+from mcp_sdk_flask import MeshFlask
 
 from mcp_sdk import Mesh, Transition, context_observer
-from mcp_sdk.middleware import WSGIMeshMiddleware
 from mcp_sdk_demo.shop.business import ORDER, health
 
 mesh = Mesh.from_env(service="inventory", models=(ORDER,))
 app = Flask(__name__)
-app.wsgi_app = WSGIMeshMiddleware(app.wsgi_app, mesh)
+MeshFlask(mesh).init_app(app)
 
 
 @mesh.model(name="stock", key="sku", states=("available", "sold_out"), attributes=("left",))

@@ -9,12 +9,18 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
+from mcp_sdk_django import get_mesh
 
-from mcp_sdk import Mesh
-from mcp_sdk.middleware import WSGIMeshMiddleware
+from mcp_sdk import Principal
+from mcp_sdk.middleware import Run
 from mcp_sdk_demo.shop.business import ORDER, USER, customers, health
 
-mesh = Mesh.from_env(service="payment", models=(ORDER, USER))
+bearer = customers()
+
+
+def customer(request: HttpRequest) -> Principal | Run | None:
+    """Tell who pays: the gateway hands the customer's token on, and it is checked here again."""
+    return bearer(request.META)
 
 
 def take(request: HttpRequest) -> JsonResponse:
@@ -29,5 +35,14 @@ def well(_: HttpRequest) -> JsonResponse:
 
 
 urlpatterns = [path("payments", take), path("health", well)]
-settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY=token_urlsafe(), MIDDLEWARE=[])
-app = WSGIMeshMiddleware(get_wsgi_application(), mesh, principal=customers())
+
+settings.configure(
+    ROOT_URLCONF=__name__,
+    SECRET_KEY=token_urlsafe(),
+    ALLOWED_HOSTS=["*"],
+    INSTALLED_APPS=["mcp_sdk_django"],
+    MIDDLEWARE=["mcp_sdk_django.middleware.MeshMiddleware"],
+    MCP_SDK={"SERVICE": "payment", "MODELS": (ORDER, USER), "PRINCIPAL": customer},
+)
+app = get_wsgi_application()
+mesh = get_mesh()
