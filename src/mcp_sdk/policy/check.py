@@ -32,6 +32,7 @@ _ERROR = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(\d+):(\d+): (.*)$")
 _TAIL = re.compile(r"\s*\[[A-Z_]+\]$")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _UNDEFINED = re.compile(r"undefined field '([^']*)' not found in struct '\w+\.(\w+)'")
+_CALLED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\Z")
 _OVERLOAD = re.compile(r"no matching overload for '([^']*)' applied to '([^']*)'")
 _FUNCTION_NAMES = (
     "all bool bytes contains double duration dyn endsWith exists exists_one filter getDate getDayOfMonth getDayOfWeek "
@@ -143,10 +144,9 @@ class Checker:
 
     def _explain_name(self, name: str, text: str, offset: int, constants: Mapping[str, Any]) -> tuple[str, str, int]:
         first = name.lstrip(".").partition(".")[0]
-        if text[offset : offset + 1] == "(":
-            before = re.search(r"[A-Za-z_][A-Za-z0-9_]*\s*\Z", text[:offset])
-            start = before.start() if before else offset
-            return "MCP0021", f"unknown function {shown(name)}.{did_you_mean(name, FUNCTIONS)}", start
+        called = _CALLED.search(text[:offset]) if text[offset : offset + 1] == "(" else None
+        if called and called[1] == name.rpartition(".")[2]:
+            return "MCP0021", f"unknown function {shown(name)}.{did_you_mean(name, FUNCTIONS)}", called.start()
         start = text.rfind(first, 0, offset + len(first) + 1)
         known = [*self.environment.types(), *constants]
         return "MCP0021", f"unknown name {shown(first)}.{did_you_mean(first, known)}", start if start >= 0 else offset
