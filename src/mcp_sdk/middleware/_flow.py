@@ -127,12 +127,13 @@ class Enforcer:
 
     def _start(self) -> None:
         with self._start_lock:
+            alone = not self.mesh.started
             try:
                 if self._ready_in != os.getpid():
                     self.mesh.start()
             except Exception as error:  # noqa: BLE001 - the decision that follows is closed
                 self.mesh.telemetry.failed("start", error)
-            self._started()
+            self._started(alone)
 
     async def _astart(self) -> None:
         if self._starting is None or self._starting.get_loop() is not asyncio.get_running_loop():
@@ -140,16 +141,18 @@ class Enforcer:
         await asyncio.shield(self._starting)
 
     async def _astarted(self) -> None:
+        alone = not self.mesh.started
         try:
             await self.mesh.astart()
         except Exception as error:  # noqa: BLE001 - the decision that follows is closed
             self.mesh.telemetry.failed("start", error)
-        self._started()
+        self._started(alone)
 
-    def _started(self) -> None:
+    def _started(self, alone: bool) -> None:  # noqa: FBT001 - alone: nobody else closes the mesh
         if self._ready_in != os.getpid():
             self._ready_in = os.getpid()
-            atexit.register(self.mesh.close)
+            if alone:
+                atexit.register(self.mesh.close)
 
     def _broken(self, error: Exception) -> Outcome:
         self.mesh.telemetry.failed("enforce", error)
