@@ -122,7 +122,8 @@ def test_what_is_published_is_known_here_at_once_and_elsewhere_soon(pair):
     assert here.flush(5)
     assert here.known(REF).rank == (1, False)
     assert there.known(REF) is None
-    assert there.fetch([REF, EntityRef("order", "none")]).result(5)[REF].attributes == {"amount": 5}
+    found = there.fetch([REF, EntityRef("order", "none")]).result(5)
+    assert {ref: dict(context.attributes) for ref, context in found.items()} == {REF: {"amount": 5}}
     here.publish([move("paid", from_state="created", base_revision=1)])
     wait_until(lambda: there.known(REF).state == "paid")
     assert there.known(REF).rank == (2, False)
@@ -416,7 +417,7 @@ def test_closing_sends_what_is_queued_and_ends_the_thread(tmp_path, planes):
     for number in range(200):
         plane.publish([move(entity_id=f"o-{number}")])
     plane.close(5)
-    assert threading.active_count() == before
+    assert threading.active_count() == before, threading.enumerate()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM entities").fetchone() == (200,)
     plane.publish([move()])
@@ -446,24 +447,27 @@ def test_urls_choose_the_store(tmp_path):
 
 
 @FORKS
-def test_a_forked_worker_publishes_and_learns_by_itself(planes, tmp_path):
-    """A worker forked from a started plane has its own queue and thread, knows the policies, and hears of news."""
-    path = tmp_path / "mesh.db"
-    plane = planes.started(SqliteStore(path, poll_interval=0.01), replace(CONFIG, linger=0.2))
+@pytest.mark.parametrize("scheme", ["memory", "sqlite"])
+def test_a_forked_worker_publishes_and_learns_by_itself(planes, tmp_path, scheme):
+    """A worker forked from a started plane has its own queue and thread, knows the policies, and publishes."""
+    store = MemoryStore() if scheme == "memory" else SqliteStore(tmp_path / "mesh.db", poll_interval=0.01)
+    plane = planes.started(store, replace(CONFIG, linger=0.2))
     plane.apply(compiled()).result(10)
     plane.publish([move(entity_id="parent")])
     child = os.fork()
     if child == 0:
-        os._exit(_work_as_child(plane))
+        os._exit(_work_as_child(plane, news=scheme == "sqlite"))
     assert plane.flush(10)
-    wait_until(lambda: plane.list("order").result(5).contexts[0].entity_id == "child", "the child's change")
-    plane.apply(compiled(ACCESS.replace("paid'", "shipped'"), revision=1)).result(10)
+    if scheme == "sqlite":
+        wait_until(lambda: plane.list("order").result(5).contexts[0].entity_id == "child", "the child's change")
+        plane.apply(compiled(ACCESS.replace("paid'", "shipped'"), revision=1)).result(10)
     assert os.waitpid(child, 0)[1] == 0
-    assert [context.entity_id for context in plane.list("order").result(5).contexts] == ["child", "parent"]
+    seen = [context.entity_id for context in plane.list("order").result(5).contexts]
+    assert seen == (["child", "parent"] if scheme == "sqlite" else ["parent"])
     assert plane.known(EntityRef("order", "parent")).revision == 1
 
 
-def _work_as_child(plane: LocalControlPlane) -> int:
+def _work_as_child(plane: LocalControlPlane, *, news: bool) -> int:
     try:
         logging.disable()
         assert plane.status() is Status.STALE
@@ -472,9 +476,29 @@ def _work_as_child(plane: LocalControlPlane) -> int:
         assert plane.flush(10)
         assert plane._shared.telemetry.drops.read() == {("publisher", "forked"): 1}
         wait_until(lambda: plane.status() is Status.READY)
-        wait_until(lambda: plane.decide(paid()).permitted, "the new policy")
+        assert plane.fetch([EntityRef("order", "child")]).result(5)
+        if news:
+            wait_until(lambda: plane.decide(paid()).permitted, "the new policy")
         plane.close(5)
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
         return 1
     return 0
+
+
+def test_a_fetch_includes_what_is_not_stored_yet(planes, tmp_path):
+    """Looking an entity up gives own unstored changes too, of entities that the store does not hold as well."""
+    plane = planes.started(SqliteStore(tmp_path / "mesh.db"), replace(CONFIG, linger=5.0))
+    plane.publish([move(attributes={"amount": 5})])
+    found = plane.fetch([REF]).result(5)[REF]
+    assert (found.state, found.tentative) == ("created", True)
+
+
+def test_closing_amid_the_watchs_work_ends_everything(planes, tmp_path):
+    """However closing meets a change that is just being watched, the store is closed and its threads end."""
+    before = threading.active_count()
+    for number in range(25):
+        plane = planes.started(SqliteStore(tmp_path / f"{number}.db", poll_interval=0.001))
+        plane.publish([move()])
+        plane.close(5)
+        assert threading.active_count() == before, threading.enumerate()

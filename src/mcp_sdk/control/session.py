@@ -103,7 +103,8 @@ class Session:
             return self._store
         timeout = self._shared.config.start_timeout
         try:
-            await asyncio.wait_for(self._first.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._first.wait()
         except TimeoutError:
             raise StoreUnavailable(
                 f"the store could not be reached within {timeout} s; it is tried again."
@@ -114,8 +115,8 @@ class Session:
 
     async def declare(self) -> None:
         """Tell the store of models that were declared after the beginning."""
-        store = await self.opened()
-        await store.put_models(self._scope, self._shared.models)
+        await self.first()
+        await self._store.put_models(self._scope, self._shared.models)
         await self.learn_policies()
 
     async def apply(self, revision: PolicyRevision) -> PolicyRevision:
@@ -291,7 +292,8 @@ class Session:
         store = await self.opened()
         found = await store.get(self._scope, refs)
         self.cache.put(found.values())
-        return {ref: self.cache.known(ref) or context for ref, context in found.items()}
+        known = {ref: self.cache.known(ref) or found.get(ref) for ref in refs}
+        return {ref: context for ref, context in known.items() if context is not None}
 
     def _settled(self, transition: Transition, result: AppendResult) -> None:
         self._shared.telemetry.transition(transition, result.status.value)

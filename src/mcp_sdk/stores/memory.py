@@ -1,12 +1,13 @@
 """The store in memory: the default, and the reference that other stores are tested against.
 
-It lives as long as its process and is seen by no other, so it shares no signing keys. The log, and with it what is
-recognised as a duplicate, is bounded by ``log_size`` entries.
+It lives as long as its process and is seen by no other (a forked child goes on with a copy), so it shares no signing
+keys. The log, and with it what is recognised as a duplicate, is bounded by ``log_size`` entries.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from bisect import bisect_right
@@ -74,6 +75,7 @@ class MemoryStore(Store):
         self._clock = clock
         self._log_size = log_size
         self._identity = uuid.uuid4().hex
+        self._pid = os.getpid()
         self._lock = Lock()
         self._closed = False
         self._sequence = self._trimmed = 0
@@ -91,7 +93,7 @@ class MemoryStore(Store):
 
     async def close(self) -> None:
         """End every watch."""
-        with self._lock:
+        with self._mine():
             self._closed = True
             self._wake()
 
@@ -157,7 +159,7 @@ class MemoryStore(Store):
     async def watch(self, cursor: Cursor) -> AsyncIterator[Change]:
         """Yield every change after a position; ``resync`` for one that the log no longer holds."""
         waiter = _Waiter()
-        with self._lock:
+        with self._mine():
             self._waiters.add(waiter)
         try:
             while not self._closed:
@@ -282,6 +284,11 @@ class MemoryStore(Store):
     def _open(self) -> Lock:
         if self._closed:
             raise StoreUnavailable("the memory store is closed. Open it again, or use a plane that is not closed.")
+        return self._mine()
+
+    def _mine(self) -> Lock:
+        if self._pid != os.getpid():
+            self._pid, self._lock, self._waiters = os.getpid(), Lock(), set()
         return self._lock
 
     def _shelf(self, scope: Scope) -> _Shelf:
@@ -314,7 +321,7 @@ class MemoryStore(Store):
         return Cursor(f"{self._identity}:{number}")
 
     def _after(self, cursor: Cursor) -> Sequence[Change]:
-        with self._lock:
+        with self._mine():
             identity, _, number = cursor.rpartition(":")
             if (
                 identity != self._identity

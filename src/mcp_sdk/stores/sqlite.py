@@ -10,6 +10,7 @@ https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_data_version
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -73,6 +74,7 @@ class SqliteStore(Store):
         self._busy_timeout = busy_timeout
         self._writer = Worker(self._path, "writer", busy_timeout=busy_timeout)
         self._reader = Worker(self._path, "reader", busy_timeout=busy_timeout)
+        self._pid = os.getpid()
         self._news: set[asyncio.Event] = set()
 
     async def open(self) -> None:
@@ -137,7 +139,7 @@ class SqliteStore(Store):
         A position of another file, or older than the notices that are kept for a day, yields ``resync`` first.
         """
         news = asyncio.Event()
-        self._news.add(news)
+        self._watchers().add(news)
         version = -1
         try:
             while not self._closed:
@@ -215,10 +217,17 @@ class SqliteStore(Store):
         return result
 
     def _tell(self) -> None:
-        for news in self._news:
+        for news in self._watchers():
             news.set()
 
+    def _watchers(self) -> set[asyncio.Event]:
+        if self._pid != os.getpid():
+            self._pid, self._news = os.getpid(), set()
+        return self._news
+
     async def _wait(self, news: asyncio.Event) -> None:
+        # Not wait_for: before Python 3.12 it may swallow a cancellation that comes together with the event.
         with suppress(TimeoutError):
-            await asyncio.wait_for(news.wait(), self._poll_interval)
+            async with asyncio.timeout(self._poll_interval):
+                await news.wait()
         news.clear()
