@@ -96,6 +96,8 @@ def test_literals_are_written_in_the_unit_of_what_they_meet(
         ("order.items > 1 || " * 6000 + "true", "MCP0024"),
         ("(" * 1000 + "true" + ")" * 1000, "MCP0024"),
         ("(" * 150 + "true" + ")" * 150, "MCP0024"),
+        ("order.tags.exists(a, order.tags.exists(b, order.tags.exists(c, order.tags.exists(d, a == d))))", "MCP0024"),
+        ("!" * 40 + "(" * 33 + "true" + ")" * 33, "MCP0024"),
         ("", "MCP0020"),
         ("order.channel.matches('((a{100}){100}){100}')", "MCP0027"),
         ("'paid' != order.state || order.state == 'x'", "MCP0023"),

@@ -21,12 +21,13 @@ from mcp_sdk.policy.findings import Collector
 from mcp_sdk.policy.literals import Patch, apply_patches, literal_patches, original_offset
 from mcp_sdk.policy.resources import Condition
 from mcp_sdk.policy.schema import fields_of
-from mcp_sdk.policy.syntax import Tree, Unsupported, decode, walk
+from mcp_sdk.policy.syntax import MACROS, Tree, Unsupported, decode, walk
 
 __all__ = ["Checked", "Checker"]
 
 MAX_TEXT = 20_000
 MAX_BRACKETS = 200
+MAX_MACROS = 3
 
 _ERROR = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(\d+):(\d+): (.*)$")
 _TAIL = re.compile(r"\s*\[[A-Z_]+\]$")
@@ -137,7 +138,7 @@ class Checker:
             return "MCP0021", f"{owner} has no {shown(name)}.{did_you_mean(name, fields_of(owner, self.models))}", found
         if undeclared := _UNDECLARED.search(what):
             return self._explain_name(undeclared[1], text, offset, constants)
-        if "Exceeded max recursion depth" in what:
+        if "recursion" in what or "xceed" in what:
             return "MCP0024", "the condition is nested too deep; the limit is 32 levels", 0
         code = "MCP0022" if "overload" in what or "type" in what else "MCP0020"
         return code, _plainly(what)[:300], offset
@@ -156,6 +157,9 @@ class Checker:
         if checked.tree.type not in (want, "dyn"):
             message = f"the expression is of type {checked.tree.type}; it must be {want}"
             self.findings.error("MCP0022", message, checked.place(checked.tree))
+        if _macro_depth(checked.tree) > MAX_MACROS:
+            message = f"macros are nested more than {MAX_MACROS} deep, and each multiplies the cost"
+            self.findings.error("MCP0024", message, checked.condition.place(0))
         for tree in walk(checked.tree):
             if tree.kind == "call" and tree.value in ("_==_", "_!=_", "@in"):
                 self._states(checked, tree, constants)
@@ -186,6 +190,11 @@ class Checker:
             first = error.args[0] if error.args else error
             reason = first.decode(errors="replace") if isinstance(first, bytes) else str(first)
             self.findings.error("MCP0027", f"RE2 refuses {shown(pattern.value[1])}: {reason}", checked.place(pattern))
+
+
+def _macro_depth(tree: Tree) -> int:
+    inner = max(map(_macro_depth, tree.args), default=0)
+    return inner + (tree.kind in MACROS)
 
 
 def _plainly(what: str) -> str:

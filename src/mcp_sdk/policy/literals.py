@@ -88,7 +88,7 @@ class _Literals:
                 self._compare(tree, names)
             elif tree.kind == "name" and tree.value not in names and tree.position not in self.patches:
                 self._write_constant(tree, None)
-            inner = names | {tree.value} if tree.kind.removesuffix("_macro") in MACROS else names
+            inner = names | {tree.value} if tree.kind in MACROS else names
             stack.extend((child, inner if number else names) for number, child in enumerate(tree.args))
 
     def _compare(self, tree: Tree, bound: frozenset[str]) -> None:

@@ -21,11 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mcp_sdk.policy.environment import constant_type
-from mcp_sdk.policy.syntax import Tree
+from mcp_sdk.policy.syntax import MACROS, Tree
 
 __all__ = ["Expression", "Table", "constant_from_plain", "expressions", "shape_of"]
-
-MACROS = ("all", "exists", "exists_one", "filter", "map_macro")
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-__all__ = ["Tree", "Unsupported", "decode", "walk"]
+__all__ = ["MACROS", "Tree", "Unsupported", "decode", "walk"]
 
 MAX_DEPTH = 400
 _PRIMITIVES = {1: "bool", 2: "int", 3: "uint", 4: "double", 5: "string", 6: "bytes"}
 _WELL_KNOWN = {1: "dyn", 2: "timestamp", 3: "duration"}
 _CONSTANTS = {1: "null", 2: "bool", 3: "int", 4: "uint", 5: "double", 6: "string", 7: "bytes"}
-MACROS = ("all", "exists", "exists_one", "map", "filter")
+MACROS = frozenset({"all", "exists", "exists_one", "filter", "map_macro"})
+"""The kinds of nodes that macros are."""
 
 
 class Unsupported(Exception):
