@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register ``--update-golden`` once, whichever conftest comes first."""
+    """Register ``--update-golden``; pytest knows it when this folder is named on the command line."""
     try:
         parser.addoption(
             "--update-golden", action="store_true", help="write golden files anew instead of comparing with them"

@@ -144,6 +144,13 @@ def test_quality_of_service_is_the_first_match_or_the_default(models: Models, ca
     assert engine.decide(call("s")).qos == Qos("low")
 
 
+def test_advice_cannot_be_changed_for_others(models: Models, call: Build) -> None:
+    """What the application gets is read-only: no call may change what the next one is told."""
+    for engine in (build(models, TRAFFIC), build(models, access("a", "permit"))):
+        with pytest.raises(TypeError):
+            engine.decide(call("s")).advice["quality"] = "low"
+
+
 def test_every_matching_limit_is_named(models: Models, call: Build, context: Build) -> None:
     """All matching rules apply, each under its key; a key without a value, or an error, counts under the rule."""
     engine = build(models, LIMIT)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from mcp_sdk.context import EntityRef, ModelContext
@@ -19,7 +20,7 @@ from mcp_sdk.policy.loading import PHASES, LoadedPolicy, Outcome, Splitter, load
 
 __all__ = ["Engine"]
 
-_NOTHING: Mapping[str, Any] = {}
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Plan:

@@ -9,6 +9,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from mcp_sdk.context import ModelContext
@@ -244,12 +245,12 @@ class _PolicyLoader:
         reason = self.reason(rule, effect, detail)
         return Outcome(reason, self.looks_at(rule), verdicts[effect](), RANKS[effect], allow_tentative=tentative)
 
-    def traffic(self, route: Mapping[str, Any], advice: Mapping[str, Any], rule: RuleRow | None) -> Outcome:
+    def traffic(self, route: Mapping[str, Any], advice: dict[str, Any], rule: RuleRow | None) -> Outcome:
         subset = _subset(route.get("version", ""), route.get("labels", {}))
         decided = Route(subset, route.get("priority", ""), "", route.get("timeout"))
         split = self.splitter(route, rule.name if rule else "default") if route.get("split") else None
         reason = self.reason(rule, "route", "split" if split else str(subset or "any endpoint"))
-        return Outcome(reason, self.looks_at(rule), route=decided, split=split, advice=advice)
+        return Outcome(reason, self.looks_at(rule), route=decided, split=split, advice=MappingProxyType(advice))
 
     def splitter(self, route: Mapping[str, Any], name: str) -> Splitter:
         subsets = tuple(Subset(version) for version, _ in route["split"])
@@ -261,7 +262,7 @@ class _PolicyLoader:
     def qos(self, plain: Mapping[str, Any], rule: RuleRow | None) -> Outcome:
         qos = Qos(plain["qos"]["priority"], plain["qos"].get("class", ""))
         reason = self.reason(rule, "qos", ", ".join(part for part in (qos.priority, qos.service_class) if part))
-        return Outcome(reason, self.looks_at(rule), qos=qos, advice=plain.get("advice", {}))
+        return Outcome(reason, self.looks_at(rule), qos=qos, advice=MappingProxyType(plain.get("advice", {})))
 
     def limit(self, limit: Mapping[str, Any], rule: RuleRow) -> Outcome:
         reason = self.reason(rule, "limit", f"{limit['requests']} per {limit['per']:g} s, burst {limit['burst']}")
