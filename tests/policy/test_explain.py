@@ -88,3 +88,13 @@ spec:
     explained = explain(engine, asked)
     assert secret not in json.dumps(explained.to_dict())
     assert explained.policies[0].rules[0].clauses[-1].facts == {"order.items": "5"}
+
+
+def test_a_fact_of_another_type_is_explained_as_it_decides(engine: Engine, call: Build, context: Build) -> None:
+    """A value that is not of its declared type refuses, and the explanation says that the rule matched by an error."""
+    asked = call("transfers", context("transfer", amount="many", risk="low"), **TRANSFER)
+    explained = explain(engine, asked)
+    assert explained.decision.reasons[0].rule == "high-risk"
+    rule = explained.policies[0].rules[0]
+    assert rule.matched
+    assert [seen.result for seen in rule.clauses] == ["true", "error", "true"]

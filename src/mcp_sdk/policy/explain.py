@@ -151,8 +151,7 @@ def _rule(engine: Engine, policy: LoadedPolicy, rule: RuleRow, request: Decision
     reader = _Reader(engine.models, request, shape["params"], list(rule.constants))
     pairs = zip(clause_shapes(shape["expr"]), rule.clauses or [rule.clause], strict=True)
     seen = [reader.clause(part, text) for part, text in pairs]
-    results = [one.result for one in seen]
-    matched = "false" not in results if refuses(effect) else set(results) == {"true"}
+    matched = reader.matches(shape["expr"], refusing=refuses(effect))
     note = ""
     if matched and effect.get("effect") == "permit" and not policy.plain["allow_tentative"]:
         held = [name for name in shape["models"] if name in request.contexts and request.contexts[name].tentative]
@@ -170,6 +169,14 @@ class _Reader:
     request: DecisionRequest
     params: list[str]
     constants: list[Any]
+
+    def matches(self, shape: Any, *, refusing: bool) -> bool:
+        """Ask the condition as the engine does, by the same code."""
+        row, mode = {"expr": shape, "params": self.params}, "unless" if refusing else "true"
+        try:
+            return bool(compile_shape(row, mode, name="explain")(*self.constants)(self.request.contexts, self.request))
+        except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
+            return refusing
 
     def clause(self, shape: Any, text: str) -> Seen:
         """Evaluate one clause, and read the facts in it."""
