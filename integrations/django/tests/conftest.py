@@ -41,15 +41,17 @@ def tables() -> Iterator[str]:
     _data.cleanup()
 
 
-@pytest.fixture
-def operator(tmp_path: Path) -> Iterator[Mesh]:
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """Give an operator's mesh on the control plane that the servers share."""
     order = get_mesh().models["order"]
-    with Mesh(service="operator", control_plane=f"sqlite:///{tmp_path / 'mesh.db'}", models=[order]) as mesh:
+    with Mesh(
+        service="operator", control_plane=f"sqlite:///{tmp_path_factory.mktemp('mesh') / 'mesh.db'}", models=[order]
+    ) as mesh:
         yield mesh
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def apply(operator: Mesh) -> Callable[[str], None]:
     """Put policies in force in place of those before."""
 
@@ -86,8 +88,8 @@ GUNICORN = (
 UVICORN = ("uvicorn", "--log-level", "warning", "djangoshop.asgi:application", "--port")
 
 
-@pytest.fixture(params=["wsgi", "asgi"])
-def client(request: pytest.FixtureRequest, operator: Mesh, tmp_path: Path) -> Iterator[httpx.Client]:
+@pytest.fixture(params=["wsgi", "asgi"], scope="module")
+def client(request: pytest.FixtureRequest, operator: Mesh) -> Iterator[httpx.Client]:
     """Give a client of the shop, under gunicorn with three workers and under uvicorn."""
     port = _free_port()
     bound = (*GUNICORN, f"127.0.0.1:{port}") if request.param == "wsgi" else (*UVICORN, str(port))
