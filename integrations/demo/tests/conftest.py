@@ -32,12 +32,12 @@ class Demo:
 
     def services(self) -> list[str]:
         """Give the command lines of this test's services that run now."""
-        listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        listing = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         return [line for line in listing.splitlines() if str(self.directory) in line and "mcp_sdk_demo.serve" in line]
 
     def wait_for_services(self, count: int, seconds: float = 30) -> None:
         """Wait until that many services run."""
-        self._wait(lambda: len(self.services()) >= count, seconds)
+        assert self._wait(lambda: len(self.services()) >= count, seconds)
 
     def nothing_left(self, seconds: float = 10) -> bool:
         """Tell whether, after a moment at most, no service runs and no file is left."""
