@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from mcp_sdk import current
-from mcp_sdk.context import NO_ATTRIBUTES, EntityRef, ModelContext, Outcome, frozen
+from mcp_sdk.context import NO_ATTRIBUTES, EntityRef, ModelContext, NewContext, Outcome
 from mcp_sdk.declarations import OF_SUBJECT, Declaration, Plan, Subject
 from mcp_sdk.exceptions import InvalidTransition
 from mcp_sdk.models import BusinessModel, Value
-from mcp_sdk.moves import Capturer, Move, after_move, differing, fresh_context, newest, transitions_of
+from mcp_sdk.moves import Capturer, Move, after_move, differing, fresh_context, made_context, newest, transitions_of
 from mcp_sdk.reading import Facts, Reader
 
 __all__ = ["Call"]
@@ -114,17 +114,11 @@ class Call:
     def _shown(self, before: ModelContext, target: str | None, attributes: Mapping[str, Value]) -> ModelContext:
         if target is None and not differing(attributes, before.attributes):
             return before
-        return frozen(
-            ModelContext,
-            {
-                "model": before.model,
-                "entity_id": before.entity_id,
-                "state": before.state if target is None else target,
-                "attributes": {**before.attributes, **attributes} if before.attributes else attributes,
-                "revision": before.revision,
-                "tentative": before.tentative or target is not None,
-                "source": self._mesh.identity.service,
-            },
+        merged = {**before.attributes, **attributes} if before.attributes else attributes
+        state, tentative = (before.state, before.tentative) if target is None else (target, True)
+        source = self._mesh.identity.service
+        return made_context(
+            NewContext(before.model, before.entity_id, state, merged, before.revision, tentative, source)
         )
 
     def _check(self, frame: Frame, before: ModelContext, target: str | None) -> None:

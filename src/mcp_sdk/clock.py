@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import time
@@ -17,13 +18,11 @@ __all__ = ["EventIds", "Runtime", "SystemClock"]
 class SystemClock:
     """The machine's clocks."""
 
-    def now(self) -> datetime:
-        """Give the current time in UTC."""
-        return datetime.now(UTC)
+    now = staticmethod(functools.partial(datetime.now, UTC))
+    """Give the current time in UTC."""
 
-    def monotonic(self) -> float:
-        """Give seconds that never go backwards."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    """Give seconds that never go backwards."""
 
 
 class EventIds:
@@ -39,7 +38,7 @@ class EventIds:
         pid, prefix, count = self._source
         if pid != os.getpid():
             pid, prefix, count = self._source = (os.getpid(), f"{os.urandom(8).hex()}-", itertools.count(1))
-        return f"{prefix}{next(count):x}"
+        return f"{prefix}{next(count)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from mcp_sdk import telemetry as spans
 from mcp_sdk.clock import Runtime
 from mcp_sdk.config import Config
-from mcp_sdk.context import NO_ATTRIBUTES, EntityRef, ModelContext, Outcome, Transition, frozen
+from mcp_sdk.context import NO_ATTRIBUTES, EntityRef, ModelContext, NewContext, NewTransition, Outcome, Transition
 from mcp_sdk.current import Record
 from mcp_sdk.exceptions import ModelError
 from mcp_sdk.models import BusinessModel, Value
@@ -17,7 +17,7 @@ from mcp_sdk.ports import Identity
 from mcp_sdk.registry import Registry
 from mcp_sdk.telemetry import Telemetry
 
-__all__ = ["Capturer", "Move", "after_move", "captured_attributes", "differing", "fresh_context", "newest", "transitions_of"]
+__all__ = ["Capturer", "Move", "after_move", "captured_attributes", "differing", "fresh_context", "made_context", "made_transition", "newest", "transitions_of"]
 
 
 class Capturer(Protocol):
@@ -107,32 +107,36 @@ def _with_pending(mesh: Capturer, known: ModelContext | None, work: Record, ref:
 
 def fresh_context(mesh: Capturer, ref: EntityRef, state: str | None = None) -> ModelContext:
     """Give the context of an entity of which nothing, or only its state, is known."""
-    fields = {"model": ref[0], "entity_id": ref[1], "state": state, "attributes": NO_ATTRIBUTES}
-    fields["source"] = mesh.identity.service
-    return frozen(ModelContext, fields)
+    return made_context(NewContext(ref[0], ref[1], state, NO_ATTRIBUTES, 0, False, mesh.identity.service))
 
 
 def after_move(mesh: Capturer, move: Move) -> ModelContext:
     """Give an entity's context after a move that is not stored yet."""
     before = move.before
-    return frozen(
-        ModelContext,
-        {
-            "model": before.model,
-            "entity_id": before.entity_id,
-            "state": before.state if move.to_state is None else move.to_state,
-            "attributes": {**before.attributes, **move.attributes} if move.attributes else before.attributes,
-            "revision": before.revision,
-            "tentative": True,
-            "source": mesh.identity.service,
-        },
-    )
+    state = before.state if move.to_state is None else move.to_state
+    attributes = {**before.attributes, **move.attributes} if move.attributes else before.attributes
+    source = mesh.identity.service
+    return made_context(NewContext(before.model, before.entity_id, state, attributes, before.revision, True, source))
+
+
+def made_context(new: NewContext) -> ModelContext:
+    """Make a context of one in the making, which may not be written any more."""
+    new.__class__ = ModelContext  # type: ignore[assignment]
+    return cast("ModelContext", new)
+
+
+def made_transition(new: NewTransition) -> Transition:
+    """Make a transition of one in the making."""
+    new.__class__ = Transition  # type: ignore[assignment]
+    return cast("Transition", new)
 
 
 def differing(latest: Mapping[str, Value], before: Mapping[str, Value]) -> Mapping[str, Value]:
     """Give the attributes that are not as they were before."""
     if not latest or not before:
         return latest
+    if latest == before:
+        return NO_ATTRIBUTES
     return {name: value for name, value in latest.items() if name not in before or before[name] != value}
 
 
@@ -145,27 +149,26 @@ def transitions_of(mesh: Capturer, moves: Sequence[Move], *, seconds: float = 0.
 
 def _transition(mesh: Capturer, move: Move, batch: str, now: datetime, seconds: float, trace: str) -> Transition:  # noqa: PLR0913
     before, who = move.before, mesh.identity
-    return frozen(
-        Transition,
-        {
-            "model": before.model,
-            "entity_id": before.entity_id,
-            "to_state": move.to_state,
-            "event_id": mesh.runtime.ids(),
-            "from_state": before.state,
-            "attributes": move.attributes,
-            "outcome": move.outcome,
-            "base_revision": None if before.tentative or not before.revision else before.revision,
-            "batch_id": batch,
-            "namespace": who.namespace,
-            "environment": who.environment,
-            "observed_at": now,
-            "source": who.service,
-            "operation": move.operation,
-            "cause": move.cause,
-            "duration": seconds,
-            "trace_id": trace,
-        },
+    return made_transition(
+        NewTransition(
+            before.model,
+            before.entity_id,
+            move.to_state,
+            mesh.runtime.ids(),
+            before.state,
+            move.attributes,
+            move.outcome,
+            None if before.tentative or not before.revision else before.revision,
+            batch,
+            who.namespace,
+            who.environment,
+            now,
+            who.service,
+            move.operation,
+            move.cause,
+            seconds,
+            trace,
+        )
     )
 
 

@@ -16,7 +16,7 @@ from opentelemetry.trace import INVALID_SPAN, get_current_span
 
 from mcp_sdk import telemetry as spans
 from mcp_sdk.calls import Call, Frame
-from mcp_sdk.context import NO_ATTRIBUTES, EntityRef, ModelContext, Outcome, Transition, fill_context, fill_transition
+from mcp_sdk.context import NO_ATTRIBUTES, EntityRef, ModelContext, NewContext, NewTransition, Outcome, Transition
 from mcp_sdk.current import Record
 from mcp_sdk.declarations import Plan
 from mcp_sdk.models import Value
@@ -33,7 +33,7 @@ _PLAIN_IDS = frozenset({int, UUID})
 class QuickPlan:
     """A plan whose calls may be quick, with all that is the same for each of them."""
 
-    __slots__ = ("checked", "fields", "ids", "kind", "mesh", "model", "name", "plan", "readers", "source", "target")
+    __slots__ = ("checked", "ids", "kind", "mesh", "model", "name", "operation", "plan", "readers", "source", "target")
 
     def __init__(self, mesh: Capturer, plan: Plan, target: str) -> None:
         model = plan.model
@@ -43,20 +43,8 @@ class QuickPlan:
         self.ids = plan.id_slots
         self.readers: dict[type, Reader] = {}
         self.checked = bool(model.transitions or plan.declaration.from_states)
-        who = mesh.identity
-        self.source = who.service
-        self.fields = {
-            "model": model.name,
-            "to_state": target,
-            "outcome": Outcome.COMMITTED,
-            "batch_id": "",
-            "namespace": who.namespace,
-            "environment": who.environment,
-            "source": who.service,
-            "operation": plan.declaration.operation,
-            "cause": "",
-            "trace_id": "",
-        }
+        self.source = mesh.identity.service
+        self.operation = plan.declaration.operation
 
     @classmethod
     def of(cls, mesh: Capturer, plans: list[Plan]) -> QuickPlan | None:
@@ -166,19 +154,8 @@ class QuickCall(Call):
                 merged = {**merged, **attributes}
         if plan.checked and not _expected(plan, state):
             return None
-        shown = _new(ModelContext)
-        fill_context(
-            shown,
-            {
-                "model": name,
-                "entity_id": entity_id,
-                "state": plan.target,
-                "attributes": merged,
-                "revision": known.revision,
-                "tentative": True,
-                "source": plan.source,
-            },
-        )
+        shown: Any = NewContext(name, entity_id, plan.target, merged, known.revision, True, plan.source)
+        shown.__class__ = ModelContext
         work.contexts[name] = shown
         work.settled[name] = known
         call = _new(QuickCall)
@@ -196,20 +173,28 @@ class QuickCall(Call):
                 self._generalise()
                 super().commit(result)
                 return
-            before, span, runtime = self._before, get_current_span(), mesh.runtime
-            attributes = self._attributes
-            fields = plan.fields.copy()
-            fields["entity_id"] = self._ref[1]
-            fields["from_state"] = before.state
-            fields["attributes"] = differing(attributes, before.attributes) if attributes else attributes
-            fields["base_revision"] = None if before.tentative or not before.revision else before.revision
-            fields["event_id"] = runtime.ids()
-            fields["observed_at"] = runtime.clock.now()
-            fields["duration"] = runtime.clock.monotonic() - self._began
-            if span is not INVALID_SPAN:
-                fields["trace_id"] = spans.trace_id()
-            event = _new(Transition)
-            fill_transition(event, fields)
+            before, runtime, attributes = self._before, mesh.runtime, self._attributes
+            who, clock = mesh.identity, runtime.clock
+            event: Any = NewTransition(
+                plan.name,
+                self._ref[1],
+                plan.target,
+                runtime.ids(),
+                before.state,
+                differing(attributes, before.attributes) if attributes else attributes,
+                Outcome.COMMITTED,
+                None if before.tentative or not before.revision else before.revision,
+                "",
+                who.namespace,
+                who.environment,
+                clock.now(),
+                plan.source,
+                plan.operation,
+                "",
+                clock.monotonic() - self._began,
+                "" if get_current_span() is INVALID_SPAN else spans.trace_id(),
+            )
+            event.__class__ = Transition
             outer = self.outer
             work.settled[plan.name] = self._show
             work.moved.add(self._ref)

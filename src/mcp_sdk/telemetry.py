@@ -97,6 +97,7 @@ class Telemetry:
         self.decisions = Tally("phase", "policy", "effect")
         self.drops = Tally("where", "reason")
         self.aborts = Tally("model", "state")
+        self._warned: set[tuple[str, str]] = set()
         meter = (meters or metrics.get_meter_provider()).get_meter(SCOPE_NAME)
         self._observe(meter)
         self._requests = meter.create_histogram("mcp_sdk.request.duration", "s", "Request duration by business stage")
@@ -139,7 +140,10 @@ class Telemetry:
     def failed(self, where: str, error: BaseException) -> None:
         """Count and log a failure of ours that was kept from the business call. Only the error's type is logged at warning."""
         self.drops.add((where, "internal_error"))
-        logger.warning("%s failed and was skipped: %s", where, type(error).__name__)
+        kind = (where, type(error).__name__)
+        if kind not in self._warned:
+            self._warned.add(kind)
+            logger.warning("%s failed and was skipped: %s (said once; see mcp_sdk.drops)", *kind)
         logger.debug("%s failed", where, exc_info=error)
 
     def model(self, name: str) -> str:
