@@ -1,7 +1,7 @@
 """mcp-sdk: the service mesh that knows the business.
 
-Decorate business methods, add one middleware, and traffic is routed, admitted, limited and authorised by the state of orders,
-users and payments. Start at ``Mesh``; ``docs/concepts.md`` draws the loop.
+Decorate business methods, add one middleware, and traffic is routed, admitted, limited and authorised by the state of
+orders, users and payments. Start at ``Mesh``; ``docs/concepts.md`` draws the loop.
 """
 
 from mcp_sdk.capture import context_observer, model_context
@@ -34,6 +34,7 @@ from mcp_sdk.exceptions import (
 )
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import Attribute, BusinessModel
+from mcp_sdk.permits import requires_permit
 
 __all__ = [
     "Attribute",
@@ -68,4 +69,5 @@ __all__ = [
     "carried",
     "context_observer",
     "model_context",
+    "requires_permit",
 ]

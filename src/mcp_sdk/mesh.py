@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from enum import Enum
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from mcp_sdk import _plugins, capture, current
 from mcp_sdk.baggage import Codec
@@ -32,6 +34,7 @@ from mcp_sdk.transactions import submit
 
 __all__ = ["Mesh"]
 
+_meshes: WeakSet[Mesh] = WeakSet()
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 logger = logging.getLogger("mcp_sdk")
@@ -71,6 +74,9 @@ class Mesh:
         self._plane: ControlPlane | None = self._given
         self._codec: Codec | None = None
         self._pid = 0
+        self._first: Future[None] | None = None
+        self._starting = Lock()
+        _meshes.add(self)
         self._undo: list[Callable[[], object]] = []
 
     @classmethod
@@ -240,30 +246,36 @@ class Mesh:
         Raises ``UnknownModel`` and ``UnknownState`` for decorators that name what was never declared, and
         ``ConfigurationError``; a store that is away raises nothing: the plane goes on trying.
         """
-        if self._pid != os.getpid():
-            _wait(self._begin(), self.config.start_timeout)
+        _wait(self._begun(), self.config.start_timeout)
         return self
 
     async def astart(self) -> Self:
         """Start like ``start``, without blocking the loop."""
-        if self._pid != os.getpid():
-            self.listeners.loop = asyncio.get_running_loop()
-            started = asyncio.wrap_future(self._begin())
-            await asyncio.wait([started], timeout=self.config.start_timeout)
-            if started.done():
-                started.result()
-            else:
-                _go_on(self.config.start_timeout)
+        self.listeners.loop = asyncio.get_running_loop()
+        started = asyncio.wrap_future(self._begun())
+        await asyncio.wait([started], timeout=self.config.start_timeout)
+        if started.done():
+            started.result()
+        else:
+            _go_on(self.config.start_timeout)
         return self
+
+    def _begun(self) -> Future[None]:
+        with self._starting:
+            if self._first is None or self._pid != os.getpid():
+                self._first = self._begin()
+            return self._first
 
     def _begin(self) -> Future[None]:
         capture.check_declarations(self.models)
-        self._pid, self._codec = os.getpid(), None
+        for undo in self._undo:
+            undo()
         self._plane = self._given or self._connect()
         done = self._plane.start(self.models.values())
         self._undo = [current.install(self), self._plane.subscribe(self._heard)]
         if self.config.url and self.config.service:
             self._plane.register(self._endpoint(), ttl=self.config.lease)
+        self._pid, self._codec = os.getpid(), None
         return done
 
     def _connect(self) -> ControlPlane:
@@ -284,12 +296,16 @@ class Mesh:
             self._codec = None
         self.listeners.hear(change)
 
+    def after_fork(self) -> None:
+        """Take a lock that nobody holds, in a child that was forked while its parent started."""
+        self._starting = Lock()
+
     def close(self, timeout: float | None = None) -> None:
         """Flush and stop, within ``timeout`` seconds (``shutdown_timeout`` unless given). May be called twice."""
         plane, self._plane = self._plane, self._given
         if plane is None or self._pid != os.getpid():
             return
-        self._pid = 0
+        self._pid, self._first = 0, None
         for undo in self._undo:
             undo()
         self.listeners.close()
@@ -324,6 +340,14 @@ class Mesh:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _after_fork() -> None:
+    for mesh in list(_meshes):
+        mesh.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _identity(config: Config, runtime: Runtime) -> Identity:
