@@ -24,22 +24,23 @@ POLICIES = Path(mcp_sdk_demo.__file__).parent / "policies"
 SMALL = Load(
     standard=6,
     large=60,
-    vip=4,
-    risky=3,
+    vip=3,
+    risky=2,
     refused=2,
     forged=5,
     sold_out=7,
     declined=2,
-    burst=36,
-    browsing=34,
+    nosy=2,
+    burst=33,
+    browsing=32,
     audience=60,
-    returning=20,
-    before=4,
+    returning=10,
+    before=3,
 )
 EFFECTS = ("deny", "review", "step_up", "permit")
 _LITERAL = re.compile(r"'([^']*)'")
 _NUMBER = re.compile(r"\b\d+\b")
-_OPERATORS = {"&&": "||", "||": "&&", "==": "!=", ">": "<", " > ": " >= "}
+_OPERATORS = {"&&": "||", "||": "&&", "==": "!=", "!=": "==", ">": "<", " > ": " >= "}
 
 
 class Mutant(NamedTuple):
@@ -75,6 +76,7 @@ def _changes(policy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any] | Non
     yield "another service", _with(policy, ("spec", "target", "service"), "inventory")
     if "operations" in policy["spec"]["target"]:
         yield "another operation", _with(policy, ("spec", "target", "operations"), ["DELETE /nothing"])
+        yield from _fewer_operations(policy)
         yield "all operations", _with(policy, ("spec", "target", "operations"), None)
     for what, value in _defaults(policy):
         yield what, _with(policy, ("spec", "default"), value)
@@ -84,6 +86,13 @@ def _changes(policy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any] | Non
             yield f"{rule['name']} {what}", _with(policy, ("spec", "rules", number), changed)
     for number in range(1, len(policy["spec"]["rules"])):
         yield f"rules {number} and {number + 1} swapped", _swapped(policy, number)
+
+
+def _fewer_operations(policy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    operations = policy["spec"]["target"]["operations"]
+    for left_out in operations if len(operations) > 1 else ():
+        rest = [operation for operation in operations if operation != left_out]
+        yield f"without {left_out}", _with(policy, ("spec", "target", "operations"), rest)
 
 
 def _defaults(policy: dict[str, Any]) -> Iterator[tuple[str, Any]]:

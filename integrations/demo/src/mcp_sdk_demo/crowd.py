@@ -26,6 +26,7 @@ class Load:
     forged: int = 6
     sold_out: int = 12
     declined: int = 4
+    nosy: int = 4
     burst: int = 45
     browsing: int = 35
     audience: int = 200
@@ -49,6 +50,7 @@ def gather_crowd(run: str, load: Load) -> Crowd:
         *people.of("traveller", 4),
         *people.of("sold-out", load.sold_out),
         *people.of("declined", load.declined),
+        *people.of("nosy", load.nosy),
         *people.of("burst", 1),
         *people.of("browsing", 1),
         *people.of("audience", load.audience),

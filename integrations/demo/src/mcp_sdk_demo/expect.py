@@ -23,6 +23,7 @@ __all__ = ["Check", "checks"]
 
 BURST, REFILL = 30, 0.5
 DENIED = "urn:mcp-sdk:problem:denied"
+FOREIGN = "this is not an order of yours"
 REGION = "we do not ship to your region"
 _CHALLENGE = re.compile(r'(error|acr_values|max_age)="([^"]*)"')
 
@@ -174,6 +175,13 @@ def _customers(seen: Evidence, load: Load) -> Judged:
     yield _served("edge: forged baggage and headers change nothing", seen.of("forger"), expected)
 
 
+def _owners(seen: Evidence, load: Load) -> Judged:
+    nosy = seen.of("nosy")
+    yield _served("own-orders/not-yours: nobody sees or pays another's order", nosy, {"403": 4 * load.nosy})
+    why = sorted({str(answer.body.get("detail")) for answer in nosy})
+    yield _equal("own-orders/not-yours: the refusal says why", [FOREIGN], why)
+
+
 def _promotions(seen: Evidence, load: Load) -> Judged:
     del load
     for group, status in (("standard", 403), ("support", 403), ("merchandiser", 200)):
@@ -209,7 +217,7 @@ def _api(seen: Evidence, load: Load) -> Judged:
     taken = sum(answer.status == 201 for answer in seen.of("burst"))
     paid = len(range(0, load.large, 3))
     expected = {
-        "created": load.large - paid + load.forged + 4 + STOCK_LEFT + taken,
+        "created": load.large - paid + load.forged + load.nosy + 4 + STOCK_LEFT + taken,
         "declined": load.declined,
         "failed": late + 2 * load.refused + load.forged,
         "shipped": load.standard + paid + 2 * load.vip + load.risky,
@@ -236,6 +244,7 @@ _JUDGES: tuple[Callable[[Evidence, Load], Judged], ...] = (
     _payments,
     _regions,
     _customers,
+    _owners,
     _promotions,
     _limits,
     _api,

@@ -63,7 +63,7 @@ def samples(seen: Evidence) -> list[str]:
 
 def _first(records: Sequence[Mapping[str, Any]], rules: Sequence[str]) -> Mapping[str, Any] | None:
     telling = [record for record in records if record["reasons"] and _tells(record)]
-    by_rule = {record["reasons"][0]["rule"]: record for record in telling}
+    by_rule = {record["reasons"][0]["rule"]: record for record in reversed(telling)}
     return next((by_rule[rule] for rule in rules if rule in by_rule), None)
 
 

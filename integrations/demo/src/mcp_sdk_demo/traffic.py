@@ -26,7 +26,7 @@ def planned(load: Load) -> int:
     """Give the number of answers that a run brings when all policies are right."""
     orders = 4 * load.standard + 2 * load.large + 2 * len(range(0, load.large, 3)) + 8 * load.vip + 3 * load.risky
     refused = 2 * load.refused + 2 * load.forged + 2 * load.forged
-    others = 8 + load.sold_out + 3 * load.declined + load.burst + load.browsing + 4
+    others = 8 + load.sold_out + 5 * load.nosy + 3 * load.declined + load.burst + load.browsing + 4
     return orders + refused + others + load.audience + load.returning + 2 * load.before + 4
 
 
@@ -66,6 +66,7 @@ class Traffic:
             for who in self.crowd["browsing"]
             for _ in range(self.load.browsing)
         )
+        yield from (self._pry(who, of) for who, of in zip(self.crowd["nosy"], self.crowd["declined"], strict=False))
         yield from (self._nobody(who) for who in self.crowd["anonymous"])
         yield from (
             self.shop.recommend(who, self.promotion, "before") for who in self.crowd["audience"][: self.load.before]
@@ -111,6 +112,12 @@ class Traffic:
         placed = await self.shop.place(who, "book")
         await self.shop.pay(who, placed.order, card="stolen")
         await self.shop.show(who, placed.order, "show-declined")
+
+    async def _pry(self, who: Customer, neighbour: Customer) -> None:
+        placed = await self.shop.place(neighbour, "book", step="place-for-nosy")
+        for order in (placed.order or "o-0", "o-0"):
+            await self.shop.show(who, order)
+            await self.shop.pay(who, order)
 
     async def _nobody(self, who: Customer) -> None:
         await self.shop.place(who, "book")

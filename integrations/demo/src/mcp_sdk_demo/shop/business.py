@@ -47,7 +47,7 @@ ORDER = BusinessModel(
         "declined": frozenset({"paid"}),
         "paid": frozenset({"shipped"}),
     },
-    attributes={"amount": Attribute("amount", "decimal"), "risk": Attribute("risk")},
+    attributes={"amount": Attribute("amount", "decimal"), "risk": Attribute("risk"), "customer": Attribute("customer")},
 )
 USER = BusinessModel("user", principal=True, attributes={"tier": Attribute("tier")})
 PROMOTION = BusinessModel("promotion", states=("planned", "active", "ended"))

@@ -11,8 +11,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from mcp_sdk_fastapi import CurrentPrincipal, install
 from pydantic import BaseModel
 
-from mcp_sdk import Mesh, Principal, model_context
-from mcp_sdk.permits import requires_permit
+from mcp_sdk import Mesh, Principal, model_context, requires_permit
 from mcp_sdk.transports.httpx import AsyncMeshTransport
 from mcp_sdk_demo.shop.business import ORDER, PRICES, PROMOTION, SALE, USER, OrderStatus, customers, health
 
@@ -74,7 +73,7 @@ async def place(body: NewOrder, customer: CurrentPrincipal) -> Response:
         raise HTTPException(404, f"we do not sell {body.sku}")
     number = f"o-{uuid4().hex[:12]}"
     risk = "low" if body.ship_to == customer.attributes.get("country") else "high"
-    mesh.bind("order", number, amount=PRICES[body.sku] * body.quantity, risk=risk)
+    mesh.bind("order", number, customer=customer.id, amount=PRICES[body.sku] * body.quantity, risk=risk)
     order = {"number": number, "sku": body.sku, "quantity": body.quantity}
     return relay(await services.post("http://order-service/orders", json=order, headers=origin(customer)))
 
