@@ -16,7 +16,16 @@ from opentelemetry.trace import INVALID_SPAN, get_current_span
 
 from mcp_sdk import telemetry as spans
 from mcp_sdk.calls import Call, Frame
-from mcp_sdk.context import NO_ATTRIBUTES, EntityRef, ModelContext, NewContext, NewTransition, Outcome, Transition
+from mcp_sdk.context import (
+    NO_ATTRIBUTES,
+    EntityRef,
+    ModelContext,
+    NewContext,
+    NewTransition,
+    Outcome,
+    Transition,
+    Trust,
+)
 from mcp_sdk.current import Record
 from mcp_sdk.declarations import Plan
 from mcp_sdk.models import Value
@@ -27,13 +36,28 @@ __all__ = ["QuickCall", "QuickPlan"]
 
 _new = object.__new__
 _ref = tuple.__new__
+_LOCAL, _COMMITTED = Trust.LOCAL, Outcome.COMMITTED
 _PLAIN_IDS = frozenset({int, UUID})
 
 
 class QuickPlan:
     """A plan whose calls may be quick, with all that is the same for each of them."""
 
-    __slots__ = ("checked", "ids", "kind", "mesh", "model", "name", "operation", "plan", "readers", "source", "target")
+    __slots__ = (
+        "checked",
+        "environment",
+        "ids",
+        "kind",
+        "mesh",
+        "model",
+        "name",
+        "namespace",
+        "operation",
+        "plan",
+        "readers",
+        "source",
+        "target",
+    )
 
     def __init__(self, mesh: Capturer, plan: Plan, target: str) -> None:
         model = plan.model
@@ -43,7 +67,8 @@ class QuickPlan:
         self.ids = plan.id_slots
         self.readers: dict[type, Reader] = {}
         self.checked = bool(model.transitions or plan.declaration.from_states)
-        self.source = mesh.identity.service
+        who = mesh.identity
+        self.source, self.namespace, self.environment = who.service, who.namespace, who.environment
         self.operation = plan.declaration.operation
 
     @classmethod
@@ -154,14 +179,32 @@ class QuickCall(Call):
                 merged = {**merged, **attributes}
         if plan.checked and not _expected(plan, state):
             return None
-        shown: Any = NewContext(name, entity_id, plan.target, merged, known.revision, True, plan.source)
+        shown: Any = _new(NewContext)
+        shown.model = name
+        shown.entity_id = entity_id
+        shown.state = plan.target
+        shown.attributes = merged
+        shown.revision = known.revision
+        shown.tentative = True
+        shown.observed_at = None
+        shown.source = plan.source
+        shown.trust = _LOCAL
+        shown._facts = None
         shown.__class__ = ModelContext
         work.contexts[name] = shown
         work.settled[name] = known
         call = _new(QuickCall)
-        call._mesh, call._plan, call.outer, call.work = mesh, plan, outer, work
-        call._subject, call._reader, call._raw, call._attributes = subject, reader, raw, attributes
-        call._ref, call._before, call._show = ref, known, shown
+        call.outer = outer
+        call.work = work
+        call._mesh = mesh
+        call._plan = plan
+        call._subject = subject
+        call._reader = reader
+        call._raw = raw
+        call._attributes = attributes
+        call._ref = ref
+        call._before = known
+        call._show = shown
         call._began = mesh.runtime.clock.monotonic()
         return call
 
@@ -169,31 +212,34 @@ class QuickCall(Call):
         """Publish what the call changed. Never raises."""
         plan, mesh, work = self._plan, self._mesh, self.work
         try:
-            if work.moved or work.contexts.get(plan.name) is not self._show or not self._unchanged():
+            if (
+                work.moved
+                or work.contexts.get(plan.name) is not self._show
+                or (self._reader is not None and not self._unchanged(self._reader))
+            ):
                 self._generalise()
                 super().commit(result)
                 return
             before, runtime, attributes = self._before, mesh.runtime, self._attributes
-            who, clock = mesh.identity, runtime.clock
-            event: Any = NewTransition(
-                plan.name,
-                self._ref[1],
-                plan.target,
-                runtime.ids(),
-                before.state,
-                differing(attributes, before.attributes) if attributes else attributes,
-                Outcome.COMMITTED,
-                None if before.tentative or not before.revision else before.revision,
-                "",
-                who.namespace,
-                who.environment,
-                clock.now(),
-                plan.source,
-                plan.operation,
-                "",
-                clock.monotonic() - self._began,
-                "" if get_current_span() is INVALID_SPAN else spans.trace_id(),
-            )
+            clock = runtime.clock
+            event: Any = _new(NewTransition)
+            event.model = plan.name
+            event.entity_id = self._ref[1]
+            event.to_state = plan.target
+            event.event_id = runtime.ids()
+            event.from_state = before.state
+            event.attributes = differing(attributes, before.attributes) if attributes else attributes
+            event.outcome = _COMMITTED
+            event.base_revision = None if before.tentative or not before.revision else before.revision
+            event.batch_id = ""
+            event.namespace = plan.namespace
+            event.environment = plan.environment
+            event.observed_at = clock.now()
+            event.source = plan.source
+            event.operation = plan.operation
+            event.cause = ""
+            event.duration = clock.monotonic() - self._began
+            event.trace_id = "" if get_current_span() is INVALID_SPAN else spans.trace_id()
             event.__class__ = Transition
             outer = self.outer
             work.settled[plan.name] = self._show
@@ -211,10 +257,7 @@ class QuickCall(Call):
         self._generalise()
         super().abort(error)
 
-    def _unchanged(self) -> bool:
-        reader = self._reader
-        if reader is None:
-            return True
+    def _unchanged(self, reader: Reader) -> bool:
         try:
             return reader.comparable and bool(self._raw == reader.get(self._subject))
         except Exception:  # noqa: BLE001 - values of the user's may refuse to be read or compared
