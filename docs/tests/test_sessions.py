@@ -1,4 +1,4 @@
-"""The tutorial, as a reader does it: its files, its commands in a shell, its output."""
+"""Pages that show sessions, as a reader does them: their files, their commands in a shell, their output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "tutorial.md"
+import pytest
+
+DOCS = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PORTS = ("8000", "8001", "8002")
 PATIENCE = 30.0
@@ -53,8 +55,18 @@ class Reader:
     def here(self, text: str) -> str:
         return re.sub(r"(?<=[: ])800[012]\b", lambda match: self.ports[match[0]], text)
 
-    def write(self, name: str, text: str) -> None:
-        (self.folder / name).write_text(text)
+    def read(self, kind: str, body: str) -> None:
+        """Do what one block asks for."""
+        name = re.match(r"# (\S+\.\w+)\n", body)
+        if name:
+            file = self.folder / name[1]
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(body)
+        elif kind == "console":
+            for command, expected in steps(body):
+                self.serve(command) if "uvicorn" in command else self.type(command, expected)
+        elif kind == "text":
+            assert all(line in self.logged() for line in body.splitlines()), self.logged()
 
     def serve(self, command: str) -> None:
         port = command.rpartition(" ")[2]
@@ -79,13 +91,15 @@ class Reader:
             ["bash", "-c", self.here(command)],
             cwd=self.folder,
             env=self.environ,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=60,
             check=False,
         )
-        seen = plain(done.stdout + done.stderr)
-        assert pattern(self.here(expected)).fullmatch(seen), f"{command}\n{seen}\n--- the page says\n{expected}"
+        seen = plain(done.stdout)
+        if not pattern(self.here(expected)).fullmatch(seen):
+            pytest.fail(f"{command}\n{seen}\n--- the page says\n{expected}", pytrace=False)
 
     def logged(self) -> str:
         return "".join(log.read_text() for log in self.folder.glob("*.log"))
@@ -111,19 +125,13 @@ def steps(text: str) -> Iterator[tuple[str, str]]:
         yield command, output.strip("\n")
 
 
-def test_the_tutorial_shows_what_a_reader_sees(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["tutorial.md", "cli.md"])
+def test_a_page_shows_what_a_reader_sees(page: str, tmp_path: Path) -> None:
     """Every file is written, every command typed, and every output is as printed."""
     reader = Reader(tmp_path)
     try:
-        for kind, body in BLOCK.findall(PAGE.read_text()):
-            name = re.match(r"# (\S+\.\w+)\n", body)
-            if name:
-                reader.write(name[1], body)
-            elif kind == "console":
-                for command, expected in steps(body):
-                    reader.serve(command) if "uvicorn" in command else reader.type(command, expected)
-            elif kind == "text":
-                assert all(line in reader.logged() for line in body.splitlines()), reader.logged()
+        for kind, body in BLOCK.findall((DOCS / page).read_text()):
+            reader.read(kind, body)
     finally:
         for port in list(reader.servers):
             reader.stop(port)
