@@ -20,6 +20,7 @@ from mcp_sdk.policy.loading import PHASES, LoadedPolicy, Outcome, Splitter, load
 
 __all__ = ["Engine"]
 
+KEPT_LIMITS = 1024
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -135,7 +136,7 @@ def _authorise(
 ) -> Verdict:
     spoken: list[Outcome] = []
     for policy in policies:
-        if operation not in policy.operations:
+        if policy.operations.patterns and operation not in policy.operations:
             continue
         outcome = policy.index.first(contexts, request)
         if outcome is not None and not outcome.allow_tentative and _tentative(outcome, contexts):
@@ -171,7 +172,7 @@ def _certain(policy: LoadedPolicy, contexts: Mapping[str, ModelContext], request
 
 def _first(policies: tuple[LoadedPolicy, ...], contexts: Any, request: Any, operation: str) -> Outcome | None:
     for policy in policies:
-        if operation not in policy.operations:
+        if policy.operations.patterns and operation not in policy.operations:
             continue
         outcome = policy.index.first(contexts, request) or policy.default
         if outcome is not None:
@@ -180,17 +181,26 @@ def _first(policies: tuple[LoadedPolicy, ...], contexts: Any, request: Any, oper
 
 
 def _limits(policies: tuple[LoadedPolicy, ...], contexts: Any, request: Any, operation: str) -> tuple[Limit, ...]:
-    found = []
+    found: list[Limit] = []
     for policy in policies:
-        if operation not in policy.operations:
+        if policy.operations.patterns and operation not in policy.operations:
             continue
-        for outcome in policy.index.every(contexts, request):
-            requests, per, burst = outcome.limit or (0, 1.0, 0)
-            reason = outcome.reason_for(contexts)
-            value = _text_of(outcome.key, contexts, request)
-            key = f"{reason.rule}:{value}" if value else f"{policy.name}/{reason.rule}"
-            found.append(Limit(policy.name, key, requests, per, burst, reason))
+        found += [_limit(policy.name, outcome, contexts, request) for outcome in policy.index.every(contexts, request)]
     return tuple(found)
+
+
+def _limit(policy: str, outcome: Outcome, contexts: Any, request: Any) -> Limit:
+    """Give a rule's limit under its key; those asked for lately are kept, for building one costs more than finding it."""
+    reason, value = outcome.reason_for(contexts), _text_of(outcome.key, contexts, request)
+    limit = outcome.limits.get((value, reason.trust))
+    if limit is None:
+        requests, per, burst = outcome.limit or (0, 1.0, 0)
+        key = f"{reason.rule}:{value}" if value else f"{policy}/{reason.rule}"
+        limit = Limit(policy, key, requests, per, burst, reason)
+        if len(outcome.limits) >= KEPT_LIMITS:
+            outcome.limits.clear()
+        outcome.limits[value, reason.trust] = limit
+    return limit
 
 
 def _text_of(expression: Callable[[Any, Any], Any] | None, contexts: Any, request: Any) -> str:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mcp_sdk.context import ModelContext
-from mcp_sdk.decisions import Denied, Permit, Phase, Qos, Reason, ReviewRequired, Route, StepUpRequired, Verdict
+from mcp_sdk.decisions import Denied, Limit, Permit, Phase, Qos, Reason, ReviewRequired, Route, StepUpRequired, Verdict
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.operations import OperationPattern, OperationSet
 from mcp_sdk.policy.codegen import Factory, compile_shape
@@ -62,6 +62,7 @@ class Outcome:
     key: Callable[[Any, Any], Any] | None = None
     allow_tentative: bool = True
     reasons: dict[str, Reason] = field(default_factory=dict)
+    limits: dict[tuple[str, str], Limit] = field(default_factory=dict)
 
     def reason_for(self, contexts: Mapping[str, ModelContext]) -> Reason:
         """Give the reason with the least trust among the contexts looked at."""
