@@ -190,7 +190,7 @@ def _limits(policies: tuple[LoadedPolicy, ...], contexts: Any, request: Any, ope
 
 
 def _limit(policy: str, outcome: Outcome, contexts: Any, request: Any) -> Limit:
-    """Give a rule's limit under its key; those asked for lately are kept, for building one costs more than finding it."""
+    """Give a rule's limit under its key; those asked for lately are kept: building one costs more."""
     reason, value = outcome.reason_for(contexts), _text_of(outcome.key, contexts, request)
     limit = outcome.limits.get((value, reason.trust))
     if limit is None:
