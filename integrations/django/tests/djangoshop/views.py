@@ -25,7 +25,7 @@ async def aread(request, order):
     return JsonResponse({"state": _state(await acontext(Order)), "verdict": request.mesh_decision.verdict.name})
 
 
-@model_context(model=Order, state="paid")
+@model_context(model="order", state="paid")
 def _pay(order: Order) -> None:
     order.status = "paid"
     order.save()
