@@ -58,13 +58,14 @@ class Frame:
 class Call:
     """A decorated call that is running."""
 
-    __slots__ = ("_began", "_frames", "_mesh", "outer", "work")
+    __slots__ = ("_began", "_frames", "_mesh", "_past", "outer", "work")
 
     def __init__(self, mesh: Capturer) -> None:
         self._mesh = mesh
         self._frames: list[Frame] = []
         self.outer = current.record()
-        self.work = self.outer.fork() if self.outer is not None else current.Record(mesh)
+        self._past = self.outer if self.outer is not None else current.Record(mesh)
+        self.work = self._past.fork()
         self._began = mesh.runtime.clock.monotonic()
 
     @classmethod
@@ -101,7 +102,7 @@ class Call:
 
     def _place(self, frame: Frame, ref: EntityRef) -> None:
         mesh, declaration = self._mesh, frame.declaration
-        known = newest(mesh, self.outer, ref)
+        known = newest(mesh, self._past, ref)
         before = known or fresh_context(mesh, ref, frame.facts.state)
         target = declaration.state if isinstance(declaration.state, str) else None
         self._check(frame, before, target)

@@ -123,7 +123,8 @@ class Entity:
         return self._settled(work)
 
     def _settled(self, work: current.Record | None) -> ModelContext:
-        return newest(self._mesh, work, self.ref) or fresh_context(self._mesh, self.ref)
+        home = work if work is not None else current.Record(self._mesh)
+        return newest(self._mesh, home, self.ref) or fresh_context(self._mesh, self.ref)
 
     def to(self, state: str | Enum | None = None, **attributes: Any) -> Moved:
         """Move the entity; ``await`` the result or leave it. Raises ``InvalidTransition`` where the model enforces its moves."""

@@ -74,14 +74,12 @@ class Move:
         return self.outcome is Outcome.COMMITTED
 
 
-def newest(mesh: Capturer, work: Record | None, ref: EntityRef) -> ModelContext | None:
+def newest(mesh: Capturer, work: Record, ref: EntityRef) -> ModelContext | None:
     """Give the newest committed context of an entity that may be believed: this process's, or what the work carries.
 
     What a running call shows in a tentative state is not committed, and is looked through. Never raises.
     """
     known = _known(mesh, ref)
-    if work is None:
-        return known
     held = work.settled.get(ref[0]) or work.contexts.get(ref[0])
     if held is not None and held.entity_id == ref[1] and held.trust.counts and (known is None or held.rank > known.rank):
         known = held
