@@ -62,6 +62,8 @@ class JwtPrincipal:
         self._jwt = _pyjwt()
         if bool(jwks_url) == (jwks is not None):
             raise ConfigurationError("JwtPrincipal needs one of jwks_url and jwks")
+        if jwks_url and not jwks_url.startswith(("https://", "http://")):
+            raise ConfigurationError(f"jwks_url is {jwks_url!r}; it must be an http or https URL")
         if not issuer or not audience:
             raise ConfigurationError("JwtPrincipal needs the issuer and the audience that tokens must have")
         _check_algorithms(algorithms, shared=jwks is not None)
