@@ -78,6 +78,10 @@ def _changes(policy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any] | Non
         yield "another operation", _with(policy, ("spec", "target", "operations"), ["DELETE /nothing"])
         yield from _fewer_operations(policy)
         yield "all operations", _with(policy, ("spec", "target", "operations"), None)
+    for name, values in policy["spec"].get("constants", {}).items():
+        for value in values:
+            fewer = [other for other in values if other != value]
+            yield f"{name} without {value}", _with(policy, ("spec", "constants", name), fewer)
     for what, value in _defaults(policy):
         yield what, _with(policy, ("spec", "default"), value)
     for number, rule in enumerate(policy["spec"]["rules"]):

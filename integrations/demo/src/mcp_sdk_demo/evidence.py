@@ -73,7 +73,7 @@ def rules_of(sources: Mapping[str, str]) -> frozenset[Rule]:
     return frozenset(
         (document["metadata"]["name"], rule.get("name", f"rule-{number}"))
         for document in documents
-        for number, rule in enumerate(document["spec"].get("rules", ()), 1)
+        for number, rule in enumerate(document["spec"].get("rules") or (), 1)
     )
 
 

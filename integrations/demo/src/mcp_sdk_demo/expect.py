@@ -62,6 +62,10 @@ def _served(name: str, answers: Iterable[Answer], expected: Mapping[str, int]) -
     return _equal(name, {key: count for key, count in sorted(expected.items()) if count}, _tally(answers))
 
 
+def _why(answers: Iterable[Answer]) -> list[str]:
+    return sorted({f"{answer.body.get('type')}: {answer.body.get('detail')}" for answer in answers})
+
+
 def _orders(seen: Evidence, load: Load) -> Judged:
     new, paid = ("place", "show"), ("show-paid",)
     many = load.standard
@@ -156,8 +160,7 @@ def _plain(challenges: Iterable[Iterable[tuple[str, str]]]) -> list[dict[str, st
 def _regions(seen: Evidence, load: Load) -> Judged:
     refused, smugglers = seen.of("refused"), seen.of("smuggler")
     yield _served("regions/not-served: nothing is sold to AQ and BV", refused, {"403": 2 * load.refused})
-    why = sorted({f"{answer.body.get('type')}: {answer.body.get('detail')}" for answer in refused})
-    yield _equal("regions/not-served: the refusal says why", [f"{DENIED}: {REGION}"], why)
+    yield _equal("regions/not-served: the refusal says why", [f"{DENIED}: {REGION}"], _why(refused))
     yield _served("regions/not-served: a forged country smuggles nobody in", smugglers, {"403": load.forged})
     away = seen.of("traveller")
     yield _served("regions/default: an order can be looked at from there", away, {"201 order-v2": 4, "200 order-v2": 4})
@@ -178,8 +181,7 @@ def _customers(seen: Evidence, load: Load) -> Judged:
 def _owners(seen: Evidence, load: Load) -> Judged:
     nosy = seen.of("nosy")
     yield _served("own-orders/not-yours: nobody sees or pays another's order", nosy, {"403": 4 * load.nosy})
-    why = sorted({str(answer.body.get("detail")) for answer in nosy})
-    yield _equal("own-orders/not-yours: the refusal says why", [FOREIGN], why)
+    yield _equal("own-orders/not-yours: the refusal says why", [f"{DENIED}: {FOREIGN}"], _why(nosy))
 
 
 def _promotions(seen: Evidence, load: Load) -> Judged:

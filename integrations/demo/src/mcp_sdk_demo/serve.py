@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 __all__ = ["main"]
 
 GRACE = 4.0
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than a client keeps it, so that none is closed under a request."""
 
 
 def main() -> None:
@@ -66,7 +68,8 @@ def _log_decisions(directory: Path) -> None:
 def _uvicorn(module: Any, listening: socket.socket) -> None:
     import uvicorn  # noqa: PLC0415 - a service loads its own server
 
-    config = uvicorn.Config(module.app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
+    quiet: dict[str, Any] = {"access_log": False, "log_level": "warning"}
+    config = uvicorn.Config(module.app, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=2, **quiet)
     uvicorn.Server(config).run(sockets=[listening])
 
 

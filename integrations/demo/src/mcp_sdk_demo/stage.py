@@ -27,7 +27,7 @@ from mcp_sdk_demo.traffic import Outside, Traffic
 __all__ = ["Stage"]
 
 STARTING = 45.0
-SETTLING = 10.0
+SETTLING = 20.0
 PAGE = 1000
 
 
@@ -55,6 +55,7 @@ class Stage:
             "MCP_SDK_CONTROL_PLANE": url,
             "MCP_SDK_NAMESPACE": "shop",
             "MCP_SDK_FETCH_TIMEOUT": "5",
+            "MCP_SDK_LEASE": "60",
             "SHOP_JWKS": str(self.directory / "jwks.json"),
         }
         self.fleet = Fleet(self.directory, environment)
