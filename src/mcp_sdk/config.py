@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from mcp_sdk.exceptions import ConfigurationError, did_you_mean
 
@@ -27,9 +27,9 @@ Unavailable = Literal["permit", "refuse"]
 class Config:
     """Everything that can be set. Times are in seconds, sizes are counts.
 
-    ``unavailable`` says what becomes of requests while no policies were ever
-    learned: ``permit`` (as before the mesh was there) or ``refuse`` (503). ``control_plane`` is a URL (``memory:``, ``sqlite:///mesh.db``). ``mode`` is ``off`` (no work), ``observe`` (decide, record,
-    refuse nothing) or ``enforce``. ``ingress`` says whom to believe: ``mesh`` (signed peers), ``edge`` (nobody: our members are
+    ``control_plane`` is a URL (``memory:``, ``sqlite:///mesh.db``). ``mode`` is ``off`` (no work), ``observe`` (decide,
+    record, refuse nothing) or ``enforce``. ``unavailable`` says what becomes of requests while no policies were ever
+    learned: ``permit`` (as before the mesh was there) or ``refuse`` (503). ``ingress`` says whom to believe: ``mesh`` (signed peers), ``edge`` (nobody: our members are
     stripped), ``open`` (anybody; for development). ``fetch_timeout`` is what a request waits for a context at most.
     ``egress_hosts`` are further hosts that get our baggage; the mesh's own services always do. ``trusted_proxies`` is the
     number of proxies in front whose ``X-Forwarded-For`` entries are true. ``principal_header`` names a header that a verified
@@ -72,17 +72,38 @@ class Config:
     debug: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("mode", self.mode, get_args(Mode))
-        _one_of("ingress", self.ingress, get_args(Ingress))
-        _one_of("unavailable", self.unavailable, get_args(Unavailable))
+        for spec in fields(self):
+            _check(spec.name, getattr(self, spec.name), str(spec.type))
         for name in ("queue_size", "batch_size", "lease", "signature_ttl", "poll_interval"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be above 0")
 
 
-def _one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise ConfigurationError(f"{name} is {value!r}.{did_you_mean(value, valid)}")
+def _check(name: str, value: Any, kind: str) -> None:
+    if kind in _WORDS:
+        if value not in _WORDS[kind]:
+            raise ConfigurationError(f"{name} is {value!r}.{did_you_mean(str(value), _WORDS[kind])}")
+    elif not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise ConfigurationError(f"{name} is {_shown(name, value)}, which is no {kind}")
+
+
+def _shown(name: str, value: Any) -> str:
+    return "(hidden)" if name.endswith(("_key", "_keys")) else repr(value)
+
+
+_WORDS: dict[str, tuple[str, ...]] = {
+    "Mode": get_args(Mode),
+    "Ingress": get_args(Ingress),
+    "Unavailable": get_args(Unavailable),
+}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "bool": (bool,),
+    "Mapping[str, str]": (Mapping,),
+    "tuple[str, ...]": (tuple,),
+}
 
 
 def _boolean(text: str) -> bool:
@@ -95,7 +116,10 @@ def _boolean(text: str) -> bool:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    return dict(cast(tuple[str, str], tuple(part.strip().split("=", 1))) for part in text.split(",") if part.strip())
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if any("=" not in part for part in parts):
+        raise ValueError("write name=value,name=value")
+    return {name.strip(): value.strip() for name, _, value in (part.partition("=") for part in parts)}
 
 
 def _items(text: str) -> tuple[str, ...]:
@@ -113,22 +137,25 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def _read(name: str, kind: str, text: str, where: str) -> Any:
+    if kind in _WORDS and text.strip() not in _WORDS[kind]:
+        raise ConfigurationError(f"{where}={text!r}.{did_you_mean(text, _WORDS[kind])}")
     try:
         return _READERS.get(kind, str.strip)(text)
     except ValueError as error:
-        shown = "(hidden)" if "key" in name else repr(text)
-        raise ConfigurationError(f"{where}={shown} is not a {kind}: {error}") from error
+        raise ConfigurationError(f"{where}={_shown(name, text)} is not a {kind}: {error}") from error
 
 
 def _project_table(directory: Path) -> dict[str, Any]:
     path = directory / "pyproject.toml"
     try:
-        table = tomllib.loads(path.read_text()).get("tool", {}).get("mcp_sdk", {})
+        table: Any = tomllib.loads(path.read_text()).get("tool", {}).get("mcp_sdk", {})
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, PermissionError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    return cast(dict[str, Any], table)
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{path}: tool.mcp_sdk is {table!r}; write a table [tool.mcp_sdk]")
+    return table
 
 
 def _from_table(table: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:

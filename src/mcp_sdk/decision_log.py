@@ -21,10 +21,11 @@ Sink = Callable[[dict[str, Any]], None]
 logger = logging.getLogger("mcp_sdk.decisions")
 
 
-def describe(request: DecisionRequest, decision: Decision) -> dict[str, Any]:
+def describe(request: DecisionRequest, decision: Decision, *, anonymous: bool = False) -> dict[str, Any]:
     """Give a decision and the input it was made from as plain JSON, enough to decide it again.
 
     Headers, the query and the principal's further attributes are left out: they hold secrets more often than reasons.
+    ``anonymous`` leaves out the principal's id, whose pseudonym stands among the contexts.
     """
     return {
         "time": request.now.isoformat(),
@@ -33,7 +34,7 @@ def describe(request: DecisionRequest, decision: Decision) -> dict[str, Any]:
         "phase": request.phase.value,
         "namespace": request.namespace,
         "environment": request.environment,
-        "principal": _principal(request),
+        "principal": _principal(request, anonymous=anonymous),
         "source": {"service": request.source.service, "verified": request.source.verified},
         "geo": {"country": request.request.geo.country, "region": request.request.geo.region},
         "contexts": [context.to_dict() for context in request.contexts.values()],
@@ -46,10 +47,10 @@ def describe(request: DecisionRequest, decision: Decision) -> dict[str, Any]:
     }
 
 
-def _principal(request: DecisionRequest) -> dict[str, Any]:
+def _principal(request: DecisionRequest, *, anonymous: bool) -> dict[str, Any]:
     principal = request.principal
     return {
-        "id": principal.id,
+        "id": "" if anonymous else principal.id,
         "authenticated": principal.authenticated,
         "roles": list(principal.roles),
         "scopes": list(principal.scopes),
@@ -83,8 +84,8 @@ class DecisionLog:
         if not self.enabled:
             return
         try:
-            record = describe(request, decision)
-            masked = record if self._mask is None else self._mask(record)
+            record = describe(request, decision, anonymous=telemetry.anonymous)
+            masked = dict(record if self._mask is None else self._mask(record))
         except Exception:  # noqa: BLE001 - a mask is the user's code; whatever it raises, nothing unmasked may leave
             telemetry.dropped("decision_log", "mask_failed")
             return
@@ -100,4 +101,4 @@ class DecisionLog:
 def print_decision(request: DecisionRequest, decision: Decision) -> None:
     """Write a decision with its reason to standard error in one line, as ``MCP_SDK_DEBUG=1`` asks for."""
     line = f"mcp_sdk {request.phase.value} {request.service} {request.operation}: {decision.sentence()}"
-    sys.stderr.write(line.replace("\n", " ") + "\n")
+    sys.stderr.write("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line) + "\n")

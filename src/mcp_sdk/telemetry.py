@@ -78,11 +78,9 @@ def stage_of(contexts: Mapping[str, ModelContext], models: Mapping[str, Business
 
     Principals come last, for who calls says less about the stage than what the call is about; ``none`` when nothing is known.
     """
-    for context in contexts.values():
-        model = models.get(context.model)
-        if model is not None and not model.principal and context.state in model.states:
-            return f"{context.model}.{context.state}"
-    return "none"
+    named = [(models[context.model], context) for context in contexts.values() if context.model in models]
+    stages = [(model.principal, f"{model.name}.{context.state}") for model, context in named if context.state in model.states]
+    return min(stages, key=lambda stage: stage[0])[1] if stages else "none"
 
 
 class Telemetry:
@@ -145,6 +143,11 @@ class Telemetry:
             self._warned.add(kind)
             logger.warning("%s failed and was skipped: %s (said once; see mcp_sdk.drops)", *kind)
         logger.debug("%s failed", where, exc_info=error)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether the ids of principals may not leave the process as they are."""
+        return any(model.principal and model.pseudonymise for model in self._models.values())
 
     def model(self, name: str) -> str:
         """Give a model's name as a label."""
