@@ -8,7 +8,14 @@ from mcp_sdk_demo.expect import checks
 def test_silence_passes_next_to_nothing():
     """Where no answer came, no check on answers passes: none is vacuous."""
     nothing = Evidence(
-        (), (), None, None, {"forged risk": 0, "forged country": 403}, (), frozenset({("orders", "vip")}), 0.0
+        (),
+        (),
+        None,
+        None,
+        {"forged risk": 0, "forged country": 403, "well": 0},
+        (),
+        frozenset({("orders", "vip")}),
+        0.0,
     )
     passed = [check.name for check in checks(nothing, Load()) if check.passed]
     assert passed == [

@@ -23,8 +23,8 @@ class Evidence:
     """The observations of one run.
 
     ``orders`` are those that came into being in it, ``decisions`` the records of every service's decision log,
-    ``outside`` the statuses that requests straight to a service's port got, by name. ``burst_seconds`` is how long the
-    burst took. ``rules`` are the rules in force.
+    ``outside`` what requests straight to services' ports brought, by name: statuses, and how many services were
+    ``well``. ``burst_seconds`` is how long the burst took. ``rules`` are the rules in force.
     """
 
     answers: tuple[Answer, ...]

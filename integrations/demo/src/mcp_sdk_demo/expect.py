@@ -18,6 +18,7 @@ from mcp_sdk_demo.crowd import STOCK_LEFT, Load
 from mcp_sdk_demo.evidence import Evidence
 from mcp_sdk_demo.shopper import Answer
 from mcp_sdk_demo.statistics import bounds
+from mcp_sdk_demo.topology import TOPOLOGY
 
 __all__ = ["Check", "checks"]
 
@@ -214,6 +215,7 @@ def _api(seen: Evidence, load: Load) -> Judged:
     yield _served(
         "inventory: the last copies are sold once", seen.of("sold-out"), {"201 order-v2": STOCK_LEFT, "409": late}
     )
+    yield _equal("health: every service may tell how it is", len(TOPOLOGY), seen.outside["well"])
     stock = None if seen.stock is None else {"state": seen.stock.state, "left": seen.stock.attributes.get("left")}
     yield _equal("@context_observer: the shelf is empty in the store", {"state": "sold_out", "left": 0}, stock)
     taken = sum(answer.status == 201 for answer in seen.of("burst"))

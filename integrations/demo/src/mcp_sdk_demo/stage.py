@@ -120,7 +120,8 @@ class Stage:
             token = self.accounts.token(traffic.crowd["standard"][0].id)
             forged_risk = await outside.forge_risk(urls["payment"], token)
             forged_country = await outside.forge_country(urls["order-v1"])
-        return {"forged risk": forged_risk, "forged country": forged_country}
+            well = await outside.ask_how(urls.values())
+        return {"forged risk": forged_risk, "forged country": forged_country, "well": well}
 
     def _settled(self, before: set[str]) -> tuple[ModelContext, ...]:
         """Wait until the store holds what services still had to publish: none is paid and not yet shipped."""

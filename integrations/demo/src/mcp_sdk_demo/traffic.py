@@ -150,6 +150,11 @@ class Outside:
         response = await self.http.put(f"{inventory}/stock/first-edition", json={"left": STOCK_LEFT})
         response.raise_for_status()
 
+    async def ask_how(self, urls: Iterable[str]) -> int:
+        """Ask services how they are, as whoever watches them does; gives the number of those that are well."""
+        answers = await gather(*(self.http.get(f"{url}/health") for url in urls))
+        return sum(answer.status_code == 200 for answer in answers)
+
     async def forge_risk(self, payment: str, token: str) -> int:
         """Pay with a risk of one's own making, unsigned; gives the status."""
         headers = {"Authorization": f"Bearer {token}", "baggage": "mcp_sdk.order.id=o-1,mcp_sdk.order.risk=low"}
