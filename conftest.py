@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from typing import Any
+
 from sybil import Example, Sybil
 from sybil.parsers.markdown import ClearNamespaceParser, CodeBlockParser, PythonCodeBlockParser, SkipParser
 
@@ -24,7 +27,14 @@ def compile_block(example: Example) -> None:
         )
 
 
+def forget(namespace: dict[str, Any]) -> None:
+    """Let go of what a page defined: a mesh that starts checks every decorator of the process."""
+    namespace.clear()
+    gc.collect()
+
+
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), CodeBlockParser("yaml", compile_block), SkipParser(), ClearNamespaceParser()],
     patterns=["README.md", "docs/*.md", "docs/**/*.md"],
+    teardown=forget,
 ).pytest()
