@@ -175,6 +175,12 @@ def test_explain_says_which_clause_decided(shell: Shell) -> None:
     assert "order.state is 'paid'" in shell.out
 
 
+def test_services_are_asked_for_by_name(orders: Shell) -> None:
+    """Without a name the answer is not an empty list, which would say that there are none."""
+    assert orders("get", "services", "-s", orders.url) == 3
+    assert "which service?" in orders.err
+
+
 def test_options_may_stand_between_facts(shell: Shell) -> None:
     """A call is described in the order that comes to mind: service, operation, facts."""
     words = ("explain", "order-service", "--operation", "GET /orders/o-1", "order.state=created")

@@ -9,7 +9,7 @@ from mcp_sdk.cli.command import OK, Command
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.context import ModelContext
-from mcp_sdk.exceptions import UnknownModel
+from mcp_sdk.exceptions import ConfigurationError, UnknownModel
 from mcp_sdk.mesh import Mesh
 
 __all__ = ["COMMAND"]
@@ -56,6 +56,8 @@ def _models(mesh: Mesh, _: Namespace) -> Listing:
 
 
 def _services(mesh: Mesh, args: Namespace) -> Listing:
+    if not args.name:
+        raise ConfigurationError("which service? Say it: mcpctl get services order-service")
     found = mesh.control_plane.endpoints(args.name)
     labels = ((endpoint, ",".join(f"{k}={v}" for k, v in endpoint.labels.items())) for endpoint in found)
     return ["service", "version", "url", "weight", "labels"], [
