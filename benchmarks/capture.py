@@ -73,7 +73,12 @@ class SilentPlane(ControlPlane):
 def order_model(attribute: str, kind: str) -> BusinessModel:
     """Declare the order with one attribute."""
     return BusinessModel(
-        "order", key="number", state="status", states=("created", "paid"), attributes={attribute: kind}, python_type=Order
+        "order",
+        key="number",
+        state="status",
+        states=("created", "paid"),
+        attributes={attribute: kind},
+        python_type=Order,
     )
 
 
@@ -173,7 +178,14 @@ def one(  # noqa: PLR0913, PLR0917
         gc.enable()
         drops = {"/".join(labels): count for labels, count in mesh.telemetry.drops.read().items()}
     cost = decorated - reference
-    return {"plane": plane, "case": name, "bare_us": reference, "decorated_us": decorated, "cost_us": cost, "drops": drops}
+    return {
+        "plane": plane,
+        "case": name,
+        "bare_us": reference,
+        "decorated_us": decorated,
+        "cost_us": cost,
+        "drops": drops,
+    }
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -182,7 +194,9 @@ def show(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         verdict = "ok" if row["cost_us"] <= BUDGET else "missed"
         figures = f"{row['bare_us']:8.2f} {row['decorated_us']:10.2f} {row['cost_us']:8.2f}"
-        print(f"{row['plane']:8} {row['case']:34} {figures}   {verdict}{' drops: ' + str(row['drops']) if row['drops'] else ''}")
+        print(
+            f"{row['plane']:8} {row['case']:34} {figures}   {verdict}{' drops: ' + str(row['drops']) if row['drops'] else ''}"
+        )
 
 
 def main() -> None:

@@ -17,7 +17,9 @@ from mcp_sdk.testing import RecordingMesh, recording_mesh
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let golden files be written anew."""
-    parser.addoption("--update-golden", action="store_true", help="write golden files anew instead of comparing with them")
+    parser.addoption(
+        "--update-golden", action="store_true", help="write golden files anew instead of comparing with them"
+    )
 
 
 @pytest.fixture

@@ -89,13 +89,13 @@ def test_a_wrong_table_is_an_error(table: str, message: str, tmp_path: Path) -> 
 def test_a_table_that_is_none_is_an_error(tmp_path: Path) -> None:
     """``tool.mcp_sdk`` holds settings, not a value."""
     (tmp_path / "pyproject.toml").write_text("[tool]\nmcp_sdk = 3\n")
-    with pytest.raises(ConfigurationError, match="tool.mcp_sdk is 3"):
+    with pytest.raises(ConfigurationError, match=r"tool.mcp_sdk is 3"):
         from_env({}, directory=tmp_path)
 
 
 def test_an_unknown_argument_is_an_error(tmp_path: Path) -> None:
     """Settings are named like the fields."""
-    with pytest.raises(ConfigurationError, match="unknown setting 'servce'. Did you mean 'service'"):
+    with pytest.raises(ConfigurationError, match=r"unknown setting 'servce'. Did you mean 'service'"):
         from_env({}, directory=tmp_path, servce="shop")
 
 

@@ -18,7 +18,14 @@ from mcp_sdk.moves import made_context, made_transition
 
 TEXT = st.text(max_size=8)
 MOMENTS = st.datetimes(timezones=st.just(UTC))
-VALUES = TEXT | st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.floats(allow_nan=False) | MOMENTS | st.lists(TEXT).map(tuple)
+VALUES = (
+    TEXT
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.booleans()
+    | st.floats(allow_nan=False)
+    | MOMENTS
+    | st.lists(TEXT).map(tuple)
+)
 ATTRIBUTES = st.dictionaries(TEXT, VALUES, max_size=4)
 CONTEXTS = st.builds(
     ModelContext,
@@ -63,7 +70,9 @@ def test_a_transition_goes_through_json(event: Transition) -> None:
     "read",
     [
         lambda: ModelContext.from_dict({}),
-        lambda: ModelContext.from_dict({"model": "o", "id": "1", "state": None, "attributes": {"a": None}, "revision": 1}),
+        lambda: ModelContext.from_dict(
+            {"model": "o", "id": "1", "state": None, "attributes": {"a": None}, "revision": 1}
+        ),
         lambda: Transition.from_dict({}),
         lambda: Transition.from_dict({"attributes": {}, "outcome": "odd", "observed_at": "x"}),
     ],
@@ -101,7 +110,25 @@ def test_values_are_frozen_however_they_were_made() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     context = made_context(NewContext("order", "o-1", "paid", {"amount": 1}, 7, True, "shop"))
     assert context == ModelContext("order", "o-1", "paid", {"amount": 1}, 7, True, None, "shop")
-    arguments = ("order", "o-1", "paid", "e-1", None, {}, Outcome.COMMITTED, 7, "", "n", "e", now, "s", "op", "", 0.5, "")
+    arguments = (
+        "order",
+        "o-1",
+        "paid",
+        "e-1",
+        None,
+        {},
+        Outcome.COMMITTED,
+        7,
+        "",
+        "n",
+        "e",
+        now,
+        "s",
+        "op",
+        "",
+        0.5,
+        "",
+    )
     event = made_transition(NewTransition(*arguments))  # type: ignore[arg-type]
     assert event == Transition(*arguments)  # type: ignore[arg-type]
     for value, name in ((context, "state"), (event, "to_state")):

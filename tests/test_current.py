@@ -149,7 +149,7 @@ def test_executors_take_the_record_along_when_told(shop: Mesh) -> None:
 
 
 def test_tasks_and_to_thread_take_the_record_along(shop: Mesh) -> None:
-    """asyncio copies the context by itself."""
+    """The loop copies the context by itself."""
 
     @model_context(model="order", state="paid")
     async def pay(order_number: str) -> list[Any]:

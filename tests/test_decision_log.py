@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from mcp_sdk import BusinessModel, Decision, DecisionLog, DecisionRequest, Denied, ModelContext, Principal, Reason, Route
+from mcp_sdk import (
+    BusinessModel,
+    Decision,
+    DecisionLog,
+    DecisionRequest,
+    Denied,
+    ModelContext,
+    Principal,
+    Reason,
+    Route,
+)
 from mcp_sdk.decision_log import describe, print_decision
 from mcp_sdk.decisions import Qos, RequestFacts
 from mcp_sdk.services import Subset
@@ -97,6 +107,8 @@ def test_debug_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_decision(REQUEST, DECISION)
     print_decision(hostile, Decision())
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("mcp_sdk inbound transfers POST /transfers: deny: deny by rule 'blocked' of 'region' because")
+    assert first.startswith(
+        "mcp_sdk inbound transfers POST /transfers: deny: deny by rule 'blocked' of 'region' because"
+    )
     assert "\x1b" not in second
     assert second.endswith("no policy speaks of this call")

@@ -64,8 +64,14 @@ def test_reserved_names_are_refused(name: str) -> None:
         (lambda: Attribute("a", scale=10), "scale is 10"),
         (lambda: BusinessModel("o", attributes={"a": 3}), "is declared by an Attribute"),
         (lambda: BusinessModel("o", states=("a",), transitions={"a": ["b"]}), "unknown state 'b'"),
-        (lambda: BusinessModel("o", attributes=[Attribute("status", sensitive=True)], state="status"), "holds the state"),
-        (lambda: BusinessModel("o", attributes=[Attribute("number", sensitive=True)], key="number"), "pseudonymise=True"),
+        (
+            lambda: BusinessModel("o", attributes=[Attribute("status", sensitive=True)], state="status"),
+            "holds the state",
+        ),
+        (
+            lambda: BusinessModel("o", attributes=[Attribute("number", sensitive=True)], key="number"),
+            "pseudonymise=True",
+        ),
     ],
 )
 def test_a_declaration_that_cannot_work_is_refused(make: Any, text: str) -> None:
@@ -125,7 +131,7 @@ def test_moves_are_allowed_as_declared() -> None:
 
 def test_an_unknown_state_names_the_nearest() -> None:
     """With the place, where there is one; a model without states takes any."""
-    with pytest.raises(UnknownState, match="here: unknown state 'payed' of model 'o'. Did you mean 'paid'"):
+    with pytest.raises(UnknownState, match=r"here: unknown state 'payed' of model 'o'. Did you mean 'paid'"):
         BusinessModel("o", states=("paid",)).check_state("payed", where="here")
     assert BusinessModel("o").check_state("payed") == "payed"
 

@@ -83,9 +83,16 @@ def test_classes_of_every_kind_are_read(cls: Any) -> None:
 
 def test_a_mapping_is_read_like_an_object() -> None:
     """A plain dictionary is an entity too; what is missing is left out."""
-    model = BusinessModel("order", key="number", attributes={"amount": "int", "tier": Attribute("tier", source="user.tier")})
+    model = BusinessModel(
+        "order", key="number", attributes={"amount": "int", "tier": Attribute("tier", source="user.tier")}
+    )
     registry = Registry([model])
-    assert registry.read(model, {"number": 7, "state": "paid", "user": {"tier": "gold"}}) == ("7", "paid", {"tier": "gold"}, 0)
+    assert registry.read(model, {"number": 7, "state": "paid", "user": {"tier": "gold"}}) == (
+        "7",
+        "paid",
+        {"tier": "gold"},
+        0,
+    )
     assert registry.read(model, {}) == ("", None, {}, 0)
 
 
@@ -114,7 +121,9 @@ def test_a_sensitive_attribute_is_never_read() -> None:
 def test_annotations_give_types(annotation: Any, expected: str) -> None:
     """The first arm of an annotation that is a known type decides."""
     cls = type("Thing", (), {"__annotations__": {"value": annotation}})
-    assert infer(cls, name="thing", key="id", state="state", attributes=["value"])[0].attributes["value"].type == expected
+    assert (
+        infer(cls, name="thing", key="id", state="state", attributes=["value"])[0].attributes["value"].type == expected
+    )
 
 
 def test_what_is_declared_wins_over_annotations() -> None:
@@ -138,9 +147,9 @@ def test_states_that_are_listed_win_over_the_annotation() -> None:
 @pytest.mark.parametrize("cls", [DataOrder, AttrsOrder, PydanticOrder])
 def test_a_misspelt_member_is_an_error(cls: type) -> None:
     """A class whose fields are known has the key and the attributes that are declared of it."""
-    with pytest.raises(ModelError, match="has no 'numbr'. Did you mean 'number'"):
+    with pytest.raises(ModelError, match=r"has no 'numbr'. Did you mean 'number'"):
         infer(cls, name="order", key="numbr", state="status")
-    with pytest.raises(ModelError, match="has no 'amont'. Did you mean 'amount'"):
+    with pytest.raises(ModelError, match=r"has no 'amont'. Did you mean 'amount'"):
         infer(cls, name="order", key="number", state="status", attributes=["amont"])
 
 
@@ -160,7 +169,7 @@ def test_models_are_found_by_name_class_and_enum() -> None:
 def test_an_enum_of_two_models_names_neither() -> None:
     """Where two models share their states, the decorator has to say which."""
     registry = Registry([BusinessModel("order", states=State), BusinessModel("parcel", states=State)])
-    with pytest.raises(ModelError, match="State holds the states of order, parcel. Say which with model="):
+    with pytest.raises(ModelError, match=r"State holds the states of order, parcel. Say which with model="):
         registry.of_enum(State)
 
 
@@ -170,7 +179,7 @@ def test_an_open_registry_knows_every_name() -> None:
     assert registry.open
     assert registry.named("anything").name == "anything"
     registry.declare(BusinessModel("order"))
-    with pytest.raises(UnknownModel, match="here: unknown model 'ordr'. Did you mean 'order'"):
+    with pytest.raises(UnknownModel, match=r"here: unknown model 'ordr'. Did you mean 'order'"):
         registry.named("ordr", where="here")
 
 
@@ -188,7 +197,7 @@ def test_ids_are_pseudonymised() -> None:
 def test_pseudonyms_need_a_key() -> None:
     """A hash without a key hides nothing; the start says how to set one."""
     registry = Registry([BusinessModel("user", pseudonymise=True)])
-    with pytest.raises(ConfigurationError, match="'user' pseudonymises .*MCP_SDK_PSEUDONYM_KEY"):
+    with pytest.raises(ConfigurationError, match=r"'user' pseudonymises .*MCP_SDK_PSEUDONYM_KEY"):
         registry.check()
     registry.pseudonym_key = b"key"
     registry.check()

@@ -29,7 +29,9 @@ def metrics(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
     """Give the points of every metric by name."""
     data = reader.get_metrics_data()
     assert data is not None
-    found = [metric for resource in data.resource_metrics for scope in resource.scope_metrics for metric in scope.metrics]
+    found = [
+        metric for resource in data.resource_metrics for scope in resource.scope_metrics for metric in scope.metrics
+    ]
     return {metric.name: list(metric.data.data_points) for metric in found}
 
 
@@ -140,6 +142,6 @@ def test_aborted_business_calls_are_counted(shop: Any, plane: FakePlane) -> None
         raise ValueError
 
     for call in (lambda: pay("o-1"), create):
-        with pytest.raises(ValueError, match="^$"):
+        with pytest.raises(ValueError, match=r"^$"):
             call()
     assert shop.telemetry.aborts.read() == {("order", "failed"): 1, ("order", "created"): 1}

@@ -90,7 +90,12 @@ def test_later_moves_of_a_transaction_build_on_earlier_ones(
     else:
         work()
     transaction.end(commit=True)
-    moves = [("o-1", "created", "paid"), ("o-2", "created", "paid"), ("o-1", "paid", "shipped"), ("o-2", "paid", "shipped")]
+    moves = [
+        ("o-1", "created", "paid"),
+        ("o-2", "created", "paid"),
+        ("o-1", "paid", "shipped"),
+        ("o-2", "paid", "shipped"),
+    ]
     assert states(plane) == [*moves, ("o-1", "shipped", "failed")]
     assert [event.base_revision for event in plane.published] == [7, 7, None, None, None]
     assert current.Record(shop).pending == []
@@ -110,7 +115,7 @@ def test_aborted_calls_do_not_wait(shop: Mesh, plane: FakePlane, transaction: Fa
     def fail(order: Order) -> None:
         raise ValueError
 
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         fail(Order("o-1"))
     transaction.end(commit=False)
     assert [(event.to_state, event.outcome.value) for event in plane.published] == [("paid", "aborted")]

@@ -26,8 +26,8 @@ _ref = tuple.__new__
 class Frame:
     """One entity of one call: what was read of it, what is known of it, and what the call shows of it.
 
-    ``before`` is the committed context that the call starts from, ``shown`` the one that calls below carry. ``new`` says that
-    the mesh knew nothing of the entity.
+    ``before`` is the committed context that the call starts from, ``shown`` the one that calls below carry. ``new``
+    says that the mesh knew nothing of the entity.
     """
 
     __slots__ = ("before", "declaration", "facts", "model", "new", "raw", "reader", "shown", "subject")
@@ -213,7 +213,7 @@ class Call:
             self.work.restore(name, self.outer.contexts.get(name) if self.outer is not None else None)
 
     def _base(self, frame: Frame) -> ModelContext:
-        """Give what the entity's move starts from: as it was before the call, or as the call named or moved it meanwhile."""
+        """Give what the entity's move starts from: as before the call, or as the call named or moved it meanwhile."""
         before = frame.before
         if not before.entity_id:
             before = self._named(frame)
@@ -228,7 +228,9 @@ class Call:
         entity_id = frame.reread().entity_id
         if not entity_id:
             return frame.before
-        return newest(self._mesh, self.work, EntityRef(frame.model.name, entity_id)) or frame.before.but(entity_id=entity_id)
+        return newest(self._mesh, self.work, EntityRef(frame.model.name, entity_id)) or frame.before.but(
+            entity_id=entity_id
+        )
 
     def _bound(self, frame: Frame, base: ModelContext) -> ModelContext | None:
         """Give the context that ``mesh.bind`` put in the place of the one shown, if it did."""

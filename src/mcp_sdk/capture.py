@@ -1,9 +1,9 @@
 """The decorators: ``@model_context`` and ``@context_observer``.
 
-Both work bare, called, with a model's name, class, or a member of its Enum of states; on functions, methods, static and class
-methods, coroutines, generators and asynchronous generators. Capture never breaks the business call: the one error of ours
-that can come out is ``InvalidTransition``, where the model says ``enforce``. Without a started mesh, or with the mode ``off``,
-the function is called as if it were bare.
+Both work bare, called, with a model's name, class, or a member of its Enum of states; on functions, methods, static and
+class methods, coroutines, generators and asynchronous generators. Capture never breaks the business call: the one error
+of ours that can come out is ``InvalidTransition``, where the model says ``enforce``. Without a started mesh, or with
+the mode ``off``, the function is called as if it were bare.
 """
 
 from __future__ import annotations
@@ -71,21 +71,23 @@ class CaptureOptions(ObserverOptions, total=False):
 
 
 @overload
-def model_context(target: type[Any] | str | Enum | None = None, /, **options: Unpack[CaptureOptions]) -> Callable[[F], F]: ...
+def model_context(
+    target: type[Any] | str | Enum | None = None, /, **options: Unpack[CaptureOptions]
+) -> Callable[[F], F]: ...
 @overload
 def model_context(target: F, /) -> F: ...
 def model_context(target: Any = None, /, **options: Any) -> Any:
     """Capture the state of the business entity that a method changes.
 
-    ``model`` (or the positional argument) is a model's name, its class, or a member of its Enum of states, which gives the state
-    too; without it, every argument of a declared class is captured. ``state`` is the state that the method leads to, or a
-    function of its result; without it, what changed on the entity is published. ``from_`` lists the states that it may start
-    from, ``on_error`` is the state after an exception, ``id`` is a path from a parameter (``"body.order.number"``) or a
-    function of the arguments; ``span=True`` wraps the call in a span.
+    ``model`` (or the positional argument) is a model's name, its class, or a member of its Enum of states, which gives
+    the state too; without it, every argument of a declared class is captured. ``state`` is the state that the method
+    leads to, or a function of its result; without it, what changed on the entity is published. ``from_`` lists the
+    states that it may start from, ``on_error`` is the state after an exception, ``id`` is a path from a parameter
+    (``"body.order.number"``) or a function of the arguments; ``span=True`` wraps the call in a span.
 
-    While the method runs its state is tentative; return commits, an exception or cancellation aborts. When the entity moves
-    inside, that move stays and the return commits nothing; ``on_error`` follows it. Raises ``ModelError``, with the
-    decorator's file:line:column, at import for what the signature rules out.
+    While the method runs its state is tentative; return commits, an exception or cancellation aborts. When the entity
+    moves inside, that move stays and the return commits nothing; ``on_error`` follows it. Raises ``ModelError``, with
+    the decorator's file:line:column, at import for what the signature rules out.
     """
     return _decorator(target, options, _OPTIONS, _caller(inspect.currentframe()))
 
@@ -124,11 +126,11 @@ def _decorator(target: Any, options: dict[str, Any], valid: tuple[str, ...], whe
         raise ModelError(f"{where}: unknown option {unknown!r}.{did_you_mean(unknown, valid)}")
     carry = valid is _OPTIONS
     if _is_function(target):
-        return _wrap(target, None, options, carry, where)
+        return _wrap(target, None, options, carry=carry, where=where)
     chosen = target if target is not None else options.get("model")
     if not (chosen is None or isinstance(chosen, (str, type, Enum))):
         raise ModelError(f"{where}: a model is named by its name, its class or a member of its Enum, not {chosen!r}")
-    return lambda function: _wrap(function, chosen, options, carry, where)
+    return lambda function: _wrap(function, chosen, options, carry=carry, where=where)
 
 
 def _is_function(target: Any) -> bool:
@@ -137,9 +139,9 @@ def _is_function(target: Any) -> bool:
     return callable(target) or isinstance(target, (staticmethod, classmethod))
 
 
-def _wrap(function: Any, target: Target, options: dict[str, Any], carry: bool, where: str) -> Any:
+def _wrap(function: Any, target: Target, options: dict[str, Any], *, carry: bool, where: str) -> Any:
     if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(_wrap(function.__func__, target, options, carry, where))
+        return type(function)(_wrap(function.__func__, target, options, carry=carry, where=where))
     if not _is_function(function):
         raise ModelError(f"{where}: only functions and methods are captured, not {function!r}")
     stacked = _is_ours(function)
@@ -160,17 +162,17 @@ def captures(function: Any) -> tuple[Declaration, ...]:
 
 
 def misplaced(endpoint: Any) -> str:
-    """Say what is wrong when a route got the bare function of a decorated one, with its place and the mend; else ``""``.
+    """Say what is wrong when a route got the bare function of a decorated one, with place and mend; else ``""``.
 
-    That is what a decorator above the route's does: the route's has registered the function before. Integrations ask for each
-    of their routes when the application starts.
+    That is what a decorator above the route's does: the route's has registered the function before. Integrations ask
+    for each of their routes when the application starts.
     """
     bare = inspect.unwrap(endpoint) if callable(endpoint) else endpoint
     if captures(endpoint) or not isinstance(bare, FunctionType) or not was_declared(bare) or _by_name(bare) is bare:
         return ""
     return (
-        f"{place_of(bare)}: {bare.__qualname__} is captured above the decorator of its route, which has registered the bare "
-        "function: requests capture nothing. Put the route's decorator first."
+        f"{place_of(bare)}: {bare.__qualname__} is captured above the decorator of its route, which has registered the "
+        "bare function: requests capture nothing. Put the route's decorator first."
     )
 
 
@@ -194,8 +196,8 @@ def _captured(function: Callable[..., Any], declarations: tuple[Declaration, ...
 
 
 def _kind(function: Any) -> Any:
-    """Give what says whether a call is a coroutine or a generator: the function, or what stands behind an object's call."""
-    if isinstance(function, (FunctionType, MethodType, functools.partial)) or not hasattr(type(function), "__call__"):
+    """Give what tells a coroutine or a generator: a function, or what stands behind an object's call."""
+    if isinstance(function, (FunctionType, MethodType, functools.partial)):
         return function
     return type(function).__call__
 
@@ -219,7 +221,7 @@ class _Opener:
         self._resolved: tuple[Any, int, Sequence[Plan], QuickPlan | None] = (None, -1, (), None)
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-        """Begin a call, or give None where nothing is captured. Raises ``InvalidTransition`` and nothing else of ours."""
+        """Begin a call, or give None where nothing is captured; raises ``InvalidTransition``, nothing else of ours."""
         work = current.record()
         mesh = work.mesh if work is not None and work.mesh is not None else current.installed()
         if mesh is None or not mesh.watching:
@@ -278,7 +280,9 @@ def _span(name: str) -> Iterator[None]:
 def _spanned(function: Callable[..., Any], span: Callable[[], AbstractContextManager[Any]]) -> Callable[..., Any]:
     kind = _kind(function)
     if inspect.isgeneratorfunction(kind) or inspect.isasyncgenfunction(kind):
-        raise ModelError(f"{function.__qualname__}: span=True does not go with a generator, whose steps belong to its consumer")
+        raise ModelError(
+            f"{function.__qualname__}: span=True does not go with a generator, whose steps belong to its consumer"
+        )
 
     def call(*args: Any, **kwargs: Any) -> Any:
         with span():
@@ -356,7 +360,7 @@ def _drive_generator(function: Callable[..., Any], opener: _Opener) -> Callable[
                 current.set_record(outer)
             try:
                 step, value = generator.send, (yield item)
-            except BaseException as thrown:  # noqa: BLE001 - what the consumer throws, close() too, belongs to the generator
+            except BaseException as thrown:  # noqa: BLE001 - what the consumer throws, close() too, is the generator's
                 step, value = generator.throw, thrown
 
     return wrapper

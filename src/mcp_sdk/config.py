@@ -1,7 +1,7 @@
 """Settings: argument over environment over ``[tool.mcp_sdk]`` in ``pyproject.toml``, typed and frozen.
 
-``from_env`` is the only place that reads ``os.environ``. A setting ``ingress`` is ``MCP_SDK_INGRESS`` in the environment and
-``ingress`` in the table.
+``from_env`` is the only place that reads ``os.environ``. A setting ``ingress`` is ``MCP_SDK_INGRESS`` in the
+environment and ``ingress`` in the table.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Config:
 
     ``control_plane`` is a URL (``memory:``, ``sqlite:///mesh.db``). ``mode`` is ``off`` (no work), ``observe`` (decide,
     record, refuse nothing) or ``enforce``. ``unavailable`` says what becomes of requests while no policies were ever
-    learned: ``permit`` (as before the mesh was there) or ``refuse`` (503). ``ingress`` says whom to believe: ``mesh`` (signed peers), ``edge`` (nobody: our members are
-    stripped), ``open`` (anybody; for development). ``fetch_timeout`` is what a request waits for a context at most.
-    ``egress_hosts`` are further hosts that get our baggage; the mesh's own services always do. ``trusted_proxies`` is the
-    number of proxies in front whose ``X-Forwarded-For`` entries are true. ``principal_header`` names a header that a verified
-    peer may send the caller's id in. ``geo_database`` is the path of a MaxMind file, ``geo_header`` a header of a verified
-    peer that holds a country code.
+    learned: ``permit`` (as before the mesh was there) or ``refuse`` (503). ``ingress`` says whom to believe: ``mesh``
+    (signed peers), ``edge`` (nobody: our members are stripped), ``open`` (anybody; for development). ``fetch_timeout``
+    is what a request waits for a context at most. ``egress_hosts`` are further hosts that get our baggage; the mesh's
+    own services always do. ``trusted_proxies`` is the number of proxies in front whose ``X-Forwarded-For`` entries are
+    true. ``principal_header`` names a header that a verified peer may send the caller's id in. ``geo_database`` is the
+    path of a MaxMind file, ``geo_header`` a header of a verified peer that holds a country code.
     """
 
     service: str = ""
@@ -161,7 +161,9 @@ def _project_table(directory: Path) -> dict[str, Any]:
 def _from_table(table: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
     for name in table:
         if name not in kinds:
-            raise ConfigurationError(f"[tool.mcp_sdk] in pyproject.toml: unknown key {name!r}.{did_you_mean(name, kinds)}")
+            raise ConfigurationError(
+                f"[tool.mcp_sdk] in pyproject.toml: unknown key {name!r}.{did_you_mean(name, kinds)}"
+            )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
 
 
@@ -174,13 +176,11 @@ def _from_environment(environ: Mapping[str, str], kinds: Mapping[str, str]) -> d
     return found
 
 
-def from_env(
-    environ: Mapping[str, str] | None = None, *, directory: Path | None = None, **arguments: Any
-) -> Config:
+def from_env(environ: Mapping[str, str] | None = None, *, directory: Path | None = None, **arguments: Any) -> Config:
     """Give the settings of this process.
 
-    ``environ`` is ``os.environ`` unless given; ``directory`` is where ``pyproject.toml`` is looked for, the working directory
-    unless given; ``arguments`` win over both. The service's name falls back to ``OTEL_SERVICE_NAME``. Raises
+    ``environ`` is ``os.environ`` unless given; ``directory`` is where ``pyproject.toml`` is looked for, the working
+    directory unless given; ``arguments`` win over both. The service's name falls back to ``OTEL_SERVICE_NAME``. Raises
     ``ConfigurationError`` that names the variable, and its value unless that is a key.
     """
     environ = os.environ if environ is None else environ

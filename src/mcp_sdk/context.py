@@ -79,10 +79,10 @@ class Scope(NamedTuple):
 class ModelContext:
     """The facts of one entity at one moment.
 
-    ``entity_id`` is empty while a new entity has no id yet. ``revision`` counts the entity's committed changes from 1, without
-    gaps, as the store gave it; 0 is unknown. ``tentative`` marks a change on top of that revision which is not stored yet
-    (``7+`` on the wire). ``attributes`` hold program values: a decimal is an int of minor units. Sensitive attributes are never
-    in here.
+    ``entity_id`` is empty while a new entity has no id yet. ``revision`` counts the entity's committed changes from 1,
+    without gaps, as the store gave it; 0 is unknown. ``tentative`` marks a change on top of that revision which is not
+    stored yet (``7+`` on the wire). ``attributes`` hold program values: a decimal is an int of minor units. Sensitive
+    attributes are never in here.
     """
 
     model: str
@@ -108,7 +108,7 @@ class ModelContext:
 
     @property
     def facts(self) -> Mapping[str, Value]:
-        """The map that conditions see under the model's name: id, state and the attributes; what is absent is no key."""
+        """The map that conditions see under the model's name: id, state, attributes; what is absent is no key."""
         return self._facts if self._facts is not None else self._make_facts()
 
     def _make_facts(self) -> Mapping[str, Value]:
@@ -161,11 +161,11 @@ class ModelContext:
 class Transition:
     """The event that an entity changed, or that a business call which was to change it failed.
 
-    ``event_id`` makes publishing idempotent. ``base_revision`` is the revision that the change was made on, when the process
-    knew it: the store applies the event only if the entity is still there (compare-and-set); None applies to whatever is
-    there. Transitions of one ``batch_id`` are applied all or none. ``to_state`` None leaves the state as it is;
-    ``attributes`` are merged into the entity's. ``cause`` is the type name of the exception that aborted the call, never its
-    text. ``duration`` is in seconds.
+    ``event_id`` makes publishing idempotent. ``base_revision`` is the revision that the change was made on, when the
+    process knew it: the store applies the event only if the entity is still there (compare-and-set); None applies to
+    whatever is there. Transitions of one ``batch_id`` are applied all or none. ``to_state`` None leaves the state as it
+    is; ``attributes`` are merged into the entity's. ``cause`` is the type name of the exception that aborted the call,
+    never its text. ``duration`` is in seconds.
     """
 
     model: str
@@ -220,8 +220,8 @@ class Transition:
 class NewContext:
     """A ``ModelContext`` in the making, of fields that are known to fit.
 
-    It has the same slots, so that giving it the other class makes it one, in a fifth of the time that the frozen constructor
-    takes: ``made.__class__ = ModelContext``. See ``docs/decisions/quick-calls.md``.
+    It has the same slots, so that giving it the other class makes it one, in a fifth of the time that the frozen
+    constructor takes: ``made.__class__ = ModelContext``. See ``docs/decisions/quick-calls.md``.
     """
 
     __slots__ = ModelContext.__slots__

@@ -1,7 +1,8 @@
 """What the work at hand is about: one mutable record in a ``ContextVar``.
 
-The record is set once for a request and mutated from then on, because a ``ContextVar.set()`` in a synchronous handler is
-invisible to the middleware around it. Threads started by the application begin without one; ``carried`` takes it along.
+The record is set once for a request and mutated from then on, because a ``ContextVar.set()`` in a synchronous handler
+is invisible to the middleware around it. Threads started by the application begin without one; ``carried`` takes it
+along.
 """
 
 from __future__ import annotations
@@ -16,7 +17,19 @@ from typing import Any, ParamSpec, TypeVar
 from mcp_sdk.context import EntityRef, ModelContext, Transition
 from mcp_sdk.decisions import ANONYMOUS, Decision, Principal, RequestFacts, Source
 
-__all__ = ["CallFacts", "Record", "activate", "carried", "forget", "install", "installed", "record", "record_or_new", "set_record", "use"]
+__all__ = [
+    "CallFacts",
+    "Record",
+    "activate",
+    "carried",
+    "forget",
+    "install",
+    "installed",
+    "record",
+    "record_or_new",
+    "set_record",
+    "use",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,22 +44,29 @@ class CallFacts:
 
     __slots__ = ("decision", "operation", "principal", "request", "source")
 
-    def __init__(self) -> None:
-        self.principal: Principal = ANONYMOUS
-        self.source: Source = _NOWHERE
-        self.decision: Decision | None = None
-        self.request: RequestFacts = _NO_REQUEST
-        self.operation: str = ""
+    def __init__(
+        self,
+        principal: Principal = ANONYMOUS,
+        source: Source = _NOWHERE,
+        decision: Decision | None = None,
+        request: RequestFacts = _NO_REQUEST,
+        operation: str = "",
+    ) -> None:
+        self.principal = principal
+        self.source = source
+        self.decision = decision
+        self.request = request
+        self.operation = operation
 
 
 class Record:
     """Everything known of one request or other piece of work.
 
-    ``contexts`` holds the newest context of each model that the work is about, tentative ones included: what calls carry.
-    ``settled`` holds, for models whose entity a running call shows in a tentative state, what is true until it commits.
-    ``others`` are baggage members that are not ours, verbatim. ``pending`` are transitions that wait for the outermost commit
-    of a database transaction. ``references`` are entities that the work named. ``moved`` are those that changed. ``call`` is
-    what the request's middleware learned of it: principal, source, decision.
+    ``contexts`` holds the newest context of each model that the work is about, tentative ones included: what calls
+    carry. ``settled`` holds, for models whose entity a running call shows in a tentative state, what is true until it
+    commits. ``others`` are baggage members that are not ours, verbatim. ``pending`` are transitions that wait for the
+    outermost commit of a database transaction. ``references`` are entities that the work named. ``moved`` are those
+    that changed. ``call`` is what the request's middleware learned of it: principal, source, decision.
     """
 
     __slots__ = ("_call", "contexts", "mesh", "moved", "others", "pending", "references", "settled")
@@ -68,10 +88,15 @@ class Record:
             self._call = CallFacts()
         return self._call
 
+    @call.setter
+    def call(self, learned: CallFacts) -> None:
+        self._call = learned
+
     def fork(self) -> Record:
         """Give a record for work inside this one: it sees all, and what it puts stays there until it is merged."""
         child = _new(Record)
-        child.mesh, child._call, child.others = self.mesh, self.call, self.others
+        child.mesh, child.others = self.mesh, self.others
+        child._call = self.call  # noqa: SLF001 - made of this very class
         child.pending, child.references = self.pending, self.references
         child.contexts, child.settled = self.contexts.copy(), self.settled.copy()
         child.moved = set()
@@ -80,8 +105,8 @@ class Record:
     def merge(self, child: Record, *, own: Iterable[str] = ()) -> None:
         """Take over what a fork learned: contexts of entities that this work is about, or of models it knew nothing of.
 
-        ``own`` are the models whose entity the child named itself: such an entity is not the one that this work is about and
-        that has no id yet.
+        ``own`` are the models whose entity the child named itself: such an entity is not the one that this work is
+        about and that has no id yet.
         """
         mine = self.contexts
         for model, context in child.contexts.items():
@@ -185,7 +210,7 @@ def installed() -> Any:
 
 
 def carried(function: Callable[P, T]) -> Callable[P, T]:
-    """Give ``function`` bound to the record of the caller, for threads and executors (``pool.submit(carried(work))``)."""
+    """Give ``function`` bound to the record of the caller, for threads and executors (``submit(carried(work))``)."""
     context = contextvars.copy_context()
 
     @functools.wraps(function)

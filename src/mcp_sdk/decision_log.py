@@ -68,7 +68,7 @@ def _to_logger(record: dict[str, Any]) -> None:
 
 
 class DecisionLog:
-    """Writes masked records to a sink; the sink is the logger ``mcp_sdk.decisions`` (a JSON line, level INFO) unless given."""
+    """Writes masked records to a sink: the logger ``mcp_sdk.decisions`` (a JSON line, level INFO) unless given."""
 
     def __init__(self, sink: Sink | None = None, *, mask: Mask | None = None) -> None:
         self._sink = sink

@@ -1,4 +1,4 @@
-"""What a capture decorator was told, checked as far as the signature goes, and how it finds its entity among arguments."""
+"""What a capture decorator was told, checked as far as the signature goes, and how it finds its entity in a call."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OF_SUBJECT: Any = object()
 
 
 class Subject(NamedTuple):
-    """An entity that a call is about: its model, the object that holds it (or None), its id as the application writes it."""
+    """An entity that a call is about: its model, the object that holds it or None, its id as it was given."""
 
     model: BusinessModel
     subject: Any
@@ -94,9 +94,9 @@ def argument(slot: Slot, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> An
 class Declaration:
     """What one decorator was told.
 
-    ``target`` names the model by its name, its class or a member of its Enum of states; None is every argument of a declared
-    class. ``state`` is a state's name or a function of the result. ``carry`` makes the calls below carry the entity, which
-    ``@model_context`` does and ``@context_observer`` does not.
+    ``target`` names the model by its name, its class or a member of its Enum of states; None is every argument of a
+    declared class. ``state`` is a state's name or a function of the result. ``carry`` makes the calls below carry the
+    entity, which ``@model_context`` does and ``@context_observer`` does not.
     """
 
     target: Target
@@ -134,7 +134,7 @@ class Declaration:
         return name
 
     def check(self, registry: Registry) -> None:
-        """Check the names of model and states; raises ``UnknownModel`` or ``UnknownState`` with the decorator's place."""
+        """Check the names of model and states; raises ``UnknownModel`` or ``UnknownState`` with the place."""
         name = self.model_name(registry)
         if name is None:
             return
@@ -155,7 +155,7 @@ def declare(
     where = where or place_of(function)
     _places.add(place_of(function))
     try:
-        declaration = _declaration(function, target, carry, options, where)
+        declaration = _declaration(function, target, options, where, carry=carry)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
     _declared.add(declaration)
@@ -163,7 +163,7 @@ def declare(
 
 
 def _declaration(
-    function: Callable[..., Any], target: Target, carry: bool, options: Mapping[str, Any], where: str
+    function: Callable[..., Any], target: Target, options: Mapping[str, Any], where: str, *, carry: bool
 ) -> Declaration:
     parameters = Parameters(function)
     given = options.get("state")
@@ -214,7 +214,8 @@ def check_declarations(registry: Registry) -> None:
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """Give a function's signature with its annotations resolved, where they can be.
 
-    A wrapper that shows it is understood by frameworks that resolve annotations in the wrapper's module, as FastAPI long did.
+    A wrapper that shows it is understood by frameworks that resolve annotations in the wrapper's module, as FastAPI
+    long did.
     """
     try:
         return inspect.signature(function, eval_str=True)
@@ -252,15 +253,17 @@ def _check_id(rule: Any, parameters: Parameters) -> str | Callable[..., Any] | N
         raise ModelError(f"id is a path from a parameter or a function of the arguments, not {rule!r}")
     root = rule.partition(".")[0]
     if root not in parameters:
-        raise ModelError(f"id={rule!r} starts at {root!r}, which is no parameter.{did_you_mean(root, parameters.names)}")
+        raise ModelError(
+            f"id={rule!r} starts at {root!r}, which is no parameter.{did_you_mean(root, parameters.names)}"
+        )
     return rule
 
 
 class Plan:
     """A declaration resolved against one registry: how to find, in a call, the entities that it is about.
 
-    The id is, in this order: what the decorator's ``id`` gives; the key of the argument that is the entity; the argument named
-    like the model; the argument named ``<model>_<key>`` or ``<model>_id``.
+    The id is, in this order: what the decorator's ``id`` gives; the key of the argument that is the entity; the
+    argument named like the model; the argument named ``<model>_<key>`` or ``<model>_id``.
     """
 
     __slots__ = ("_ids", "_named", "_registry", "_type", "declaration", "id_slots", "model")

@@ -31,8 +31,8 @@ class EntityHost(Capturer, Protocol):
 def bind(mesh: Capturer, subject: Any, entity_id: Any, attributes: Mapping[str, Any]) -> ModelContext:
     """Make an entity the one that the work at hand is about; gives its context.
 
-    Raises ``ModelError`` when ``subject`` is neither a declared model's name nor an object of a declared class, and for an
-    attribute that the model does not declare. A value that does not fit is left out and counted.
+    Raises ``ModelError`` when ``subject`` is neither a declared model's name nor an object of a declared class, and for
+    an attribute that the model does not declare. A value that does not fit is left out and counted.
     """
     model, facts = _describe(mesh, subject, entity_id)
     found = {**facts.attributes, **_fitting(mesh, model, attributes)}
@@ -55,7 +55,9 @@ def _describe(mesh: Capturer, subject: Any, entity_id: Any) -> tuple[BusinessMod
     model_of = mesh.models.of_type(type(subject))
     if model_of is None:
         known = ", ".join(sorted(mesh.models)) or "none"
-        raise ModelError(f"{type(subject).__name__} is not a declared model's class. Declared: {known}. Use @mesh.model(...)")
+        raise ModelError(
+            f"{type(subject).__name__} is not a declared model's class. Declared: {known}. Use @mesh.model(...)"
+        )
     return model_of, mesh.models.read(model_of, subject)
 
 
@@ -75,7 +77,12 @@ def _bound(
     mesh: Capturer, work: current.Record, settled: ModelContext, state: str | None, attributes: Mapping[str, Value]
 ) -> ModelContext:
     inside = work.contexts.get(settled.model)
-    if inside is not None and inside.tentative and inside.model in work.settled and inside.entity_id in ("", settled.entity_id):
+    if (
+        inside is not None
+        and inside.tentative
+        and inside.model in work.settled
+        and inside.entity_id in ("", settled.entity_id)
+    ):
         known = {**settled.attributes, **inside.attributes, **attributes}
         return inside.but(entity_id=settled.entity_id, revision=settled.revision, attributes=known)
     differs = state not in (None, settled.state)
@@ -103,8 +110,8 @@ class Moved:
 class Entity:
     """One entity, bound to the work at hand inside ``with`` or ``async with``.
 
-    ``to(state)`` publishes a move at once. Entering looks the entity up, so that moves are checked and published against the
-    newest revision; a store that does not answer in ``start_timeout`` leaves the revision unknown.
+    ``to(state)`` publishes a move at once. Entering looks the entity up, so that moves are checked and published
+    against the newest revision; a store that does not answer in ``start_timeout`` leaves the revision unknown.
     """
 
     def __init__(self, mesh: Any, model: BusinessModel, entity_id: Any) -> None:
@@ -118,7 +125,13 @@ class Entity:
         """The entity as this process knows it."""
         work = current.record()
         held = work.contexts.get(self.ref.model) if work is not None else None
-        if held is not None and held.ref == self.ref and held.tentative and work is not None and held.model in work.settled:
+        if (
+            held is not None
+            and held.ref == self.ref
+            and held.tentative
+            and work is not None
+            and held.model in work.settled
+        ):
             return held
         return self._settled(work)
 
@@ -127,7 +140,7 @@ class Entity:
         return newest(self._mesh, home, self.ref) or fresh_context(self._mesh, self.ref)
 
     def to(self, state: str | Enum | None = None, **attributes: Any) -> Moved:
-        """Move the entity; ``await`` the result or leave it. Raises ``InvalidTransition`` where the model enforces its moves."""
+        """Move the entity; ``await`` it or not. Raises ``InvalidTransition`` where the model enforces its moves."""
         return Moved(self.move(state, attributes))
 
     def move(self, state: str | Enum | None, attributes: Mapping[str, Any]) -> ModelContext:
@@ -179,7 +192,7 @@ class Entity:
             return None
         try:
             return self._mesh.control_plane.fetch([self.ref])
-        except Exception as error:  # noqa: BLE001 - without the store the revision is unknown; the business call goes on
+        except Exception as error:  # noqa: BLE001 - the revision stays unknown, the call goes on
             self._mesh.telemetry.failed("entity", error)
             return None
 
@@ -192,7 +205,9 @@ class Entity:
             self._mesh.telemetry.failed("entity", error)
         return self._enter()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._leave()
 
     async def __aenter__(self) -> Self:

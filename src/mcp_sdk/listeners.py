@@ -41,7 +41,7 @@ class Listener:
 
 
 class Listeners:
-    """Calls listeners one transition at a time: coroutines on ``loop`` (the application's), the rest on a thread of their own.
+    """Calls listeners one transition at a time: coroutines on ``loop`` (the application's), the rest on a thread.
 
     The thread starts in a fresh context, so that no listener keeps the first request's record for ever.
     """

@@ -1,7 +1,7 @@
 """Business models: the declared types of the entities that traffic is about.
 
-A declaration names the key, the states, the moves between them, and typed attributes; it says which attributes travel in
-baggage and which are sensitive and never leave the object they stand on.
+A declaration names the key, the states, the moves between them, and typed attributes; it says which attributes travel
+in baggage and which are sensitive and never leave the object they stand on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ __all__ = ["ATTRIBUTE_TYPES", "RESERVED_NAMES", "Attribute", "BusinessModel", "V
 
 
 ATTRIBUTE_TYPES = frozenset({"string", "int", "double", "bool", "decimal", "timestamp", "list"})
-RESERVED_NAMES = frozenset({"request", "principal", "source", "now", "sig", "when", "then", "else", "true", "false", "null", "in"})
+RESERVED_NAMES = frozenset(
+    {"request", "principal", "source", "now", "sig", "when", "then", "else", "true", "false", "null", "in"}
+)
 INT64 = 2**63
 
 Value = str | int | float | bool | datetime | tuple[str, ...]
@@ -41,10 +43,10 @@ def state_name(state: Any) -> str:
 class Attribute:
     """A typed fact of a business model.
 
-    ``type`` is one of ``string int double bool decimal timestamp list`` (``list`` is of strings). A ``decimal`` is kept as int64
-    minor units of ``scale`` digits. ``travels`` puts it into baggage. ``sensitive`` keeps it out of baggage, spans, stores,
-    logs and explanations alike. Lower ``priority`` is dropped first when baggage runs over its budget. ``source`` is the
-    attribute or key of the object to read, when it is not ``name``; dots lead on (``customer.tier``).
+    ``type`` is one of ``string int double bool decimal timestamp list`` (``list`` is of strings). A ``decimal`` is kept
+    as int64 minor units of ``scale`` digits. ``travels`` puts it into baggage. ``sensitive`` keeps it out of baggage,
+    spans, stores, logs and explanations alike. Lower ``priority`` is dropped first when baggage runs over its budget.
+    ``source`` is the attribute or key of the object to read, when it is not ``name``; dots lead on (``customer.tier``).
     """
 
     name: str
@@ -60,7 +62,9 @@ class Attribute:
         if self.name in ("id", "state", "rev"):
             raise ModelError(f"attribute {self.name!r} is built in; choose another name")
         if self.type not in ATTRIBUTE_TYPES:
-            raise ModelError(f"attribute {self.name!r}: unknown type {self.type!r}.{did_you_mean(self.type, ATTRIBUTE_TYPES)}")
+            raise ModelError(
+                f"attribute {self.name!r}: unknown type {self.type!r}.{did_you_mean(self.type, ATTRIBUTE_TYPES)}"
+            )
         if not 0 <= self.scale <= 9:
             raise ModelError(f"attribute {self.name!r}: scale is {self.scale}; it counts decimal digits, 0 to 9")
 
@@ -69,7 +73,9 @@ class Attribute:
         try:
             return _CAPTURE[self.type](self, raw.value if isinstance(raw, Enum) else raw)
         except (TypeError, ValueError, ArithmeticError) as error:
-            raise ModelError(f"attribute {self.name!r} is declared {self.type}, and its value is a {type(raw).__name__}") from error
+            raise ModelError(
+                f"attribute {self.name!r} is declared {self.type}, and its value is a {type(raw).__name__}"
+            ) from error
 
     def present(self, value: Value) -> str:
         """Give the value as a person writes it: a decimal in major units, a timestamp in ISO 8601."""
@@ -147,19 +153,21 @@ _CAPTURE: dict[str, Callable[[Attribute, Any], Value]] = {
 
 def _check_name(name: str, what: str) -> None:
     if not name.isidentifier() or not name.isascii() or name != name.lower() or name.startswith("_"):
-        raise ModelError(f"{what} name {name!r} must be a lower-case ASCII identifier, for it becomes a name in policies and baggage")
+        raise ModelError(
+            f"{what} name {name!r} must be a lower-case ASCII identifier, for it becomes a name in policies and baggage"
+        )
 
 
 @dataclass(frozen=True)
 class BusinessModel:
     """A declared entity type.
 
-    ``key`` and ``state`` name where the id and the state stand on an object of ``python_type``. Without ``states`` any state is
-    accepted; without ``transitions`` any move is. ``enforce`` makes a forbidden move raise ``InvalidTransition`` in the
-    business call; otherwise it is recorded and counted. ``principal`` says that entities of this model are the ones that
-    authenticate: their context comes from the authenticated principal only. ``pseudonymise`` replaces ids by a keyed hash
-    before they leave the process. ``retention`` is in seconds after the last transition; None keeps for ever. ``states_enum``
-    is the Enum that ``states`` was given as, if it was.
+    ``key`` and ``state`` name where the id and the state stand on an object of ``python_type``. Without ``states`` any
+    state is accepted; without ``transitions`` any move is. ``enforce`` makes a forbidden move raise
+    ``InvalidTransition`` in the business call; otherwise it is recorded and counted. ``principal`` says that entities
+    of this model are the ones that authenticate: their context comes from the authenticated principal only.
+    ``pseudonymise`` replaces ids by a keyed hash before they leave the process. ``retention`` is in seconds after the
+    last transition; None keeps for ever. ``states_enum`` is the Enum that ``states`` was given as, if it was.
     """
 
     name: str
@@ -189,9 +197,13 @@ class BusinessModel:
     def _check_hidden(self) -> None:
         hidden = {spec.source or spec.name for spec in self.attributes.values() if spec.sensitive}
         if self.state in hidden:
-            raise ModelError(f"model {self.name!r}: {self.state!r} holds the state, which everybody sees; it cannot be sensitive")
+            raise ModelError(
+                f"model {self.name!r}: {self.state!r} holds the state, which everybody sees; it cannot be sensitive"
+            )
         if self.key in hidden and not self.pseudonymise:
-            raise ModelError(f"model {self.name!r}: the key {self.key!r} is sensitive; say pseudonymise=True to send a hash of it")
+            raise ModelError(
+                f"model {self.name!r}: the key {self.key!r} is sensitive; say pseudonymise=True to send a hash of it"
+            )
 
     def _moves(self, moves: Mapping[Any, Iterable[Any]]) -> dict[str, frozenset[str]]:
         return {self.check_state(start): frozenset(map(self.check_state, ends)) for start, ends in moves.items()}
@@ -204,7 +216,7 @@ class BusinessModel:
         return name
 
     def allows(self, from_state: str | None, to_state: str) -> bool:
-        """Tell whether the model lets an entity go from one state to another; an unknown from-state allows everything."""
+        """Tell whether an entity may go from one state to another; an unknown from-state allows everything."""
         if from_state is None or from_state == to_state or not self.transitions:
             return True
         if self.states and from_state not in self.states:

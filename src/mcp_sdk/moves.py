@@ -17,7 +17,18 @@ from mcp_sdk.ports import Identity
 from mcp_sdk.registry import Registry
 from mcp_sdk.telemetry import Telemetry
 
-__all__ = ["Capturer", "Move", "after_move", "captured_attributes", "differing", "fresh_context", "made_context", "made_transition", "newest", "transitions_of"]
+__all__ = [
+    "Capturer",
+    "Move",
+    "after_move",
+    "captured_attributes",
+    "differing",
+    "fresh_context",
+    "made_context",
+    "made_transition",
+    "newest",
+    "transitions_of",
+]
 
 
 class Capturer(Protocol):
@@ -49,7 +60,7 @@ class Move:
 
     __slots__ = ("after", "attributes", "before", "cause", "operation", "outcome", "to_state")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         before: ModelContext,
         to_state: str | None,
@@ -81,7 +92,12 @@ def newest(mesh: Capturer, work: Record, ref: EntityRef) -> ModelContext | None:
     """
     known = _known(mesh, ref)
     held = work.settled.get(ref[0]) or work.contexts.get(ref[0])
-    if held is not None and held.entity_id == ref[1] and held.trust.counts and (known is None or held.rank > known.rank):
+    if (
+        held is not None
+        and held.entity_id == ref[1]
+        and held.trust.counts
+        and (known is None or held.rank > known.rank)
+    ):
         known = held
     return _with_pending(mesh, known, work, ref) if work.pending else known
 
@@ -145,7 +161,7 @@ def transitions_of(mesh: Capturer, moves: Sequence[Move], *, seconds: float = 0.
     return [_transition(mesh, move, batch if move.committed else "", now, seconds, trace) for move in moves]
 
 
-def _transition(mesh: Capturer, move: Move, batch: str, now: datetime, seconds: float, trace: str) -> Transition:  # noqa: PLR0913
+def _transition(mesh: Capturer, move: Move, batch: str, now: datetime, seconds: float, trace: str) -> Transition:
     before, who = move.before, mesh.identity
     return made_transition(
         NewTransition(
@@ -173,11 +189,14 @@ def _transition(mesh: Capturer, move: Move, batch: str, now: datetime, seconds: 
 def captured_attributes(model: BusinessModel, attributes: Mapping[str, Any]) -> dict[str, Value]:
     """Turn attributes given by name into program values; sensitive ones are left out.
 
-    Raises ``ModelError`` for a value that does not fit, and for a name that the model does not declare (unless it declares
-    none at all: then texts, numbers and bools are taken as they are).
+    Raises ``ModelError`` for a value that does not fit, and for a name that the model does not declare (unless it
+    declares none at all: then texts, numbers and bools are taken as they are).
     """
     if not model.attributes:
-        return {name: value if isinstance(value, (str, bool, int, float)) else str(value) for name, value in attributes.items()}
+        return {
+            name: value if isinstance(value, (str, bool, int, float)) else str(value)
+            for name, value in attributes.items()
+        }
     unknown = [name for name in attributes if name not in model.attributes]
     if unknown:
         known = ", ".join(sorted(model.attributes))

@@ -1,9 +1,9 @@
 """The common decorated call, flat: one named model, one static state, nothing unusual on the way.
 
-What ``calls`` does in forty small functions costs five times the budget of a call in a language where a function call costs
-50 ns. So the usual case is written out here once more, in two functions that do the same. Whatever is not usual is left to the
-general path, before anything was done: ``begin`` hands over to it, and ``commit`` turns the call into a general one.
-``tests/test_quick.py`` holds the two to each other; ``docs/decisions/quick-calls.md`` says more.
+What ``calls`` does in forty small functions costs five times the budget of a call in a language where a function call
+costs 50 ns. So the usual case is written out here once more, in two functions that do the same. Whatever is not usual
+is left to the general path, before anything was done: ``begin`` hands over to it, and ``commit`` turns the call into a
+general one. ``tests/test_quick.py`` holds the two to each other; ``docs/decisions/quick-calls.md`` says more.
 """
 
 from __future__ import annotations
@@ -161,9 +161,14 @@ class QuickCall(Call):
             work = Record(mesh)
         else:
             held = outer.settled.get(name) or outer.contexts.get(name)
-            if held is not None and held is not known and held.entity_id == entity_id and held.trust.counts:
-                if known is None or held.rank > known.rank:
-                    known = held
+            if (
+                held is not None
+                and held is not known
+                and held.entity_id == entity_id
+                and held.trust.counts
+                and (known is None or held.rank > known.rank)
+            ):
+                known = held
             work = outer.fork()
         if work.pending:
             return None
@@ -189,24 +194,24 @@ class QuickCall(Call):
         shown.observed_at = None
         shown.source = plan.source
         shown.trust = _LOCAL
-        shown._facts = None
+        shown._facts = None  # noqa: SLF001 - it is a context in the making
         shown.__class__ = ModelContext
         work.contexts[name] = shown
         work.settled[name] = known
-        call = _new(QuickCall)
-        call.outer = outer
-        call.work = work
-        call._mesh = mesh
-        call._plan = plan
-        call._subject = subject
-        call._reader = reader
-        call._raw = raw
-        call._attributes = attributes
-        call._ref = ref
-        call._before = known
-        call._show = shown
-        call._began = mesh.runtime.clock.monotonic()
-        return call
+        self = _new(QuickCall)
+        self.outer = outer
+        self.work = work
+        self._mesh = mesh
+        self._plan = plan
+        self._subject = subject
+        self._reader = reader
+        self._raw = raw
+        self._attributes = attributes
+        self._ref = ref
+        self._before = known
+        self._show = shown
+        self._began = mesh.runtime.clock.monotonic()
+        return self
 
     def commit(self, result: Any) -> None:
         """Publish what the call changed. Never raises."""

@@ -57,10 +57,10 @@ def id_text(raw: Any) -> str:
 class Reader:
     """Reads objects of one class by one model.
 
-    ``name`` turns a raw id into the text that leaves the process. ``look`` reads one member, when an integration put its own
-    in the place of ``member``. Reading never raises. For the quick path it shows its parts: ``get`` gives the raw values of a
-    whole object and raises for any other, ``quick`` has the place, the name and the type of each attribute, ``comparable``
-    says that equal raw values mean equal facts.
+    ``name`` turns a raw id into the text that leaves the process. ``look`` reads one member, when an integration put
+    its own in the place of ``member``. Reading never raises. For the quick path it shows its parts: ``get`` gives the
+    raw values of a whole object and raises for any other, ``quick`` has the place, the name and the type of each
+    attribute, ``comparable`` says that equal raw values mean equal facts.
     """
 
     __slots__ = ("_attributes", "_enum", "_look", "_name", "_names", "comparable", "get", "quick")

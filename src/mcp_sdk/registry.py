@@ -25,10 +25,10 @@ __all__ = ["Facts", "Registry", "infer", "member"]
 class Registry(Mapping[str, BusinessModel]):
     """A live mapping of names to declared models. Declaring a name again replaces it.
 
-    ``open`` says that nothing was declared, so every model is accepted: how a mesh behaves before anything is configured.
-    ``strict`` makes a start fail for decorators of this process that name what is not declared here; tests, which import
-    services that have other models, switch it off. ``member`` reads one member of a subject by name, None where there is none; an ORM's integration puts its own in
-    front, which reads what is loaded and loads nothing.
+    ``open`` says that nothing was declared, so every model is accepted: how a mesh behaves before anything is
+    configured. ``strict`` makes a start fail for decorators of this process that name what is not declared here; tests,
+    which import services that have other models, switch it off. ``member`` reads one member of a subject by name, None
+    where there is none; an ORM's integration puts its own in front, which reads what is loaded and loads nothing.
     """
 
     def __init__(self, models: Iterable[BusinessModel] = (), *, pseudonym_key: bytes = b"") -> None:
@@ -45,6 +45,10 @@ class Registry(Mapping[str, BusinessModel]):
 
     def __getitem__(self, name: str) -> BusinessModel:
         return self._models[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Give a model, or ``default``; asked several times a request, so not left to ``Mapping``."""
+        return self._models.get(name, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._models)
@@ -93,7 +97,7 @@ class Registry(Mapping[str, BusinessModel]):
         raise UnknownModel(name, self._models, where=where)
 
     def of_enum(self, enum: type) -> str | None:
-        """Give the name of the model whose states are the members of ``enum``; raises ``ModelError`` when there are several."""
+        """Give the name of the model whose states an Enum holds; raises ``ModelError`` when there are several."""
         names = self._by_enum.get(enum, [])
         if len(names) > 1:
             raise ModelError(f"{enum.__name__} holds the states of {', '.join(names)}. Say which with model=.")
@@ -145,8 +149,9 @@ class Registry(Mapping[str, BusinessModel]):
 def infer(cls: type, *, name: str, key: str, state: str, **options: Any) -> tuple[BusinessModel, type[Enum] | None]:
     """Make a model from a class: states from an Enum that annotates ``state``, attribute types from annotations.
 
-    ``options`` are the other fields of ``BusinessModel``; ``attributes`` may be names, whose types are then looked up on the
-    class, and ``sensitive`` names attributes that never leave the object. Gives the model and the Enum of its states.
+    ``options`` are the other fields of ``BusinessModel``; ``attributes`` may be names, whose types are then looked up
+    on the class, and ``sensitive`` names attributes that never leave the object. Gives the model and the Enum of its
+    states.
     """
     hints = _hints(cls)
     enum = _enum_of(options.get("states"), hints.get(state))

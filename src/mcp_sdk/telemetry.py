@@ -1,8 +1,8 @@
 """Instruments and names: what happens, counted by business stage.
 
-Counters are plain in-process tallies that OpenTelemetry reads when it exports, because an OpenTelemetry ``counter.add`` costs
-more than a whole decision. Labels come from declared enums only (models, states, outcomes, policy names), so a hundred
-thousand entities add no series; a state that no model declares is counted as ``undeclared``.
+Counters are plain in-process tallies that OpenTelemetry reads when it exports, because an OpenTelemetry ``counter.add``
+costs more than a whole decision. Labels come from declared enums only (models, states, outcomes, policy names), so a
+hundred thousand entities add no series; a state that no model declares is counted as ``undeclared``.
 """
 
 from __future__ import annotations
@@ -76,10 +76,13 @@ os.register_at_fork(after_in_child=_after_fork)
 def stage_of(contexts: Mapping[str, ModelContext], models: Mapping[str, BusinessModel]) -> str:
     """Give the business stage of a piece of work: ``order.created`` for the first declared model with a declared state.
 
-    Principals come last, for who calls says less about the stage than what the call is about; ``none`` when nothing is known.
+    Principals come last, for who calls says less about the stage than what the call is about; ``none`` when nothing is
+    known.
     """
     named = [(models[context.model], context) for context in contexts.values() if context.model in models]
-    stages = [(model.principal, f"{model.name}.{context.state}") for model, context in named if context.state in model.states]
+    stages = [
+        (model.principal, f"{model.name}.{context.state}") for model, context in named if context.state in model.states
+    ]
     return min(stages, key=lambda stage: stage[0])[1] if stages else "none"
 
 
@@ -103,7 +106,12 @@ class Telemetry:
 
     def _observe(self, meter: metrics.Meter) -> None:
         for name, tally, unit, text in (
-            ("mcp_sdk.transitions", self.transitions, "{transition}", "Transitions of entities, by what the store made of them"),
+            (
+                "mcp_sdk.transitions",
+                self.transitions,
+                "{transition}",
+                "Transitions of entities, by what the store made of them",
+            ),
             ("mcp_sdk.decisions", self.decisions, "{decision}", "Decisions by policy and effect"),
             ("mcp_sdk.drops", self.drops, "{item}", "What was dropped, where and why"),
             ("mcp_sdk.aborts", self.aborts, "{call}", "Business calls that failed before the state they were to reach"),
@@ -115,8 +123,11 @@ class Telemetry:
         self.drops.add((where, reason), n)
 
     def transition(self, transition: Transition, status: str, *, since: float | None = None) -> None:
-        """Count a transition that the store answered with ``status``; ``since`` is the seconds spent in the state it left."""
-        start, end = self.state(transition.model, transition.from_state), self.state(transition.model, transition.to_state)
+        """Count a transition that the store answered with ``status``; ``since`` is its seconds in the state it left."""
+        start, end = (
+            self.state(transition.model, transition.from_state),
+            self.state(transition.model, transition.to_state),
+        )
         self.transitions.add((self.model(transition.model), start, end, status))
         if since is not None and since >= 0:
             self._states.record(since, {"model": self.model(transition.model), "state": start})
@@ -136,7 +147,7 @@ class Telemetry:
         self._requests.record(seconds, {"stage": stage_of(contexts, self._models), "outcome": outcome})
 
     def failed(self, where: str, error: BaseException) -> None:
-        """Count and log a failure of ours that was kept from the business call. Only the error's type is logged at warning."""
+        """Count and log a failure of ours that was kept from the business call; a warning has only its type."""
         self.drops.add((where, "internal_error"))
         kind = (where, type(error).__name__)
         if kind not in self._warned:
@@ -197,5 +208,3 @@ def _event_attributes(transition: Transition) -> dict[str, Any]:
     named = {"id": transition.entity_id, "from": transition.from_state, "to": transition.to_state}
     attributes = {f"mcp_sdk.{transition.model}.{name}": value for name, value in named.items() if value}
     return attributes | {"mcp_sdk.model": transition.model, "mcp_sdk.outcome": transition.outcome.value}
-
-

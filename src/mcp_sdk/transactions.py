@@ -1,4 +1,4 @@
-"""Transitions and the database transaction around them: they wait for its outermost commit and die with its rollback."""
+"""Transitions and the database transaction around them: they wait for its outermost commit, die with its rollback."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def submit(mesh: Publisher, work: Record, transitions: Sequence[Transition], sub
     Never raises: what fails is counted, and the business call goes on.
     """
     try:
-        if not mesh.transaction_ports:
-            publish(mesh, transitions)
-        elif not Publication(mesh, work, tuple(transitions)).defer(subjects):
+        if not mesh.transaction_ports or not Publication(mesh, work, tuple(transitions)).defer(subjects):
             publish(mesh, transitions)
     except Exception as error:  # noqa: BLE001 - capture never breaks the business call
         mesh.telemetry.failed("publish", error)
@@ -77,7 +75,7 @@ class Publication:
         settle = _once(self._settle)
         return any(port.defer(subjects, settle) for port in self._mesh.transaction_ports)
 
-    def _settle(self, committed: bool) -> None:
+    def _settle(self, committed: bool) -> None:  # noqa: FBT001 - as the port calls it
         mine = {event.event_id for event in self._transitions}
         waiting = [event for event in self._work.pending if event.event_id in mine]
         self._work.pending[:] = [event for event in self._work.pending if event.event_id not in mine]
@@ -97,7 +95,7 @@ class Publication:
 def _once(settle: Callable[[bool], None]) -> Callable[[bool], None]:
     called: list[bool] = []
 
-    def call(committed: bool) -> None:
+    def call(committed: bool) -> None:  # noqa: FBT001 - as above
         if not called:
             called.append(committed)
             settle(committed)

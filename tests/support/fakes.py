@@ -9,7 +9,7 @@ from typing import Any
 from mcp_sdk.context import EntityRef, ModelContext, Outcome, Transition, Trust
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.ports import Applied, AppendStatus, Change, ControlPlane, Cursor, Page, SigningKey, Status
+from mcp_sdk.ports import AppendStatus, Applied, Change, ControlPlane, Cursor, Page, SigningKey, Status
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision, Snapshot
 

@@ -85,7 +85,6 @@ async def awaited() -> None:
     assert_type(await asynchronous(Order()), str)
 
 
-
 bare("order")  # type: ignore[arg-type]
 called(Order(), nope=1)  # type: ignore[call-arg]
 Desk().method()  # type: ignore[call-arg]

@@ -1,7 +1,7 @@
 """Help for the tests of services that use the mesh, and of stores.
 
-The pytest plug-in brings the fixture ``mesh``; see ``mcp_sdk.testing.plugin``. Names are imported when they are first used, so
-that the plug-in costs little where no test asks for it.
+The pytest plug-in brings the fixture ``mesh``; see ``mcp_sdk.testing.plugin``. Names are imported when they are first
+used, so that the plug-in costs little where no test asks for it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The pytest plug-in: a mesh for each test that asks for one.
 
 ``mesh`` is a started ``RecordingMesh`` in memory: its ids and its clock can be foretold, ``mesh.captured`` holds the
-transitions (pending ones too) and the decisions, ``mesh.policies(text)`` changes the policies within a test. What it is built
-from are fixtures to override::
+transitions (pending ones too) and the decisions, ``mesh.policies(text)`` changes the policies within a test. What it is
+built from are fixtures to override::
 
     @pytest.fixture
     def mesh_models():

@@ -30,7 +30,8 @@ class Decided(NamedTuple):
 class Captured:
     """What a test made a mesh do: transitions and decisions, in order.
 
-    A transition is here as soon as the business call ends, whether or not the database transaction around it ever commits.
+    A transition is here as soon as the business call ends, whether or not the database transaction around it ever
+    commits.
     """
 
     def __init__(self) -> None:
@@ -98,8 +99,8 @@ class RecordingMesh(Mesh):
     def policies(self, text: str, *, file: str = "<test>") -> PolicyRevision:
         """Put policies in force, in the place of those that were; decisions made from now on follow them.
 
-        Raises ``PolicyError`` with every finding for policies that do not check, and leaves those in force; ``MissingExtra``
-        without the extra ``policy``.
+        Raises ``PolicyError`` with every finding for policies that do not check, and leaves those in force;
+        ``MissingExtra`` without the extra ``policy``.
         """
         from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - costs time, and only some tests have policies
 
@@ -121,7 +122,7 @@ class RecordingMesh(Mesh):
 
 
 def recording_mesh(*, models: Iterable[BusinessModel] = (), **settings: Any) -> RecordingMesh:
-    """Build a mesh for a test: in memory, with ids and a clock that can be foretold. Environment variables do not count.
+    """Build a mesh for a test: in memory, with foreseeable ids and clock; environment variables do not count.
 
     Decorators may name models that it does not know, for a test run imports services that have others.
     """
