@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,12 @@ class SystemClock:
     """Give seconds that never go backwards."""
 
 
+_process = [0 if "uwsgi" in sys.modules else os.getpid()]
+"""This process's id, for asking costs a tenth of a microsecond; 0 in uWSGI, which forks and tells nobody."""
+
+os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, _process[0] and os.getpid()))
+
+
 class EventIds:
     """Makes event ids: a random prefix for each process and a count. A forked child takes a prefix of its own."""
 
@@ -36,7 +43,7 @@ class EventIds:
     def __call__(self) -> str:
         """Give an id that no other process will."""
         pid, prefix, count = self._source
-        if pid != os.getpid():
+        if pid != (_process[0] or os.getpid()):
             pid, prefix, count = self._source = (os.getpid(), f"{os.urandom(8).hex()}-", itertools.count(1))
         return f"{prefix}{next(count)}"
 

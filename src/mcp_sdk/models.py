@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import Enum
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp_sdk.exceptions import ModelError, UnknownState, did_you_mean
 
@@ -182,6 +182,24 @@ class BusinessModel:
     retention: float | None = None
     python_type: type | None = field(default=None, compare=False)
     states_enum: type[Enum] | None = field(default=None, compare=False)
+
+    if TYPE_CHECKING:  # what may be given is more than what is kept
+
+        def __init__(  # noqa: PLR0913, PLR0917
+            self,
+            name: str,
+            key: str = "id",
+            state: str = "state",
+            states: Iterable[str | Enum] = (),
+            transitions: Mapping[Any, Iterable[str | Enum]] = ...,
+            attributes: Mapping[str, Attribute | str | type] | Iterable[Attribute] = ...,
+            enforce: bool = False,  # noqa: FBT001, FBT002
+            principal: bool = False,  # noqa: FBT001, FBT002
+            pseudonymise: bool = False,  # noqa: FBT001, FBT002
+            retention: float | None = None,
+            python_type: type | None = None,
+            states_enum: type[Enum] | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         _check_name(self.name, "model")

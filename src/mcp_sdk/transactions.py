@@ -33,11 +33,13 @@ class Publisher(Protocol):
 def submit(mesh: Publisher, work: Record, transitions: Sequence[Transition], subjects: Sequence[object]) -> None:
     """Publish, or defer to the commit of the transaction that the caller is in.
 
-    Never raises: what fails is counted, and the business call goes on.
+    ``transitions`` are one at least. Never raises: what fails is counted, and the business call goes on.
     """
     try:
         if not mesh.transaction_ports or not Publication(mesh, work, tuple(transitions)).defer(subjects):
-            publish(mesh, transitions)
+            mesh.control_plane.publish(transitions)
+            if transitions[0].trace_id:
+                _announce(transitions)
     except Exception as error:  # noqa: BLE001 - capture never breaks the business call
         mesh.telemetry.failed("publish", error)
 
@@ -47,9 +49,12 @@ def publish(mesh: Publisher, transitions: Sequence[Transition]) -> None:
     if not transitions:
         return
     mesh.control_plane.publish(transitions)
-    if transitions[0].trace_id:
-        for event in transitions:
-            spans.span_event(event)
+    _announce(transitions)
+
+
+def _announce(transitions: Sequence[Transition]) -> None:
+    for event in transitions:
+        spans.span_event(event)
 
 
 class Publication:

@@ -95,7 +95,7 @@ class FakePlane(ControlPlane):
     def register(self, endpoint: Endpoint, *, ttl: float = 15.0) -> Future[None]:
         return done()
 
-    def policies(self) -> Future[PolicyRevision | None]:
+    def policies(self, revision: int | None = None) -> Future[PolicyRevision | None]:
         return done()
 
     def apply(self, revision: PolicyRevision) -> Future[PolicyRevision]:
