@@ -221,7 +221,7 @@ class NewContext:
     """A ``ModelContext`` in the making, of fields that are known to fit.
 
     It has the same slots, so that giving it the other class makes it one, in a fifth of the time that the frozen
-    constructor takes: ``made.__class__ = ModelContext``. See ``docs/decisions/quick-calls.md``.
+    constructor takes: ``made.__class__ = ModelContext``. See ``docs/decisions/0004-quick-calls.md``.
     """
 
     __slots__ = ModelContext.__slots__

@@ -3,7 +3,7 @@
 What ``calls`` does in forty small functions costs five times the budget of a call in a language where a function call
 costs 50 ns. So the usual case is written out here once more, in two functions that do the same. Whatever is not usual
 is left to the general path, before anything was done: ``begin`` hands over to it, and ``commit`` turns the call into a
-general one. ``tests/test_quick.py`` holds the two to each other; ``docs/decisions/quick-calls.md`` says more.
+general one. ``tests/test_quick.py`` holds the two to each other; ``docs/decisions/0004-quick-calls.md`` says more.
 """
 
 from __future__ import annotations
