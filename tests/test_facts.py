@@ -35,6 +35,9 @@ def test_of_a_field_given_twice_the_last_counts():
         ("OPTIONS", "/x", "OPTIONS /x"),
         ("GET", "/a?b#c", "GET /a%3Fb%23c"),
         ("GET", "/a b/%2F", "GET /a%20b/%252F"),
+        ("head", "//admin///users", "GET /admin/users"),
+        ("GET", "admin", "GET /admin"),
+        ("GET", "", "GET /"),
     ],
 )
 def test_an_operation_is_written_so_that_it_reads_back(method, path, operation):

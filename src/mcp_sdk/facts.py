@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
-__all__ = ["EnvironHeaders", "LazyMapping", "Query", "RawHeaders", "joined", "operation_of"]
+__all__ = ["NO_FIELDS", "EnvironHeaders", "LazyMapping", "Query", "RawHeaders", "joined", "one_path", "operation_of"]
 
 MAX_QUERY_FIELDS = 1000
+_SLASHES = re.compile("//+")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]*")
 
 
@@ -83,6 +85,10 @@ class Query(LazyMapping):
         return dict(pairs)
 
 
+NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+"""What an empty query string says."""
+
+
 def joined(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Join header lines of one name by commas (RFC 9110 section 5.3), ``cookie`` by semicolons (RFC 9113)."""
     found: dict[str, str] = {}
@@ -97,10 +103,20 @@ def _header_name(key: str) -> str:
     return key[5:].lower().replace("_", "-")
 
 
-def operation_of(method: str, path: str) -> str:
-    """Give ``METHOD /path`` of a decoded path.
+def one_path(path: str) -> str:
+    """Give a decoded path as the most lenient router reads it: from one slash on, and a run of slashes is one.
 
-    HEAD is GET without a body (RFC 9110 section 9.3.2), and is governed as such.
+    Werkzeug serves ``//admin`` and ``admin`` as ``/admin``; what is decided on must be what is served.
     """
+    return path if path[:1] == "/" and "//" not in path else _SLASHES.sub("/", f"/{path}")
+
+
+def operation_of(method: str, path: str) -> str:
+    """Give ``METHOD /path`` of a decoded path, as ``one_path`` reads it.
+
+    HEAD is GET without a body (RFC 9110 section 9.3.2), and is governed as such; Django and Flask read methods in
+    either case.
+    """
+    path, method = one_path(path), method.upper()
     written = path if _PLAIN_PATH.fullmatch(path) else quote(path, safe="/!$&'()*+,;=:@", errors="replace")
     return f"{'GET' if method == 'HEAD' else method} {written}"

@@ -7,11 +7,12 @@ from wsgiref.validate import validator
 import pytest
 from scripted import signed
 
-from mcp_sdk import Decision, Denied, ModelContext, Refused
+from mcp_sdk import Decision, Denied, ModelContext, Permit, Refused
 from mcp_sdk import current as work
 from mcp_sdk.middleware import WSGIMeshMiddleware, decision
 
 DENY = Decision(Denied("not here"))
+ALLOW = Decision(Permit())
 
 
 def served(app, **environ):
@@ -64,6 +65,18 @@ def test_a_denied_request_never_reaches_the_application(mesh, plane):
     assert (status, app.environs) == ("403 Forbidden", [])
     assert headers["content-type"] == "application/problem+json"
     assert json.loads(body)["detail"] == "not here"
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "//admin//o-1"), ("GET", "admin/o-1"), ("head", "/admin/o-1")])
+def test_a_request_is_decided_on_as_a_lenient_router_reads_it(mesh, plane, method, path):
+    """No way of writing a path or method that Werkzeug or Django serves is another operation, or names no entity."""
+    plane.rule = lambda request: DENY if request.operation == "GET /admin/o-1" and request.references else ALLOW
+    mesh.declare_operations(["GET /admin/{order}"])
+    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "SCRIPT_NAME": "", "QUERY_STRING": ""}
+    setup_testing_defaults(environ)
+    said = []
+    WSGIMeshMiddleware(App(), mesh)(environ, lambda status, _: said.append(status))
+    assert said == ["403 Forbidden"]
 
 
 def test_a_refusal_of_head_has_no_body(mesh, plane):

@@ -82,6 +82,13 @@ def test_a_path_that_could_be_read_in_two_ways_is_refused(mesh, service, target)
     assert behind.seen == []
 
 
+def test_runs_of_slashes_are_one_behind_as_they_were_for_the_decision(mesh, service):
+    """No router behind finds another path in what was decided on."""
+    behind = Behind()
+    served(forward(mesh, behind), scope_of(path="//admin//users"))
+    assert behind.seen[0].url.raw_path == b"/admin/users"
+
+
 @pytest.mark.parametrize("target", ["//evil.example/x", "/@evil.example/", "/http://evil.example/"])
 def test_it_is_no_open_proxy(mesh, service, target):
     """Wherever a request says, it goes to the service that the application was made for."""

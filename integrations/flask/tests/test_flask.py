@@ -28,6 +28,16 @@ def test_rules_become_operations(mesh):
     assert {"GET /orders/{order}", "POST /orders/{order}/payment", "GET /static/**"} <= operations
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "//orders/o-1"), ("GET", "orders/o-1"), ("get", "/orders/o-1")])
+def test_what_werkzeug_serves_is_what_was_decided_on(mesh, method, path):
+    """It reads a path from one slash on, and methods in either case."""
+    app = Flask(__name__)
+    app.add_url_rule("/orders/<order>", view_func=lambda order: str(current.record().call.operation))
+    MeshFlask(mesh, app)
+    answer = app.test_client().open("/", method=method, environ_overrides={"PATH_INFO": path})
+    assert answer.text == "GET /orders/o-1"
+
+
 @pytest.mark.parametrize(
     ("rule", "path"),
     [

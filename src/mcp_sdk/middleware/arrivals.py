@@ -1,8 +1,8 @@
 """A request as it arrived, read from an ASGI scope or a WSGI environ into one shape.
 
-The path is the application's own view of it: decoded, without the part under which the application is mounted. Policies
-see that path written with percent-encoding, so ``/admin%2Fusers`` is the same operation to a policy as to a framework's
-router.
+The path is the application's own view of it: decoded, without the part under which the application is mounted, and read
+as the most lenient router reads it (``one_path``). Policies see that path written with percent-encoding, so
+``/admin%2Fusers`` is the same operation to a policy as to a framework's router.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_sdk.facts import EnvironHeaders, Query, RawHeaders, operation_of
+from mcp_sdk.facts import NO_FIELDS, EnvironHeaders, Query, RawHeaders, one_path, operation_of
 
 __all__ = ["Arrival", "read_environ", "read_scope"]
+
+_LOOKED_AT = frozenset({b"baggage", b"host", b"content-length"})
 
 
 @dataclass(slots=True)
@@ -44,23 +46,25 @@ def read_scope(scope: MutableMapping[str, Any]) -> Arrival:
         raw = scope["headers"] = list(raw)
     host, size, baggage = "", -1, []
     for name, value in raw:
+        if name not in _LOOKED_AT:
+            continue
         if name == b"baggage":
             baggage.append(value)
         elif name == b"host":
             host = value.decode("latin-1").lower()
-        elif name == b"content-length":
+        else:
             size = _size(value)
-    client = scope.get("client")
+    client, query = scope.get("client"), scope.get("query_string", b"")
     return Arrival(
         scope,
-        scope.get("method", "GET"),
-        _route_path(scope),
+        scope.get("method", "GET").upper(),
+        one_path(_route_path(scope)),
         scope.get("scheme", "http"),
         host,
         size,
         client[0] if client else "",
         RawHeaders(raw),
-        Query(scope.get("query_string", b"").decode("latin-1")),
+        Query(query.decode("latin-1")) if query else NO_FIELDS,
         baggage,
     )
 
@@ -82,8 +86,8 @@ def read_environ(environ: MutableMapping[str, Any]) -> Arrival:
     line = environ.get("HTTP_BAGGAGE")
     return Arrival(
         environ,
-        environ.get("REQUEST_METHOD", "GET"),
-        environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace") or "/",
+        environ.get("REQUEST_METHOD", "GET").upper(),
+        one_path(environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace")),
         environ.get("wsgi.url_scheme", "http"),
         environ.get("HTTP_HOST", "").lower(),
         _size(environ.get("CONTENT_LENGTH") or ""),

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
+from mcp_sdk.facts import one_path
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.problems import Response, problem, respond
 from mcp_sdk.transports.httpx import AsyncMeshTransport, CallRefused, ServiceUnreachable
@@ -147,7 +148,7 @@ def _raw_path(scope: Scope) -> bytes:
     root, path = scope.get("root_path", ""), scope["path"]
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         path = path[len(root) :]
-    return quote(path or "/", safe="/!$&'()*+,;=:@", errors="replace").encode("ascii")
+    return quote(one_path(path), safe="/!$&'()*+,;=:@", errors="replace").encode("ascii")
 
 
 async def _body(receive: Receive) -> AsyncIterator[bytes]:

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from mcp_sdk.enforcement import Fetch, aperform, perform
 from mcp_sdk.exceptions import MissingExtra, NoEndpoint, Refused
-from mcp_sdk.facts import Query, operation_of
+from mcp_sdk.facts import Query, one_path, operation_of
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.services import Endpoint
 from mcp_sdk.transports._flow import Attempt, Failure, Outbound, Outgoing, Pause, Sent, only_ours
@@ -168,7 +168,7 @@ def _outgoing(request: httpx.Request) -> Outgoing:
         request.method,
         url.scheme,
         url.host,
-        url.path,
+        one_path(url.path),
         operation_of(request.method, url.path),
         request.headers.raw,
         Query(url.query.decode("ascii", "replace")),
