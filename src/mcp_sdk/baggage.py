@@ -292,6 +292,15 @@ def _is_ours(raw: str) -> bool:
 
 def _sorted_out(text: str) -> tuple[list[Found], tuple[str, ...], list[Problem]]:
     """Give our members as they read, the others' raw, and what was wrong with the list."""
+    found: list[Found] = _OURS.findall("," + text) if len(text) <= members.MAX_BYTES else []
+    if found and len(found) == text.count(",") + 1 <= MAX_OURS:
+        problems: list[Problem] = []
+        return (_decoded(found, problems) if "%" in text or "+" in text else found), (), problems
+    return _sorted_apart(text)
+
+
+def _sorted_apart(text: str) -> tuple[list[Found], tuple[str, ...], list[Problem]]:
+    """Do the same for a list that holds members of others, or some that do not read well."""
     problems: list[Problem] = []
     if len(text) > members.MAX_READ:
         text = text[: members.MAX_READ].rpartition(",")[0]

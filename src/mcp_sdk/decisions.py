@@ -17,6 +17,9 @@ from mcp_sdk.services import Subset
 
 __all__ = [
     "ANONYMOUS",
+    "NEW_FACTS",
+    "NEW_REQUEST",
+    "NEW_SOURCE",
     "PERMIT",
     "Decision",
     "DecisionRequest",
@@ -258,6 +261,17 @@ class Shed:
     priority: str = ""
     name: Literal["shed"] = "shed"
 
+
+def _unfinished(value: type) -> Any:
+    """Give a class for values in the making: the same slots, which can be written.
+
+    Giving an object of it the other class makes it a frozen value, in a fifth of the time that the constructor takes,
+    for a request that cannot wait for three of them. See ``docs/decisions/quick-calls.md``.
+    """
+    return type(f"New{value.__name__}", (), {"__slots__": value.__slots__})  # type: ignore[attr-defined]
+
+
+NEW_FACTS, NEW_REQUEST, NEW_SOURCE = _unfinished(RequestFacts), _unfinished(DecisionRequest), _unfinished(Source)
 
 Refusal = Denied | StepUpRequired | ReviewRequired | Throttled | Shed
 Verdict = Permit | Refusal

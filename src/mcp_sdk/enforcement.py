@@ -29,9 +29,11 @@ __all__ = [
     "adrive",
     "aperform",
     "believed",
+    "completed",
     "decision",
     "drive",
     "identify",
+    "missing",
     "newest",
     "perform",
     "resolve",
@@ -89,14 +91,27 @@ def newest(held: ModelContext | None, found: ModelContext) -> ModelContext:
 
 def resolve(mesh: Host, request: DecisionRequest) -> Generator[Fetch, Found, DecisionRequest]:
     """Look up the references that policies in force look at and nobody has brought; what is not found stays absent."""
-    if not request.references:
-        return request
+    refs = missing(mesh, request)
+    return completed(request, (yield Fetch(refs))) if refs else request
+
+
+def missing(mesh: Host, request: DecisionRequest) -> tuple[EntityRef, ...]:
+    """Give the references that policies in force look at and nobody has brought."""
+    brought = request.contexts
+    for ref in request.references:
+        if ref.model not in brought:
+            break
+    else:
+        return ()
     try:
-        needed = mesh.control_plane.needs(request)
+        return tuple(mesh.control_plane.needs(request))
     except Exception as error:  # noqa: BLE001 - absent contexts make refusing rules match: closed, and no crash
         mesh.telemetry.failed("needs", error)
-        return request
-    found = (yield Fetch(tuple(needed))) if needed else _NOTHING
+        return ()
+
+
+def completed(request: DecisionRequest, found: Found) -> DecisionRequest:
+    """Give a request with what was looked up for it."""
     if not found:
         return request
     contexts = dict(request.contexts)

@@ -129,33 +129,35 @@ class Signer:
 
     def __init__(self, keyring: Keyring, identity: Identity) -> None:
         self.keyring = keyring
-        self._secrets = {key.kid: key.secret for key in keyring.keys}
-        self._domain = _prefixed((FORMAT, identity.mesh, identity.namespace, identity.environment))
+        domain = _prefixed((FORMAT, identity.mesh, identity.namespace, identity.environment))
+        self._begun = {key.kid: hmac.new(key.secret, domain, "sha256") for key in keyring.keys}
 
     def sign(self, members: Iterable[str], expiry: int) -> str:
         """Give the signature of ``members``, in any order, until ``expiry`` in whole seconds since the epoch."""
         claim = f"{self.keyring.newest.kid}.{expiry}"
-        return f"{claim}.{self._mac(self.keyring.newest.secret, claim, members)}"
+        return f"{claim}.{_mac(self._begun[self.keyring.newest.kid], claim, members)}"
 
     def knows(self, kid: str) -> bool:
         """Tell whether the ring has a key of that name."""
-        return kid in self._secrets
+        return kid in self._begun
 
     def verify(self, signature: Signature, members: Iterable[str]) -> bool:
         """Tell whether a signature is of ``members``, in any order; says nothing of whether it has expired."""
-        secret = self._secrets.get(signature.kid)
-        if secret is None:
+        begun = self._begun.get(signature.kid)
+        if begun is None:
             return False
-        expected = self._mac(secret, f"{signature.kid}.{signature.expiry}", members)
+        expected = _mac(begun, f"{signature.kid}.{signature.expiry}", members)
         return hmac.compare_digest(signature.mac, expected)
-
-    def _mac(self, secret: bytes, claim: str, members: Iterable[str]) -> str:
-        message = self._domain + _prefixed([claim, *sorted(members)])
-        digest = hmac.digest(secret, message, "sha256")[:MAC_BYTES]
-        return binascii.b2a_base64(digest, newline=False).translate(_URLSAFE, b"=").decode("ascii")
 
 
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def _mac(begun: hmac.HMAC, claim: str, members: Iterable[str]) -> str:
+    """Give the MAC that was begun with a key and the domain, which every message starts with, as text."""
+    mac = begun.copy()
+    mac.update(_prefixed([claim, *sorted(members)]))
+    return binascii.b2a_base64(mac.digest()[:MAC_BYTES], newline=False).translate(_URLSAFE, b"=").decode("ascii")
 
 
 def _prefixed(parts: Iterable[str]) -> bytes:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
-from mcp_sdk.context import ModelContext, Trust
+from mcp_sdk.context import ModelContext, NewContext, Trust
 from mcp_sdk.members import escape, is_plain
 from mcp_sdk.models import INT64, RESERVED_NAMES, Attribute, BusinessModel, Value
 
@@ -65,6 +65,7 @@ _STATE: Rank = (2, 0)
 _REVISION: Rank = (3, 0)
 _ATTRIBUTE = 4
 
+_new: Any = object.__new__
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _OF_A_PEER = Attribute("of_a_peer")
 NO_VALUES: Mapping[str, Value] = MappingProxyType({})
@@ -142,9 +143,19 @@ class Plan:
         if revision is None:
             problems.append(Problem.MALFORMED_VALUE)
             return None
-        entity_id, state = fields.pop("id", ""), fields.pop("state", None)
-        values = MappingProxyType(self._values(fields, problems)) if fields else NO_VALUES
-        return ModelContext(self.name, entity_id, state, values, revision, tentative, source=source, trust=trust)
+        made = _new(NewContext)
+        made.model = self.name
+        made.entity_id = fields.pop("id", "")
+        made.state = fields.pop("state", None)
+        made.attributes = MappingProxyType(self._values(fields, problems)) if fields else NO_VALUES
+        made.revision = revision
+        made.tentative = tentative
+        made.observed_at = None
+        made.source = source
+        made.trust = trust
+        made._facts = None  # noqa: SLF001 - a context in the making has no facts yet
+        made.__class__ = ModelContext
+        return cast("ModelContext", made)
 
     def _values(self, fields: Mapping[str, str], problems: list[Problem]) -> dict[str, Value]:
         values: dict[str, Value] = {}

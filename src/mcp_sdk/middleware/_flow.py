@@ -13,17 +13,21 @@ import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from opentelemetry import trace
 
 from mcp_sdk.baggage import Admitted, admit
 from mcp_sdk.context import EntityRef, ModelContext
-from mcp_sdk.current import Record
+from mcp_sdk.current import CallFacts, Record
 from mcp_sdk.decision_log import print_decision
 from mcp_sdk.decisions import (
     ANONYMOUS,
+    NEW_FACTS,
+    NEW_REQUEST,
+    NEW_SOURCE,
     Decision,
     DecisionRequest,
     Geo,
@@ -35,7 +39,7 @@ from mcp_sdk.decisions import (
     Source,
     Verdict,
 )
-from mcp_sdk.enforcement import Run, Steps, Wait, adrive, drive, newest, resolve
+from mcp_sdk.enforcement import Fetch, Run, Steps, Wait, adrive, completed, drive, missing, newest
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.middleware.admission import Buckets, Gate
 from mcp_sdk.middleware.arrivals import Arrival
@@ -47,6 +51,8 @@ from mcp_sdk.telemetry import annotate
 
 __all__ = ["Enforcer", "Outcome"]
 
+_new: Any = object.__new__
+_INBOUND = Phase.INBOUND
 _NOBODY_SPOKE = Admitted()
 _FAILED = Decision(Shed(1.0))
 MAX_PRINCIPAL = 256
@@ -68,13 +74,22 @@ class Outcome(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class _Who(NamedTuple):
-    """Who calls, from where, and what entities the call names."""
+class _Call:
+    """One request on its way to a decision: what it brought, then who calls, and what entities it names."""
+
+    __slots__ = ("admitted", "arrival", "began", "now", "own", "principal", "references", "source", "work")
 
     principal: Principal
     source: Source
     own: Mapping[str, EntityRef]
-    references: Mapping[str, EntityRef]
+    references: dict[str, EntityRef]
+
+    def __init__(self, arrival: Arrival, work: Record, began: float, now: datetime) -> None:
+        self.arrival = arrival
+        self.work = work
+        self.began = began
+        self.now = now
+        self.admitted = _NOBODY_SPOKE
 
 
 class Enforcer:
@@ -105,7 +120,8 @@ class Enforcer:
         if self._ready_in != os.getpid():
             self._start()
         try:
-            return drive(self.mesh, self.steps(arrival))
+            begun = self._begin(arrival)
+            return begun if isinstance(begun, Outcome) else drive(self.mesh, begun)
         except Exception as error:  # noqa: BLE001 - a failure of ours is closed, and no crash of the application's
             return self._broken(error)
 
@@ -114,7 +130,8 @@ class Enforcer:
         if self._ready_in != os.getpid():
             await self._astart()
         try:
-            return await adrive(self.mesh, self.steps(arrival))
+            begun = self._begin(arrival)
+            return begun if isinstance(begun, Outcome) else await adrive(self.mesh, begun)
         except Exception as error:  # noqa: BLE001 - as above
             return self._broken(error)
 
@@ -161,81 +178,108 @@ class Enforcer:
 
     # The flow
 
-    def steps(self, arrival: Arrival) -> Steps[Outcome]:
-        """Give the flow of one request."""
-        mesh, work = self.mesh, Record(self.mesh)
-        began = mesh.runtime.clock.monotonic()
-        now = mesh.runtime.clock.now()
-        operation = arrival.operation
-        admitted = self._admit(arrival, work, now.timestamp()) if arrival.baggage else _NOBODY_SPOKE
+    def _begin(self, arrival: Arrival) -> Outcome | Steps[Outcome]:
+        """Decide at once; or, where something has to be waited for, give the flow that goes on from there."""
+        mesh = self.mesh
+        clock = mesh.runtime.clock
+        call = _Call(arrival, Record(mesh), clock.monotonic(), clock.now())
+        if arrival.baggage:
+            call.admitted = self._admit(call)
         principal = self._read(arrival)
-        if not isinstance(principal, Principal):
-            principal = yield from self._later(principal)
-        who = self._who(arrival, admitted, operation, principal)
-        facts = RequestFacts(
-            arrival.method,
-            arrival.path,
-            operation,
-            arrival.scheme,
-            arrival.host,
-            arrival.headers,
-            arrival.query,
-            arrival.size,
-            self._where(arrival, who.source) if self._located else NOWHERE,
-        )
-        identity = mesh.identity
-        request = DecisionRequest(
-            identity.service,
-            operation,
-            Phase.INBOUND,
-            self._contexts(admitted, who),
-            tuple(who.references.values()),
-            facts,
-            who.principal,
-            who.source,
-            identity.namespace,
-            identity.environment,
-            now,
-        )
-        if request.references:
-            request = yield from resolve(mesh, request)
-        return self._conclude(request, work, who, began)
+        return self._ask(call, principal) if isinstance(principal, Principal) else self._ask_later(call, principal)
 
-    def _admit(self, arrival: Arrival, work: Record, now: float) -> Admitted:
-        dropped = self.mesh.telemetry.dropped
+    def _ask_later(self, call: _Call, effect: Run | Wait) -> Steps[Outcome]:
+        asked = self._ask(call, (yield from self._later(effect)))
+        return asked if isinstance(asked, Outcome) else (yield from asked)
+
+    def _ask(self, call: _Call, principal: Principal) -> Outcome | Steps[Outcome]:
+        operation = call.arrival.operation
+        self._identify(call, principal)
+        self._name(call)
+        request = self._request(call, operation)
+        refs = missing(self.mesh, request) if request.references else ()
+        return self._fetch(call, request, refs) if refs else self._conclude(call, request)
+
+    def _fetch(self, call: _Call, request: DecisionRequest, refs: tuple[EntityRef, ...]) -> Steps[Outcome]:
+        return self._conclude(call, completed(request, (yield Fetch(refs))))
+
+    def _request(self, call: _Call, operation: str) -> DecisionRequest:
+        identity, arrival = self.mesh.identity, call.arrival
+        facts = _new(NEW_FACTS)
+        facts.method = arrival.method
+        facts.path = arrival.path
+        facts.operation = operation
+        facts.scheme = arrival.scheme
+        facts.host = arrival.host
+        facts.headers = arrival.headers
+        facts.query = arrival.query
+        facts.size = arrival.size
+        facts.geo = self._where(arrival, call.source) if self._located else NOWHERE
+        facts.__class__ = RequestFacts
+        request = _new(NEW_REQUEST)
+        request.service = identity.service
+        request.operation = operation
+        request.phase = _INBOUND
+        request.contexts = self._contexts(call)
+        request.references = tuple(call.references.values())
+        request.request = facts
+        request.principal = call.principal
+        request.source = call.source
+        request.namespace = identity.namespace
+        request.environment = identity.environment
+        request.now = call.now
+        request.__class__ = DecisionRequest
+        return cast("DecisionRequest", request)
+
+    def _admit(self, call: _Call) -> Admitted:
+        mesh = self.mesh
         try:
-            parsed = self.mesh.codec.parse(arrival.baggage, now=now)
-            admitted = admit(parsed, self.mesh.config.ingress)
+            parsed = mesh.codec.parse(call.arrival.baggage, now=call.now.timestamp())
+            admitted = admit(parsed, mesh.config.ingress)
         except Exception as error:  # noqa: BLE001 - a header of anybody's must not fail the request: absent
-            self.mesh.telemetry.failed("ingress", error)
+            mesh.telemetry.failed("ingress", error)
             return _NOBODY_SPOKE
-        work.others = parsed.others
+        call.work.others = parsed.others
         for problem in parsed.problems:
-            dropped("baggage", problem.value)
+            mesh.telemetry.dropped("baggage", problem.value)
         for problem, count in admitted.dropped.items():
-            dropped("ingress", problem.value, count)
+            mesh.telemetry.dropped("ingress", problem.value, count)
         return admitted
 
-    def _who(self, arrival: Arrival, admitted: Admitted, operation: str, principal: Principal) -> _Who:
-        mesh, config, identity = self.mesh, self.mesh.config, self.mesh.identity
-        forwarded = arrival.headers.get("x-forwarded-for", "") if config.trusted_proxies else ""
-        address = client_address(arrival.address, forwarded, config.trusted_proxies)
-        source = Source(admitted.peer, identity.namespace, identity.environment, address, admitted.peer_verified)
-        if not principal.authenticated and config.principal_header and self._from_peer(source):
+    def _identify(self, call: _Call, principal: Principal) -> None:
+        """Find out which peer calls, and for whom."""
+        config, identity, arrival, admitted = self.mesh.config, self.mesh.identity, call.arrival, call.admitted
+        address = arrival.address
+        if config.trusted_proxies:
+            address = client_address(address, arrival.headers.get("x-forwarded-for", ""), config.trusted_proxies)
+        source = _new(NEW_SOURCE)
+        source.service = admitted.peer
+        source.namespace = identity.namespace
+        source.environment = identity.environment
+        source.address = address
+        source.verified = admitted.peer_verified
+        source.__class__ = Source
+        if config.principal_header and not principal.authenticated and self._from_peer(source):
             principal = _named(arrival.headers.get(config.principal_header.lower(), "")) or principal
-        names = self._entity_names()
+        call.principal, call.source = principal, source
+
+    def _name(self, call: _Call) -> None:
+        """Find out which entities a call names."""
+        mesh, names, principal, arrival = self.mesh, self._entity_names(), call.principal, call.arrival
+        known = principal.authenticated
         own: dict[str, EntityRef] = {}
-        if principal.authenticated and principal.id:
+        if known and principal.id and names.principals:
             own = {name: mesh.models.ref(model, principal.id) for name, model in names.principals.items()}
         references: dict[str, EntityRef] = {}
-        for model, entity_id in names.entities(operation):
-            if not model.principal:
-                references.setdefault(model.name, mesh.models.ref(model, entity_id))
-        for ref in admitted.references:
-            if ref.model not in names.principals or not principal.authenticated:
+        for model, entity_id in names.entities(arrival.method, arrival.path):
+            if not model.principal and model.name not in references:
+                references[model.name] = mesh.models.ref(model, entity_id)
+        for ref in call.admitted.references:
+            if ref.model not in names.principals or not known:
                 references.setdefault(ref.model, ref)
-        references.update(own)
-        return _Who(principal, source, own, references)
+        if own:
+            references.update(own)
+        call.own, call.references = own, references
 
     def _from_peer(self, source: Source) -> bool:
         return source.verified and self.mesh.config.ingress == "mesh"
@@ -281,42 +325,40 @@ class Enforcer:
             self.mesh.telemetry.failed("geo", error)
             return NOWHERE
 
-    def _contexts(self, admitted: Admitted, who: _Who) -> dict[str, ModelContext]:
+    def _contexts(self, call: _Call) -> dict[str, ModelContext]:
         contexts: dict[str, ModelContext] = {}
-        for name, context in admitted.contexts.items():
-            if self._concerns(context, who):
-                contexts[name] = self._newest(context, context.ref)
-        for name, ref in who.references.items():
+        for name, context in call.admitted.contexts.items():
+            ref = context.ref
+            if self._concerns(ref, call):
+                known = self.mesh.known(ref)
+                contexts[name] = context if known is None else newest(context, known)
+        for name, ref in call.references.items():
             if name not in contexts and (known := self.mesh.known(ref)) is not None:
                 contexts[name] = known
         return contexts
 
-    def _concerns(self, context: ModelContext, who: _Who) -> bool:
+    def _concerns(self, ref: EntityRef, call: _Call) -> bool:
         """Tell whether a context that a peer brought is of the entity that the call is about, and of its caller."""
-        if context.model in self._names.principals:
-            if not who.principal.authenticated or who.own.get(context.model) == context.ref:
+        if ref.model in self._names.principals:
+            if not call.principal.authenticated or call.own.get(ref.model) == ref:
                 return True
             self.mesh.telemetry.dropped("ingress", "not_the_principal")
             return False
-        named = who.references.get(context.model)
-        return named is None or named == context.ref
+        named = call.references.get(ref.model)
+        return named is None or named == ref
 
-    def _newest(self, held: ModelContext, ref: EntityRef) -> ModelContext:
-        known = self.mesh.known(ref)
-        return newest(held, known) if known is not None else held
-
-    def _conclude(self, request: DecisionRequest, work: Record, who: _Who, began: float) -> Outcome:
+    def _conclude(self, call: _Call, request: DecisionRequest) -> Outcome:
+        work, decision, place = call.work, self.mesh.decide(request), False
         work.contexts = dict(request.contexts)
-        work.references = dict(who.references)
-        decided = self.mesh.decide(request)
-        decision, place = self._admission(request, decided) if decided.permitted else (decided, False)
-        call = work.call
-        call.principal, call.source, call.decision = request.principal, request.source, decision
-        call.request, call.operation = request.request, request.operation
+        work.references = call.references
+        if decision.limits or self._gate is not None:
+            decision, place = self._admission(request, decision) if decision.permitted else (decision, False)
+        work.call = CallFacts(request.principal, request.source, decision, request.request, request.operation)
         _annotate(request, decision)
-        refused = self.mesh.enforcing and not decision.permitted
-        headers = quota_headers(map(self._buckets.left, decision.limits)) if decision.limits and not refused else ()
-        return Outcome(work, decision, request, respond(decision) if refused else None, began, place, headers)
+        if not decision.permitted and self.mesh.enforcing:
+            return Outcome(work, decision, request, respond(decision), call.began, place, ())
+        headers = quota_headers(map(self._buckets.left, decision.limits)) if decision.limits else ()
+        return Outcome(work, decision, request, None, call.began, place, headers)
 
     def _admission(self, request: DecisionRequest, decision: Decision) -> tuple[Decision, bool]:
         gate, priority = self._gate, decision.qos.priority if decision.qos is not None else "normal"

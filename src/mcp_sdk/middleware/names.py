@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
+from mcp_sdk.facts import operation_of
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.operations import OperationPattern
 
@@ -17,8 +17,9 @@ __all__ = ["EntityNames", "model_named"]
 
 
 class _Naming(NamedTuple):
-    """A pattern's literal segments and the models that its parameters name, both with their places."""
+    """A pattern's method, its further literal segments and the models that its parameters name, with their places."""
 
+    method: str
     literals: tuple[tuple[int, str], ...]
     models: tuple[tuple[int, BusinessModel], ...]
 
@@ -42,7 +43,7 @@ class EntityNames:
     ) -> None:
         self.version = version
         self.principals = {name: model for name, model in models.items() if model.principal}
-        self._exact: dict[tuple[str, int, str], list[_Naming]] = {}
+        self._exact: dict[tuple[int, str], list[_Naming]] = {}
         self._rest: list[tuple[OperationPattern, Mapping[str, BusinessModel]]] = []
         for pattern in operations:
             self._add(pattern, models)
@@ -55,31 +56,37 @@ class EntityNames:
             self._rest.append((pattern, named))
             return
         places = tuple(enumerate(pattern.params))
-        literals = tuple((at, pattern.segments[at]) for at, name in places if not name)
-        naming = _Naming(literals, tuple((at, named[name]) for at, name in places if name in named))
+        literals = tuple((at, pattern.segments[at]) for at, name in places if at and not name)
+        naming = _Naming(pattern.method, literals, tuple((at, named[name]) for at, name in places if name in named))
         first = "" if pattern.params[0] else pattern.segments[0]
-        self._exact.setdefault((pattern.method, len(places), first), []).append(naming)
+        namings = self._exact.setdefault((len(places), first), [])
+        namings.append(naming)
+        namings.sort(key=lambda naming: naming.method == "*")
 
-    def entities(self, operation: str) -> list[tuple[BusinessModel, str]]:
-        """Give the models and ids, as the application writes them, that ``METHOD /path`` names."""
+    def entities(self, method: str, path: str) -> list[tuple[BusinessModel, str]]:
+        """Give the models and ids, as the application writes them, that a request's method and decoded path name."""
         found: list[tuple[BusinessModel, str]] = []
         if self._exact:
-            self._look_up(operation, found)
+            self._look_up(method.upper(), path, found)
         for pattern, models in self._rest:
-            values = pattern.match(operation)
+            values = pattern.match(operation_of(method, path))
             if values is not None:
                 found += [(model, values[name]) for name, model in models.items()]
         return found
 
-    def _look_up(self, operation: str, found: list[tuple[BusinessModel, str]]) -> None:
-        method, _, path = operation.partition(" ")
-        parts = path.split("/")[1:]
-        if parts and not parts[-1]:
+    def _look_up(self, method: str, path: str, found: list[tuple[BusinessModel, str]]) -> None:
+        parts = path.split("/")
+        if not parts[-1]:
             parts.pop()
-        if "%" in path:
-            parts = [unquote(part) for part in parts]
-        first, count = parts[0] if parts else "", len(parts)
-        for key in ((method, count, first), (method, count, ""), ("*", count, first), ("*", count, "")):
-            for naming in self._exact.get(key, ()):
-                if all(parts) and all(parts[at] == text for at, text in naming.literals):
+        del parts[:1]
+        if not parts or "" in parts:
+            return
+        method = "GET" if method == "HEAD" else method
+        for first in (parts[0], ""):
+            for naming in self._exact.get((len(parts), first), ()):
+                if naming.method in (method, "*") and (not naming.literals or _fits(parts, naming.literals)):
                     found += [(model, parts[at]) for at, model in naming.models]
+
+
+def _fits(parts: list[str], literals: tuple[tuple[int, str], ...]) -> bool:
+    return all(parts[at] == text for at, text in literals)
