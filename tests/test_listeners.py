@@ -12,7 +12,7 @@ import pytest
 from fakes import FakePlane
 from shop import OrderState
 
-from mcp_sdk import Mesh, Transition, current, model_context
+from mcp_sdk import BusinessModel, Mesh, ModelError, Transition, current, model_context
 
 PATIENCE = 5
 
@@ -160,3 +160,21 @@ def test_after_close_nothing_is_heard(plane: FakePlane) -> None:
     with Mesh(service="other", control_plane=plane) as other:
         other.publish("order", "o-1", state="paid")
     assert heard.events == []
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("ordr", {}, "unknown model 'ordr'. Did you mean 'order'"),
+        ("order", {"to": "payed"}, "unknown state 'payed'"),
+        ("order", {"from_": "payed"}, "unknown state 'payed'"),
+    ],
+)
+def test_a_listener_that_nothing_could_reach_is_an_error_at_start(
+    model: str, options: Any, message: str, plane: FakePlane
+) -> None:
+    """A misspelt model or state is told with the function's place, instead of silence."""
+    mesh = Mesh(service="shop", control_plane=plane, models=[BusinessModel("order", states=OrderState)])
+    mesh.on_transition(model, **options)(function(Heard()))
+    with pytest.raises(ModelError, match=rf"test_listeners.py:\d+:1: {message}"):
+        mesh.start()

@@ -13,8 +13,10 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from mcp_sdk.context import Transition
+from mcp_sdk.declarations import place_of
 from mcp_sdk.models import state_name
 from mcp_sdk.ports import AppendStatus, Change
+from mcp_sdk.registry import Registry
 from mcp_sdk.telemetry import Telemetry
 
 __all__ = ["Listener", "Listeners"]
@@ -62,6 +64,16 @@ class Listeners:
             return function
 
         return register
+
+    def check(self, registry: Registry) -> None:
+        """Raise ``UnknownModel`` or ``UnknownState``, with its place, for a listener that nothing could reach."""
+        if registry.open or not registry.strict:
+            return
+        for listener in self._listeners:
+            where = place_of(listener.function)
+            model = registry.named(listener.model, where=where)
+            for state in filter(None, (listener.from_state, listener.to_state)):
+                model.check_state(state, where=where)
 
     def hear(self, change: Change) -> None:
         """Pass a change on to those who want it; returns at once."""

@@ -268,6 +268,7 @@ class Mesh:
 
     def _begin(self) -> Future[None]:
         capture.check_declarations(self.models)
+        self.listeners.check(self.models)
         for undo in self._undo:
             undo()
         self._plane = self._given or self._connect()
