@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from django.core.checks import run_checks
 from django.test import override_settings
@@ -9,7 +14,7 @@ from djangoshop import views
 from mcp_sdk_django import conf, mesh
 from mcp_sdk_django.routes import declare_routes, template
 
-from mcp_sdk import Mesh, model_context
+from mcp_sdk import Mesh
 
 OURS = "mcp_sdk_django.middleware.MeshMiddleware"
 USERS = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -49,17 +54,26 @@ def test_an_option_that_cannot_work_is_E002(value):
         assert "PRINCIPAL" in _found()["mcp_sdk.E002"].msg
 
 
-def test_a_decorator_of_no_declared_model_is_E003():
+MISSPELT = """
+import django
+from django.core.management import call_command
+from mcp_sdk import model_context
+django.setup()
+@model_context(model="ordr", state="paid")
+def pay(order_id): ...
+call_command("check")
+"""
+
+
+def test_a_decorator_of_no_declared_model_is_E003(tmp_path):
     """A typo in a decorator is found by ``manage.py check``, with its place and the nearest name."""
-
-    @model_context(model="ordr", state="paid")
-    def pay(order_id):
-        """Be misspelt."""
-
-    message = _found()["mcp_sdk.E003"]
-    assert __file__ in message.msg
-    assert "Did you mean 'order'?" in message.msg
-    del pay
+    script = tmp_path / "misspelt.py"
+    script.write_text(MISSPELT)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"(mcp_sdk.E003) {script}:6:" in done.stderr
+    assert "Did you mean 'order'?" in done.stderr
 
 
 @pytest.mark.parametrize(
