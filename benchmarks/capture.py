@@ -43,8 +43,8 @@ class Order:
 class SilentPlane(ControlPlane):
     """A control plane that answers nothing and keeps one context, as the real one would."""
 
-    def __init__(self) -> None:
-        self._known = ModelContext("order", "o-1", "created", {"tier": "gold"}, 7)
+    def __init__(self, attributes: dict[str, Any]) -> None:
+        self._known = ModelContext("order", "o-1", "created", attributes, 7)
 
     def start(self, _: object) -> Future[None]:
         """Begin nothing."""
@@ -176,7 +176,7 @@ def one(plane: str, case: tuple[str, Callable[[Any], Any], list[Any], str], roun
     """Run one case."""
     name, function, arguments, attribute = case
     model = order_model(attribute, "decimal" if attribute == "amount" else "string")
-    given: Any = SilentPlane() if plane == "no-op" else "memory:"
+    given: Any = SilentPlane({attribute: "gold" if attribute == "tier" else 1250}) if plane == "no-op" else "memory:"
     with Mesh(service="bench", models=[model], control_plane=given, queue_size=CALLS * 2) as mesh:
         rest = gc.collect if plane == "no-op" else lambda: mesh.control_plane.flush(30)
         work = current.Record(mesh) if "request" in name else None

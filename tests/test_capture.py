@@ -161,7 +161,7 @@ class Desk:
 @pytest.mark.parametrize("name", ["method", "static_inside", "static_outside", "class_inside", "class_outside"])
 @pytest.mark.parametrize("owner", [Desk, Desk()])
 def test_methods_of_every_kind(name: str, owner: Any, shop: Mesh, plane: FakePlane) -> None:
-    """Methods, static and class methods are captured in both orders of decorators, from the class and from an object."""
+    """Methods, static and class methods are captured in both orders of decorators, from class and object."""
     args = (Desk(),) if name == "method" and owner is Desk else ()
     assert getattr(owner, name)(*args, Order("o-1")) in ("method", "static", "Desk")
     assert moves(plane) == [("o-1", "created", "paid", "committed")]
@@ -971,7 +971,7 @@ def by_model(order: str) -> None: ...
 class Body:
     """A request's body, with the order inside."""
 
-    class order:  # noqa: N801
+    class order:  # noqa: N801, D106
         number = "o-1"
 
 

@@ -40,7 +40,8 @@ def test_the_service_falls_back_to_opentelemetry(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("queue_size", "7", 7), ("linger", "0.5", 0.5), ("debug", "on", True), ("debug", "", False), ("debug", "No", False),
+        ("queue_size", "7", 7), ("linger", "0.5", 0.5), ("debug", "on", True), ("debug", "", False),
+        ("debug", "No", False),
         ("labels", "class=performance, tier = gold", {"class": "performance", "tier": "gold"}),
         ("egress_hosts", "a.example, b.example,", ("a.example", "b.example")), ("service", " shop ", "shop"),
         ("mode", "observe", "observe"),

@@ -94,10 +94,12 @@ def test_a_decimal_is_int64_of_minor_units(number: Decimal, scale: int) -> None:
     ("kind", "raw", "expected"),
     [
         ("decimal", Decimal("12.345"), 1234), ("decimal", 12, 1200), ("decimal", "12.5", 1250), ("decimal", 0.1, 10),
-        ("int", 7, 7), ("double", 7, 7.0), ("bool", True, True), ("string", 7, "7"), ("string", Text.CREATED, "created"),
+        ("int", 7, 7), ("double", 7, 7.0), ("bool", True, True), ("string", 7, "7"),
+        ("string", Text.CREATED, "created"),
         ("list", {"b", "a"}, ("a", "b")), ("list", ["b", 1], ("b", "1")),
         ("timestamp", datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=1))), datetime(2026, 1, 1, tzinfo=UTC)),
-        ("timestamp", "2026-01-01T00:00:00", datetime(2026, 1, 1, tzinfo=UTC)), ("timestamp", 0, datetime(1970, 1, 1, tzinfo=UTC)),
+        ("timestamp", "2026-01-01T00:00:00", datetime(2026, 1, 1, tzinfo=UTC)),
+        ("timestamp", 0, datetime(1970, 1, 1, tzinfo=UTC)),
     ],
 )  # fmt: skip
 def test_values_are_captured_by_their_type(kind: str, raw: Any, expected: Any) -> None:
@@ -109,7 +111,8 @@ def test_values_are_captured_by_their_type(kind: str, raw: Any, expected: Any) -
     ("kind", "raw"),
     [
         ("decimal", True), ("decimal", "x"), ("decimal", Decimal("sNaN")), ("decimal", 10**20), ("int", True),
-        ("int", "7"), ("int", 2**63), ("double", True), ("double", "x"), ("bool", 1), ("string", None), ("string", b"x"),
+        ("int", "7"), ("int", 2**63), ("double", True), ("double", "x"), ("bool", 1), ("string", None),
+        ("string", b"x"),
         ("list", "abc"), ("list", 3), ("timestamp", True), ("timestamp", "soon"), ("timestamp", float("inf")),
     ],
 )  # fmt: skip

@@ -95,7 +95,7 @@ def touch(mesh: Mesh, scene: Scene, order: Order) -> None:
 
 
 def outcome(scene: Scene, *, quick: bool) -> Any:
-    """Run a call the one way or the other; give what was published and what the work carries before, inside and after."""
+    """Run a call the one way or the other; give what was published, and carried inside and after."""
     plane = FakePlane()
     if scene.known is not None:
         plane.hold("order", "o-1", scene.known, scene.revision, amount=1250)

@@ -89,7 +89,7 @@ def business(mesh: Any, how: str, account: Account) -> None:
     enforce=st.booleans(),
     pending=st.booleans(),
 )
-def test_the_canary_is_nowhere(  # noqa: PLR0917
+def test_the_canary_is_nowhere(
     caplog: pytest.LogCaptureFixture,
     how: str,
     state: str | None,

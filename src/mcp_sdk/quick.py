@@ -97,7 +97,7 @@ class QuickCall(Call):
     _subject: Any
 
     @staticmethod
-    def start(  # noqa: C901, PLR0911, PLR0912, PLR0915 - flat for speed: see the module's first lines
+    def start(  # noqa: C901, PLR0912, PLR0915 - flat for speed: see the module's first lines
         plan: QuickPlan, outer: Record | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> QuickCall | None:
         """Begin a call, or give None for one that the general path has to begin."""
@@ -135,13 +135,7 @@ class QuickCall(Call):
                     if type(value) is expected:
                         attributes[name] = value
                     elif value is not None:
-                        attributes = None
-                        break
-                if attributes is None:
-                    facts = reader.facts(raw)
-                    if facts.missed:
-                        return None
-                    attributes = facts.attributes
+                        attributes[name] = plan.model.attributes[name].capture(value)
         else:
             entity_id = None
             for position, parameter, _ in plan.ids:
