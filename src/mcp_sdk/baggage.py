@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -63,11 +64,17 @@ MAX_LIFETIME = 300
 _SIG_BYTES = len(f"{SIG}=.9999999999.") + 22
 _NAME = r"[a-z][a-z0-9_]*+"
 _OURS = re.compile(
-    rf",(mcp_sdk\.(?:({_NAME})(?:\.({_NAME}))?|[a-z0-9_.]*+)=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*+))(?![^,])"
+    rf",(mcp_sdk\.(?:(?:({_NAME})\.)?({_NAME})|[a-z0-9_.]*+)=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*+))(?![^,])"
 )
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_tuple = tuple.__new__
+_SIGNATURE = ("", "sig")
+_said = itemgetter(0)
 Found = tuple[str, str, str, str]
-"""One member of ours that was read: what the signature covers, and the model, field and value in it."""
+"""One member of ours that was read: what the signature covers, and the model, field and value in it.
+
+Peer and signature have no model; a name that can be none of ours has neither model nor field.
+"""
 
 _NO_CONTEXTS: Mapping[str, ModelContext] = MappingProxyType({})
 _NO_DROPS: Mapping[Problem, int] = MappingProxyType({})
@@ -132,7 +139,7 @@ def admit(parsed: Parsed, mode: str) -> Admitted:
     if mode == "edge":
         return Admitted(dropped=_count(Problem.EDGE, parsed))
     if parsed.trust is Trust.VERIFIED:
-        return Admitted(parsed.contexts, peer=parsed.peer, peer_verified=bool(parsed.peer))
+        return _tuple(Admitted, (parsed.contexts, (), parsed.peer, bool(parsed.peer), _NO_DROPS))
     if mode == "open":
         return Admitted(parsed.contexts, parsed.references, parsed.peer)
     return Admitted(references=parsed.references, dropped=_count(Problem(parsed.trust.value), parsed))
@@ -251,7 +258,7 @@ class Codec:
             context = self._plan(model).context(fields, peer, trust, problems)
             if context is not None:
                 contexts[model] = context
-        return Parsed(MappingProxyType(contexts), others, peer, trust, tuple(problems))
+        return _tuple(Parsed, (MappingProxyType(contexts), others, peer, trust, tuple(problems)))
 
     def _trust(self, text: str | None, found: list[Found], now: float, problems: list[Problem]) -> Trust:
         if text is None:
@@ -273,7 +280,7 @@ class Codec:
             return Problem.UNKNOWN_KEY
         if signature.expiry > now + self._horizon:
             return Problem.EXPIRY_TOO_FAR
-        if not self.signer.verify(signature, [said for said, model, field, _ in found if field or model != "sig"]):
+        if not self.signer.verify(signature, _covered(found)):
             return Problem.BAD_SIGNATURE
         return Problem.EXPIRED if signature.expiry < now - self.skew else None
 
@@ -284,6 +291,13 @@ class Codec:
             if model is not None:  # what a stranger names must not fill memory
                 self._plans[name] = plan
         return plan
+
+
+def _covered(found: list[Found]) -> Iterable[str]:
+    """Give what a signature is over: every member but itself, which commonly stands last."""
+    if found[-1][1:3] == _SIGNATURE:
+        return map(_said, found[:-1])
+    return [each[0] for each in found if each[1:3] != _SIGNATURE]
 
 
 def _is_ours(raw: str) -> bool:
@@ -362,15 +376,24 @@ def _decode(each: Found) -> Found | None:
 def _by_model(found: list[Found], problems: list[Problem]) -> dict[str, dict[str, str]]:
     """Give the fields by model, those of peer and signature under the empty name. Of twins neither counts."""
     models: dict[str, dict[str, str]] = {"": {}}
-    twins: list[tuple[dict[str, str], str]] = []
-    for _, first, second, value in found:
-        model, name = (first, second) if second else ("", first)
-        if name not in _ALONE if not second else first in RESERVED_NAMES:
-            problems.append(Problem.UNKNOWN_NAME)
-            continue
+    for _, model, name, value in found:
         fields = models.get(model)
         if fields is None:
             fields = models[model] = {}
+        fields[name] = value
+    usual = sum(map(len, models.values())) == len(found) and models[""].keys() <= _ALONE
+    return models if usual and RESERVED_NAMES.isdisjoint(models) else _sifted(found, problems)
+
+
+def _sifted(found: list[Found], problems: list[Problem]) -> dict[str, dict[str, str]]:
+    """Do the same where there are twins, or names that are none of ours."""
+    models: dict[str, dict[str, str]] = {"": {}}
+    twins: list[tuple[dict[str, str], str]] = []
+    for _, model, name, value in found:
+        if model in RESERVED_NAMES if model else name not in _ALONE:
+            problems.append(Problem.UNKNOWN_NAME)
+            continue
+        fields = models.setdefault(model, {})
         if name in fields:
             twins.append((fields, name))
         fields[name] = value

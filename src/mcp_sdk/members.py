@@ -53,6 +53,8 @@ def join(lines: Iterable[str | bytes]) -> str:
     """Give the one list that several header lines stand for (RFC 9110 section 5.3); bytes are read as Latin-1."""
     if isinstance(lines, (str, bytes)):
         lines = (lines,)
+    if type(lines) is tuple and len(lines) == 1:
+        return lines[0] if isinstance(lines[0], str) else lines[0].decode("latin-1")
     return ",".join([line if isinstance(line, str) else line.decode("latin-1") for line in lines])
 
 

@@ -117,7 +117,7 @@ class Registry(Mapping[str, BusinessModel]):
 
     def ref(self, model: BusinessModel, raw_id: Any) -> EntityRef:
         """Name an entity by the id that the application uses; pseudonymised where the model says so."""
-        text = id_text(raw_id)
+        text = raw_id if type(raw_id) is str else id_text(raw_id)
         return EntityRef(model.name, self._pseudonym(model.name, text) if text and model.pseudonymise else text)
 
     def _pseudonym(self, model: str, text: str) -> str:

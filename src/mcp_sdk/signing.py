@@ -27,6 +27,7 @@ MIN_SECRET = 16
 MAC_BYTES = 16
 FORMAT = "mcp_sdk.baggage.v1"
 
+_tuple = tuple.__new__
 _KID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _SIGNATURE = re.compile(r"([A-Za-z0-9_-]{1,32})\.([1-9][0-9]{0,11})\.([A-Za-z0-9_-]{22})")
 
@@ -121,7 +122,7 @@ class Signature(NamedTuple):
     def parse(cls, text: str) -> Signature | None:
         """Read ``<kid>.<expiry>.<mac>``; None when it is anything else."""
         match = _SIGNATURE.fullmatch(text)
-        return cls(match[1], int(match[2]), match[3]) if match else None
+        return _tuple(cls, (match[1], int(match[2]), match[3])) if match else None
 
 
 class Signer:

@@ -79,11 +79,16 @@ def stage_of(contexts: Mapping[str, ModelContext], models: Mapping[str, Business
     Principals come last, for who calls says less about the stage than what the call is about; ``none`` when nothing is
     known.
     """
-    named = [(models[context.model], context) for context in contexts.values() if context.model in models]
-    stages = [
-        (model.principal, f"{model.name}.{context.state}") for model, context in named if context.state in model.states
-    ]
-    return min(stages, key=lambda stage: stage[0])[1] if stages else "none"
+    of_principal = "none"
+    for context in contexts.values():
+        model = models.get(context.model)
+        if model is None or context.state not in model.states:
+            continue
+        if not model.principal:
+            return f"{model.name}.{context.state}"
+        if of_principal == "none":
+            of_principal = f"{model.name}.{context.state}"
+    return of_principal
 
 
 class Telemetry:

@@ -175,6 +175,8 @@ def _is_name(name: str) -> bool:
 
 
 def _revision(text: str) -> tuple[int | None, bool]:
+    if text.isdecimal() and text.isascii() and len(text) < 19:
+        return int(text), False
     digits = text[:-1] if (tentative := text[-1:] == "+") else text
     readable = digits.isdigit() and digits.isascii() and len(digits) < 19
     return int(digits) if readable else None, tentative

@@ -53,6 +53,8 @@ class ContextCache:
 
     def known(self, ref: EntityRef) -> ModelContext | None:
         """Give the newest context of an entity, or None."""
+        if ref not in self._entries:
+            return None
         with self._lock:
             entry = self._entries.get(ref)
             if entry is None:

@@ -25,7 +25,6 @@ from mcp_sdk.current import CallFacts, Record
 from mcp_sdk.decision_log import print_decision
 from mcp_sdk.decisions import (
     ANONYMOUS,
-    NEW_FACTS,
     NEW_REQUEST,
     NEW_SOURCE,
     Decision,
@@ -34,7 +33,6 @@ from mcp_sdk.decisions import (
     Phase,
     Principal,
     Reason,
-    RequestFacts,
     Shed,
     Source,
     Verdict,
@@ -52,6 +50,7 @@ from mcp_sdk.telemetry import annotate
 __all__ = ["Enforcer", "Outcome"]
 
 _new: Any = object.__new__
+_tuple = tuple.__new__
 _INBOUND = Phase.INBOUND
 _NOBODY_SPOKE = Admitted()
 _FAILED = Decision(Shed(1.0))
@@ -193,32 +192,23 @@ class Enforcer:
         return asked if isinstance(asked, Outcome) else (yield from asked)
 
     def _ask(self, call: _Call, principal: Principal) -> Outcome | Steps[Outcome]:
-        operation = call.arrival.operation
         self._identify(call, principal)
         self._name(call)
-        request = self._request(call, operation)
+        request = self._request(call)
         refs = missing(self.mesh, request) if request.references else ()
         return self._fetch(call, request, refs) if refs else self._conclude(call, request)
 
     def _fetch(self, call: _Call, request: DecisionRequest, refs: tuple[EntityRef, ...]) -> Steps[Outcome]:
         return self._conclude(call, completed(request, (yield Fetch(refs))))
 
-    def _request(self, call: _Call, operation: str) -> DecisionRequest:
+    def _request(self, call: _Call) -> DecisionRequest:
         identity, arrival = self.mesh.identity, call.arrival
-        facts = _new(NEW_FACTS)
-        facts.method = arrival.method
-        facts.path = arrival.path
-        facts.operation = operation
-        facts.scheme = arrival.scheme
-        facts.host = arrival.host
-        facts.headers = arrival.headers
-        facts.query = arrival.query
-        facts.size = arrival.size
-        facts.geo = self._where(arrival, call.source) if self._located else NOWHERE
-        facts.__class__ = RequestFacts
+        facts = arrival.facts
+        if self._located:
+            facts = replace(facts, geo=self._where(arrival, call.source))
         request = _new(NEW_REQUEST)
         request.service = identity.service
-        request.operation = operation
+        request.operation = facts.operation
         request.phase = _INBOUND
         request.contexts = self._contexts(call)
         request.references = tuple(call.references.values())
@@ -251,7 +241,7 @@ class Enforcer:
         config, identity, arrival, admitted = self.mesh.config, self.mesh.identity, call.arrival, call.admitted
         address = arrival.address
         if config.trusted_proxies:
-            address = client_address(address, arrival.headers.get("x-forwarded-for", ""), config.trusted_proxies)
+            address = client_address(address, arrival.facts.headers.get("x-forwarded-for", ""), config.trusted_proxies)
         source = _new(NEW_SOURCE)
         source.service = admitted.peer
         source.namespace = identity.namespace
@@ -260,18 +250,18 @@ class Enforcer:
         source.verified = admitted.peer_verified
         source.__class__ = Source
         if config.principal_header and not principal.authenticated and self._from_peer(source):
-            principal = _named(arrival.headers.get(config.principal_header.lower(), "")) or principal
+            principal = _named(arrival.facts.headers.get(config.principal_header.lower(), "")) or principal
         call.principal, call.source = principal, source
 
     def _name(self, call: _Call) -> None:
         """Find out which entities a call names."""
-        mesh, names, principal, arrival = self.mesh, self._entity_names(), call.principal, call.arrival
+        mesh, names, principal, facts = self.mesh, self._entity_names(), call.principal, call.arrival.facts
         known = principal.authenticated
         own: dict[str, EntityRef] = {}
         if known and principal.id and names.principals:
             own = {name: mesh.models.ref(model, principal.id) for name, model in names.principals.items()}
         references: dict[str, EntityRef] = {}
-        for model, entity_id in names.entities(arrival.method, arrival.path):
+        for model, entity_id in names.entities(facts.method, facts.path):
             if not model.principal and model.name not in references:
                 references[model.name] = mesh.models.ref(model, entity_id)
         for ref in call.admitted.references:
@@ -318,7 +308,7 @@ class Enforcer:
     def _where(self, arrival: Arrival, source: Source) -> Geo:
         header = self.mesh.config.geo_header
         try:
-            if header and self._from_peer(source) and (told := arrival.headers.get(header.lower())):
+            if header and self._from_peer(source) and (told := arrival.facts.headers.get(header.lower())):
                 return parse_geo(told)
             return self._geo(source.address) if self._geo is not None else NOWHERE
         except Exception as error:  # noqa: BLE001 - a reader of the application's, or a damaged database
@@ -328,7 +318,7 @@ class Enforcer:
     def _contexts(self, call: _Call) -> dict[str, ModelContext]:
         contexts: dict[str, ModelContext] = {}
         for name, context in call.admitted.contexts.items():
-            ref = context.ref
+            ref = _tuple(EntityRef, (context.model, context.entity_id))
             if self._concerns(ref, call):
                 known = self.mesh.known(ref)
                 contexts[name] = context if known is None else newest(context, known)
@@ -356,9 +346,9 @@ class Enforcer:
         work.call = CallFacts(request.principal, request.source, decision, request.request, request.operation)
         _annotate(request, decision)
         if not decision.permitted and self.mesh.enforcing:
-            return Outcome(work, decision, request, respond(decision), call.began, place, ())
+            return Outcome(work, decision, request, respond(decision), call.began, place)
         headers = quota_headers(map(self._buckets.left, decision.limits)) if decision.limits else ()
-        return Outcome(work, decision, request, None, call.began, place, headers)
+        return _tuple(Outcome, (work, decision, request, None, call.began, place, headers))
 
     def _admission(self, request: DecisionRequest, decision: Decision) -> tuple[Decision, bool]:
         gate, priority = self._gate, decision.qos.priority if decision.qos is not None else "normal"

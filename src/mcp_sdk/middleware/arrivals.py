@@ -7,36 +7,30 @@ as the most lenient router reads it (``one_path``). Policies see that path writt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mcp_sdk.decisions import NEW_FACTS, Geo, RequestFacts
 from mcp_sdk.facts import NO_FIELDS, EnvironHeaders, Query, RawHeaders, one_path, operation_of
 
 __all__ = ["Arrival", "read_environ", "read_scope"]
 
-_LOOKED_AT = frozenset({b"baggage", b"host", b"content-length"})
+_NOWHERE = Geo()
 
 
 @dataclass(slots=True)
 class Arrival:
-    """What arrived. ``carrier`` is the scope or environ, which readers of the principal get; ``address`` the peer's."""
+    """What arrived: ``facts`` are what policies see of it, but for where it comes from.
+
+    ``carrier`` is the scope or environ, which readers of the principal get; ``address`` the peer's; ``baggage`` the
+    lines of that header.
+    """
 
     carrier: Any
-    method: str
-    path: str
-    scheme: str
-    host: str
-    size: int
+    facts: RequestFacts
     address: str
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
     baggage: Sequence[str | bytes]
-
-    @property
-    def operation(self) -> str:
-        """``METHOD /path`` as policies write it."""
-        return operation_of(self.method, self.path)
 
 
 def read_scope(scope: MutableMapping[str, Any]) -> Arrival:
@@ -44,29 +38,26 @@ def read_scope(scope: MutableMapping[str, Any]) -> Arrival:
     raw = scope["headers"]
     if type(raw) is not list:
         raw = scope["headers"] = list(raw)
-    host, size, baggage = "", -1, []
-    for name, value in raw:
-        if name not in _LOOKED_AT:
-            continue
-        if name == b"baggage":
-            baggage.append(value)
-        elif name == b"host":
-            host = value.decode("latin-1").lower()
-        else:
-            size = _size(value)
+    found = dict(raw)
+    length, baggage = found.get(b"content-length"), found.get(b"baggage")
     client, query = scope.get("client"), scope.get("query_string", b"")
-    return Arrival(
-        scope,
-        scope.get("method", "GET").upper(),
-        one_path(_route_path(scope)),
-        scope.get("scheme", "http"),
-        host,
-        size,
-        client[0] if client else "",
-        RawHeaders(raw),
-        Query(query.decode("latin-1")) if query else NO_FIELDS,
-        baggage,
-    )
+    facts: Any = object.__new__(NEW_FACTS)
+    facts.method = method = scope.get("method", "GET").upper()
+    facts.path = path = one_path(_route_path(scope))
+    facts.operation = operation_of(method, path)
+    facts.scheme = scope.get("scheme", "http")
+    facts.host = found.get(b"host", b"").decode("latin-1").lower()
+    facts.headers = RawHeaders(raw)
+    facts.query = Query(query.decode("latin-1")) if query else NO_FIELDS
+    facts.size = -1 if length is None else _size(length)
+    facts.geo = _NOWHERE
+    facts.__class__ = RequestFacts
+    lines = () if baggage is None else (baggage,) if len(found) == len(raw) else _lines(raw, b"baggage")
+    return Arrival(scope, facts, client[0] if client else "", lines)
+
+
+def _lines(raw: Iterable[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
+    return [value for name, value in raw if name == wanted]
 
 
 def _route_path(scope: Mapping[str, Any]) -> str:
@@ -84,15 +75,16 @@ def _size(value: str | bytes) -> int:
 def read_environ(environ: MutableMapping[str, Any]) -> Arrival:
     """Read a WSGI environ (PEP 3333), whose texts are bytes read as Latin-1."""
     line = environ.get("HTTP_BAGGAGE")
-    return Arrival(
-        environ,
-        environ.get("REQUEST_METHOD", "GET").upper(),
-        one_path(environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace")),
+    method = environ.get("REQUEST_METHOD", "GET").upper()
+    path = one_path(environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace"))
+    facts = RequestFacts(
+        method,
+        path,
+        operation_of(method, path),
         environ.get("wsgi.url_scheme", "http"),
         environ.get("HTTP_HOST", "").lower(),
-        _size(environ.get("CONTENT_LENGTH") or ""),
-        environ.get("REMOTE_ADDR", ""),
         EnvironHeaders(environ),
         Query(environ.get("QUERY_STRING", "")),
-        (line,) if line else (),
+        _size(environ.get("CONTENT_LENGTH") or ""),
     )
+    return Arrival(environ, facts, environ.get("REMOTE_ADDR", ""), (line,) if line else ())

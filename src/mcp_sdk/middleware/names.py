@@ -67,7 +67,7 @@ class EntityNames:
         """Give the models and ids, as the application writes them, that a request's method and decoded path name."""
         found: list[tuple[BusinessModel, str]] = []
         if self._exact:
-            self._look_up(method.upper(), path, found)
+            self._look_up("GET" if method == "HEAD" else method, path, found)
         for pattern, models in self._rest:
             values = pattern.match(operation_of(method, path))
             if values is not None:
@@ -81,7 +81,6 @@ class EntityNames:
         del parts[:1]
         if not parts or "" in parts:
             return
-        method = "GET" if method == "HEAD" else method
         for first in (parts[0], ""):
             for naming in self._exact.get((len(parts), first), ()):
                 if naming.method in (method, "*") and (not naming.literals or _fits(parts, naming.literals)):
