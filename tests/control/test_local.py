@@ -207,6 +207,26 @@ def test_a_broken_set_in_the_store_changes_nothing_in_force(planes, caplog):
     assert plane.status() is Status.READY
 
 
+@pytest.mark.parametrize("programs", ["{", "[]", "null", "[[[]]]"])
+def test_a_set_damaged_in_the_file_is_said_once_and_hides_no_change(planes, tmp_path, caplog, programs):
+    """What was in force stays, the watch goes on with what comes behind it, and the next good set mends it."""
+    path = tmp_path / "mesh.db"
+    plane, other = (planes.started(SqliteStore(path, poll_interval=0.01)) for _ in range(2))
+    plane.apply(compiled()).result(10)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("INSERT INTO policies VALUES (1, 2, ?, '{}', '', '')", (programs,))
+        db.execute("INSERT INTO log (at, scope, kind) VALUES (0, 1, 'policies')")
+    wait_until(lambda: plane.status() is Status.STALE)
+    heard = []
+    plane.subscribe(lambda change: heard.append(change.applied.transition.entity_id if change.applied else ""))
+    other.publish([move(entity_id="o-9")])
+    wait_until(lambda: "o-9" in heard)
+    assert not plane.decide(paid()).permitted
+    assert sum("cannot be loaded" in text for text in caplog.messages) <= 4  # once a plane and notice
+    plane.apply(compiled(revision=2)).result(10)
+    assert plane.status() is Status.READY
+
+
 def test_a_broken_set_at_the_start_is_told(planes):
     """With nothing good in force, starting fails with the reason, and the plane is unavailable until mended."""
     store = MemoryStore()

@@ -96,6 +96,35 @@ def test_a_tampered_program_smuggles_no_code(expression: Any) -> None:
     assert not hasattr(sys, "owned")
 
 
+def nested(levels: int) -> Any:
+    """Give lists in lists."""
+    return [nested(levels - 1)] if levels else []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"format": nested(500)},
+        {"uses": None},
+        {"shapes": nested(500)},
+        {"policies": [{**tampered(["k", True])["policies"][0], "kind": "NoPolicy"}]},
+        {"policies": [{**tampered(["k", True])["policies"][0], "name": name} for name in (None, "p")]},
+    ],
+    ids=["format", "uses", "shapes", "kind", "name"],
+)
+def test_a_damaged_program_is_told_as_such(damage: Mapping[str, Any]) -> None:
+    """Whatever stands in the place of what."""
+    with pytest.raises(ConfigurationError, match="Compile"):
+        Engine(tampered(["k", True]) | damage, {})
+
+
+@pytest.mark.parametrize("programs", [None, [], 5, "text"])
+def test_what_is_no_program_is_refused(programs: Any) -> None:
+    """A store may hold any JSON."""
+    with pytest.raises(ConfigurationError, match="damaged"):
+        Engine(programs, {})
+
+
 @pytest.mark.parametrize("expression", [["call", EVIL, "bool"], ["all", EVIL, "bool", ["list", "list"], ["lit", True]]])
 def test_what_is_unknown_in_a_program_grants_nothing(expression: Any, call: Callable[..., Any]) -> None:
     """An unknown function is an error, an odd name of a macro's variable is only a name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from mcp_sdk.telemetry import Telemetry
 __all__ = ["Session", "Shared"]
 
 HOUSEKEEPING = 60.0
+STEADY = 5.0
+"""Seconds that a watch has run after which its end is news; a failure that comes back at once is said once."""
 
 
 @dataclass
@@ -164,23 +167,28 @@ class Session:
     async def _run(self) -> None:
         backoff = Backoff()
         cursor: Cursor | None = None
+        clock = asyncio.get_running_loop().time
         while True:
+            reached = math.inf
             try:
                 await self._store.open()
                 if cursor is None:
                     cursor = await self._store.cursor()
                     await self._learn()
                 self._reached()
-                backoff.reset()
+                reached = clock()
                 async for change in self._store.watch(cursor):
                     await self._see(change)
                     cursor = change.cursor
             except Exception as error:  # noqa: BLE001 - the watch must outlive whatever happens to it
+                if clock() - reached > STEADY:
+                    backoff.reset()
+                    self._why = None
                 self._lost(error)
             await asyncio.sleep(backoff.delay())
 
     def _reached(self) -> None:
-        self._connected, self._why = True, None
+        self._connected = True
         if not self._broken:
             self._refusal = None
         self._first.set()
@@ -205,16 +213,18 @@ class Session:
     async def learn_policies(self) -> None:
         """Put the store's newest policies in force; a set that cannot be loaded is reported and changes nothing."""
         async with self._learning:
-            stored = await self._store.policies(self._scope)
-            snapshot = await self._snapshot(stored)
+            newest = "the newest policies"
             try:
+                stored = await self._store.policies(self._scope)
+                snapshot = await self._snapshot(stored)
+                newest = f"policies of revision {snapshot.revision}"
                 if self._shared.decider.newer(snapshot):
                     self._shared.decider.install(snapshot, await asyncio.to_thread(build, snapshot))
+            except StoreUnavailable:
+                raise
             except MeshError as error:
                 self._broken, self._refusal = True, error
-                logger.error(
-                    "policies of revision %d cannot be loaded; what was in force stays: %s", snapshot.revision, error
-                )
+                logger.error("%s cannot be loaded; what was in force stays: %s", newest, error)
                 self._shared.telemetry.dropped("policies", "broken")
             else:
                 self._broken, self._shared.learned = False, True
@@ -296,7 +306,7 @@ class Session:
         return {ref: context for ref, context in known.items() if context is not None}
 
     def _settled(self, transition: Transition, result: AppendResult) -> None:
-        self._shared.telemetry.transition(transition, result.status.value)
+        self._shared.telemetry.transition(transition, result.status.value, since=result.since)
         if transition.scope == self._scope and self.cache.settle(transition, result):
             self.fetcher.refresh(transition.ref)
 

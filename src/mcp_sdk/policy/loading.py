@@ -111,16 +111,8 @@ def load(programs: Mapping[str, Any], *, revision: int) -> Loaded:
     Raises ``ConfigurationError`` when it is of another format or is damaged, ``MissingExtra`` when it needs a library
     that is not installed.
     """
-    check_format(programs)
-    uses = programs.get("uses", ())
-    if "xxhash" in uses:
-        load_hash()
-    if "re2" in uses:
-        pattern("")
     try:
-        shapes = _Shapes(programs.get("shapes", ()))
-        enforced = [plain for plain in programs.get("policies", ()) if not plain["shadow"]]
-        policies = [_PolicyLoader(plain, programs, shapes, revision).load() for plain in enforced]
+        return _loaded(programs, revision)
     except (
         AttributeError,
         KeyError,
@@ -132,6 +124,18 @@ def load(programs: Mapping[str, Any], *, revision: int) -> Loaded:
         MemoryError,
     ) as error:
         raise ConfigurationError(f"damaged policy program: {error!r}. Compile the policies again.") from error
+
+
+def _loaded(programs: Mapping[str, Any], revision: int) -> Loaded:
+    check_format(programs)
+    uses = programs.get("uses", ())
+    if "xxhash" in uses:
+        load_hash()
+    if "re2" in uses:
+        pattern("")
+    shapes = _Shapes(programs.get("shapes", ()))
+    enforced = [plain for plain in programs.get("policies", ()) if not plain["shadow"]]
+    policies = [_PolicyLoader(plain, programs, shapes, revision).load() for plain in enforced]
     return Loaded(tuple(sorted(policies, key=lambda policy: (not policy.operations.patterns, policy.name))))
 
 
@@ -179,6 +183,8 @@ class _PolicyLoader:
 
     def load(self) -> LoadedPolicy:
         plain = self.plain
+        if plain["kind"] not in PHASES:
+            raise ValueError(f"no policy is of kind {plain['kind']!r}")
         return LoadedPolicy(
             kind=plain["kind"],
             name=plain["name"],

@@ -24,7 +24,7 @@ CREATE TABLE scopes (
   scope INTEGER PRIMARY KEY, namespace TEXT NOT NULL, environment TEXT NOT NULL, UNIQUE (namespace, environment));
 CREATE TABLE entities (
   scope INTEGER NOT NULL, model TEXT NOT NULL, entity_id TEXT NOT NULL, state TEXT, attributes TEXT NOT NULL,
-  revision INTEGER NOT NULL, observed_at TEXT, source TEXT NOT NULL, changed_at REAL NOT NULL,
+  revision INTEGER NOT NULL, observed_at TEXT, source TEXT NOT NULL, entered_at TEXT, changed_at REAL NOT NULL,
   PRIMARY KEY (scope, model, entity_id)) WITHOUT ROWID;
 CREATE INDEX entities_state ON entities (scope, model, state, entity_id);
 CREATE TABLE log (
@@ -71,6 +71,8 @@ def failures(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, UnicodeError, OverflowError) as error:
         raise StoreError(f"{path} cannot hold this: {error}") from error
+    except ValueError as error:
+        raise StoreError(f"{path} holds a row that cannot be read: {error}") from error
     except sqlite3.Error as error:
         name = str(getattr(error, "sqlite_errorname", "") or "")
         advice = next((text for prefix, text in _ADVICE.items() if name.startswith(prefix)), "failed: {error}")
