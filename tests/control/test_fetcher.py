@@ -21,9 +21,11 @@ class Shelf:
     def __init__(self) -> None:
         self.asked: list[list[EntityRef]] = []
         self.away = False
+        self.begun = asyncio.Event()
 
     async def lookup(self, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
         self.asked.append(list(refs))
+        self.begun.set()
         await asyncio.sleep(0.01)
         if self.away:
             raise StoreUnavailable("away")
@@ -50,7 +52,7 @@ def test_later_askers_join_a_look_up_on_its_way():
         shelf = Shelf()
         fetcher = Fetcher(shelf.lookup)
         first = asyncio.create_task(fetcher.get([A]))
-        await asyncio.sleep(0.002)
+        await shelf.begun.wait()
         second = asyncio.create_task(fetcher.get([A, B]))
         assert await first == {A: ModelContext(*A)}
         assert set(await second) == {A, B}
