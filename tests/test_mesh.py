@@ -114,7 +114,9 @@ def test_before_the_first_snapshot_the_setting_decides(tmp_path: Path, unavailab
     nowhere = f"sqlite:///{tmp_path / 'missing' / 'mesh.db'}"
     mesh = Mesh(service="s", control_plane=nowhere, start_timeout=0.2, unavailable=unavailable, shutdown_timeout=0.2)
     with mesh:
-        assert mesh.decide(DecisionRequest("s")).verdict.name == verdict
+        decided = mesh.decide(DecisionRequest("s")).verdict
+    assert decided.name == verdict
+    assert getattr(decided, "message", "No policies are known yet") == "No policies are known yet"
 
 
 def test_a_business_call_succeeds_while_the_store_is_away(tmp_path: Path) -> None:

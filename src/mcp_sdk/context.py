@@ -82,7 +82,7 @@ class ModelContext:
     ``entity_id`` is empty while a new entity has no id yet. ``revision`` counts the entity's committed changes from 1,
     without gaps, as the store gave it; 0 is unknown. ``tentative`` marks a change on top of that revision which is not
     stored yet (``7+`` on the wire). ``attributes`` hold program values: a decimal is an int of minor units. Sensitive
-    attributes are never in here.
+    attributes are never in here. ``entered_at`` is when the entity came into its state, as far as the store knows.
     """
 
     model: str
@@ -94,6 +94,7 @@ class ModelContext:
     observed_at: datetime | None = None
     source: str = ""
     trust: Trust = Trust.LOCAL
+    entered_at: datetime | None = field(default=None, compare=False)
     _facts: Mapping[str, Value] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -136,6 +137,7 @@ class ModelContext:
             "observed_at": self.observed_at.isoformat() if self.observed_at else None,
             "source": self.source,
             "trust": self.trust.value,
+            "entered_at": self.entered_at.isoformat() if self.entered_at else None,
         }
 
     @classmethod
@@ -152,6 +154,7 @@ class ModelContext:
                 observed_at=datetime.fromisoformat(plain["observed_at"]) if plain.get("observed_at") else None,
                 source=plain.get("source", ""),
                 trust=Trust(plain.get("trust", "store")),
+                entered_at=datetime.fromisoformat(plain["entered_at"]) if plain.get("entered_at") else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"not a model context: {error!r}") from error
@@ -243,7 +246,7 @@ class NewContext:
         self.revision = revision
         self.tentative = tentative
         self.source = source
-        self.observed_at = None
+        self.observed_at = self.entered_at = None
         self.trust = Trust.LOCAL
         self._facts = None
 

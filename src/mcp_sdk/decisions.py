@@ -196,7 +196,9 @@ class Qos:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One rate limit that a call spends from: ``requests`` per ``per`` seconds with ``burst``, counted under ``key``.
+    """One rate limit that a call spends from: ``requests`` per ``per`` seconds, counted under ``key``.
+
+    ``burst`` of them may come at once; 0 means all.
 
     ``policy`` and ``key`` together name the bucket. A decision is pure, so it names its limits; admission counts them.
     """
@@ -255,10 +257,14 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Shed:
-    """The service is over its capacity and calls of this priority wait; try again after ``retry_after`` seconds."""
+    """The service cannot take the call now; try again after ``retry_after`` seconds.
+
+    ``priority`` is the class of calls that wait while it is over its capacity; ``message`` says another cause.
+    """
 
     retry_after: float = 1.0
     priority: str = ""
+    message: str = ""
     name: Literal["shed"] = "shed"
 
 

@@ -191,11 +191,11 @@ class Mesh:
         try:
             plane = self.control_plane
             if self.config.unavailable == "refuse" and plane.status() is Status.UNAVAILABLE:
-                return Decision(Shed(1.0, "no policies are known yet"))
+                return Decision(Shed(1.0, message="No policies are known yet"))
             return plane.decide(request)
         except Exception as error:  # noqa: BLE001 - whatever broke, the refusal is ours and is closed
             self.telemetry.failed("decide", error)
-            return Decision(Shed(1.0, "the decision failed"))
+            return Decision(Shed(1.0, message="The decision failed"))
 
     @property
     def enforcing(self) -> bool:

@@ -87,10 +87,14 @@ class AppendStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """The outcome of one transition: ``revision`` is the entity's revision after it."""
+    """The outcome of one transition: ``revision`` is the entity's revision after it.
+
+    ``since`` is the seconds that the entity spent in the state which it left, where it left one.
+    """
 
     status: AppendStatus
     revision: int
+    since: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,9 +123,8 @@ def _throttled(verdict: Throttled, reason: Reason | None) -> Response:
 def _shed(verdict: Shed) -> Response:
     wait = _seconds(verdict.retry_after)
     headers = (("retry-after", str(wait)),)
-    return problem(
-        503, "shed", "The service is over its capacity", f"Try again in {wait} s", headers=headers, retry_after=wait
-    )
+    title = verdict.message or "The service is over its capacity"
+    return problem(503, "shed", title, f"Try again in {wait} s", headers=headers, retry_after=wait)
 
 
 def _seconds(seconds: float) -> int:

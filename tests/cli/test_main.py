@@ -94,6 +94,13 @@ def test_policy_check_places_each_finding(shell: Shell) -> None:
     assert "Did you mean 'created'?" in shell.out
 
 
+def test_apply_declares_the_models_of_its_files(shell: Shell) -> None:
+    """Models that stand beside the policies are declared with them, so that ``create`` knows them afterwards."""
+    assert shell("apply", str(shell.folder / "policies"), "-s", shell.url) == 0
+    assert shell("get", "models", "-s", shell.url, "-o", "json") == 0
+    assert json.loads(shell.out)[0]["model"] == "order"
+
+
 def test_policy_check_prints_json(shell: Shell) -> None:
     """Good policies give an empty list of findings as JSON, and succeed."""
     assert shell("policy", "check", str(shell.folder / "policies"), "-o", "json") == 0

@@ -35,6 +35,8 @@ def put_in_force(mesh: Mesh, sources: dict[str, str], models: dict[str, object],
     programs = compile_policies(sources, {**before.models, **models})  # type: ignore[dict-item]
     if dry_run:
         return before.revision
+    if models:
+        plane.start(models.values()).result(mesh.config.start_timeout)  # type: ignore[arg-type]
     revision = PolicyRevision(before.revision, programs, sources, author=_author())
     return plane.apply(revision).result(mesh.config.start_timeout).revision
 

@@ -48,8 +48,12 @@ def _plain(finding: Finding) -> dict[str, Any]:
 def _print(findings: tuple[Finding, ...], files: int, output: Output) -> None:
     for finding in findings:
         output.line(str(finding))
-    counts = ", ".join(f"{sum(f.severity == kind for f in findings)} {kind}s" for kind in SEVERITIES)
-    output.say(f"{files} file{'s' * (files != 1)}: {counts}")
+    counts = (_count(sum(finding.severity == kind for finding in findings), kind) for kind in SEVERITIES)
+    output.say(f"{_count(files, 'file')}: {', '.join(counts)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 COMMAND = Command(

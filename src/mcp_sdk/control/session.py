@@ -173,8 +173,9 @@ class Session:
             try:
                 await self._store.open()
                 if cursor is None:
-                    cursor = await self._store.cursor()
+                    start = await self._store.cursor()
                     await self._learn()
+                    cursor = start
                 self._reached()
                 reached = clock()
                 async for change in self._store.watch(cursor):
@@ -205,10 +206,11 @@ class Session:
             self._first.set()
 
     async def _learn(self) -> None:
-        await self._store.put_models(self._scope, self._shared.models)
         await self.learn_policies()
         await self._learn_endpoints()
         await self._learn_keys()
+        # last, for a store that only lets itself be read
+        await self._store.put_models(self._scope, self._shared.models)
 
     async def learn_policies(self) -> None:
         """Put the store's newest policies in force; a set that cannot be loaded is reported and changes nothing."""

@@ -129,7 +129,7 @@ class QosRule(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitRule(Rule):
-    """``requests`` per ``per`` seconds with ``burst`` on top, counted by the value of ``key``; without it, together."""
+    """``requests`` per ``per`` seconds, ``burst`` of them at once (all, where it is 0), by the value of ``key``."""
 
     requests: int
     per: float

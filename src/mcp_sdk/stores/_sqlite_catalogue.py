@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -38,12 +38,18 @@ def put_models(session: Session, scope: Scope, declared: Sequence[BusinessModel]
     """Declare models; watchers hear of it when one of them is new or changed."""
     number = session.scope(scope)
     fresh = {model.name: canonical(model.to_dict()).decode() for model in declared}
+    if not _changed(session, number, fresh):  # the usual start of a service: nothing waits for another's writing
+        return
     with transaction(session.db):
-        stored = dict(session.db.execute("SELECT name, declaration FROM models WHERE scope = ?", (number,)))
-        changed = [(number, name, text) for name, text in fresh.items() if stored.get(name) != text]
+        changed = _changed(session, number, fresh)
         session.db.executemany("INSERT OR REPLACE INTO models VALUES (?, ?, ?)", changed)
         if changed:
             notice(session, number, "models", now)
+
+
+def _changed(session: Session, number: int, fresh: Mapping[str, str]) -> list[tuple[int, str, str]]:
+    stored = dict(session.db.execute("SELECT name, declaration FROM models WHERE scope = ?", (number,)))
+    return [(number, name, text) for name, text in fresh.items() if stored.get(name) != text]
 
 
 def models(session: Session, scope: Scope) -> tuple[BusinessModel, ...]:

@@ -117,9 +117,11 @@ def prepare(path: Path, busy_timeout: float) -> str:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     with closing(connect(path, busy_timeout)) as connection:
         _write_ahead(connection, busy_timeout)
-        with transaction(connection):
-            _migrate(path, connection)
-            (identity,) = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
+        if not _up_to_date(path, connection):
+            with transaction(connection):
+                if not _up_to_date(path, connection):
+                    _create(connection)
+        (identity,) = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
     return str(identity)
 
 
@@ -150,7 +152,8 @@ def _write_ahead(connection: sqlite3.Connection, busy_timeout: float) -> None:
             return
 
 
-def _migrate(path: Path, connection: sqlite3.Connection) -> None:
+def _up_to_date(path: Path, connection: sqlite3.Connection) -> bool:
+    """Tell whether the schema is there; takes no lock, for who only reads must not wait for a writer."""
     (version,), (application,) = (
         connection.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "application_id")
     )
@@ -161,8 +164,7 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
         raise StoreError(
             f"{path} has schema {version}, and this mcp-sdk knows {SCHEMA_VERSION}. Upgrade it: pip install -U mcp-sdk"
         )
-    if not tables:
-        _create(connection)
+    return bool(tables)
 
 
 def _create(connection: sqlite3.Connection) -> None:

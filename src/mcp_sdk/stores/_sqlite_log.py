@@ -13,7 +13,19 @@ from mcp_sdk.stores._sqlite_file import transaction
 from mcp_sdk.stores._sqlite_rows import LOG_COLUMNS, applied_from_row
 from mcp_sdk.stores._sqlite_worker import Session
 
-__all__ = ["after", "forget", "history", "newest", "notice", "older", "retain", "retain_orphans", "shred", "trim"]
+__all__ = [
+    "after",
+    "forget",
+    "history",
+    "newest",
+    "notice",
+    "older",
+    "retain",
+    "retain_orphans",
+    "shred",
+    "trim",
+    "untrimmed",
+]
 
 PAGE = 500
 DAY = 86_400.0
@@ -128,6 +140,12 @@ def retain_orphans(session: Session, scope: Scope, model: str, limit: float, now
 def shred(session: Session) -> None:
     """Empty the write-ahead log, where copies of erased pages stand, as far as readers let it."""
     session.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def untrimmed(session: Session, now: float) -> bool:
+    """Tell whether ``trim`` has anything to do."""
+    old = "SELECT 1 FROM log WHERE event_id IS NULL AND at < ? UNION ALL SELECT 1 FROM erased WHERE at < ? LIMIT 1"
+    return session.db.execute(old, (now - DAY, now - DAY)).fetchone() is not None
 
 
 def trim(session: Session, now: float) -> None:

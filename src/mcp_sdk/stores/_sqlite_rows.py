@@ -25,8 +25,8 @@ __all__ = [
     "log_row",
 ]
 
-ENTITY_COLUMNS = "model, entity_id, state, attributes, revision, observed_at, source"
-PUT_ENTITY = f"INSERT OR REPLACE INTO entities (scope, {ENTITY_COLUMNS}, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ENTITY_COLUMNS = "model, entity_id, state, attributes, revision, observed_at, source, entered_at"
+PUT_ENTITY = f"INSERT OR REPLACE INTO entities (scope, {ENTITY_COLUMNS}, changed_at) VALUES (?{', ?' * 9})"
 LOG_COLUMNS = (
     "model, entity_id, event_id, status, revision, from_state, to_state, attributes, outcome, base_revision, batch_id, "
     "observed_at, source, operation, cause, duration, trace_id, context"
@@ -80,22 +80,28 @@ def entity_row(scope: int, context: ModelContext, now: float, pack: Packer) -> t
 
 def _context_row(context: ModelContext, pack: Packer) -> tuple[Any, ...]:
     observed = pack.moment(context.observed_at) if context.observed_at else None
+    entered = pack.moment(context.entered_at) if context.entered_at else None
     packed = pack.attributes(context.attributes)
-    return (context.model, context.entity_id, context.state, packed, context.revision, observed, context.source)
+    facts = (context.model, context.entity_id, context.state, packed, context.revision)
+    return (*facts, observed, context.source, entered)
 
 
 def context_from_row(row: Sequence[Any]) -> ModelContext:
     """Read ``ENTITY_COLUMNS``."""
-    model, entity_id, state, attributes, revision, observed, source = row
-    moment = datetime.fromisoformat(observed) if observed else None
-    return ModelContext(model, entity_id, state, _unpacked(attributes), revision, False, moment, source, Trust.STORE)
+    model, entity_id, state, attributes, revision, observed, source, entered = row
+    seen, came = (datetime.fromisoformat(text) if text else None for text in (observed, entered))
+    known = _unpacked(attributes)
+    return ModelContext(model, entity_id, state, known, revision, False, seen, source, Trust.STORE, came)
 
 
 def log_row(scope: int, entry: Applied, now: float, pack: Packer) -> tuple[Any, ...]:
     """Give the parameters of ``PUT_LOG``; the context after it only where the transition does not say it all."""
     t, after = entry.transition, entry.context
     told = (
-        entry.status is AppendStatus.APPLIED and t.to_state is not None and len(after.attributes) == len(t.attributes)
+        entry.status is AppendStatus.APPLIED
+        and t.to_state is not None
+        and len(after.attributes) == len(t.attributes)
+        and after.entered_at == t.observed_at
     )
     return (
         now,
@@ -144,5 +150,5 @@ def applied_from_row(scope: Scope, row: Sequence[Any]) -> Applied:
         duration=duration,
         trace_id=trace_id,
     )
-    told = (model, entity_id, end, attributes, revision, observed, source)
+    told = (model, entity_id, end, attributes, revision, observed, source, observed)
     return Applied(transition, AppendStatus(status), context_from_row(told if context is None else json.loads(context)))

@@ -41,7 +41,7 @@ class Session:
 
     def scope(self, scope: Scope) -> int:
         """Give the number of a scope, making one where there is none; outside any transaction."""
-        if scope not in self._scopes:
+        if self.find(scope) < 0:
             self.db.execute("INSERT OR IGNORE INTO scopes (namespace, environment) VALUES (?, ?)", scope)
             self.find(scope)
         return self._scopes[scope]

@@ -40,11 +40,12 @@ class Ledger:
     ``Applied`` for each transition that the log has not yet, in order.
     """
 
-    __slots__ = ("_contexts", "_seen", "entries", "moved")
+    __slots__ = ("_contexts", "_seen", "_since", "entries", "moved")
 
     def __init__(self, contexts: Mapping[EntityKey, ModelContext], seen: Mapping[EventKey, AppendResult]) -> None:
         self._contexts = contexts
         self._seen = dict(seen)
+        self._since: dict[EventKey, float] = {}
         self.moved: dict[EntityKey, ModelContext] = {}
         self.entries: list[Applied] = []
 
@@ -81,7 +82,7 @@ class Ledger:
 
     def _enter(self, event: EventKey, entry: Applied) -> AppendResult:
         self.entries.append(entry)
-        result = self._seen[event] = AppendResult(entry.status, entry.context.revision)
+        result = self._seen[event] = AppendResult(entry.status, entry.context.revision, self._since.get(event))
         return result
 
     def _try(self, transition: Transition, staged: dict[EntityKey, ModelContext]) -> Applied:
@@ -92,6 +93,8 @@ class Ledger:
         if transition.base_revision is not None and transition.base_revision != current.revision:
             return Applied(transition, AppendStatus.LATE, current)
         after = staged[key] = moved(current, transition)
+        if current.entered_at is not None and after.state != current.state:
+            self._since[event_key(transition)] = (transition.observed_at - current.entered_at).total_seconds()
         return Applied(transition, AppendStatus.APPLIED, after)
 
     def _refused(self, transition: Transition) -> Applied:
@@ -110,16 +113,18 @@ def again(result: AppendResult) -> AppendResult:
 
 def moved(current: ModelContext, transition: Transition) -> ModelContext:
     """Give an entity's context after a transition, as a store holds it: one revision on, attributes merged."""
+    state = current.state if transition.to_state is None else transition.to_state
     return ModelContext(
         transition.model,
         transition.entity_id,
-        current.state if transition.to_state is None else transition.to_state,
+        state,
         _merged(current.attributes, transition.attributes),
         current.revision + 1,
         False,
         transition.observed_at,
         transition.source,
         Trust.STORE,
+        current.entered_at if state == current.state else transition.observed_at,
     )
 
 

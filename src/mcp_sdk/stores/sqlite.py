@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
-from mcp_sdk.exceptions import ConfigurationError
+from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, SigningKey, Store
 from mcp_sdk.services import Endpoint
@@ -85,7 +85,9 @@ class SqliteStore(Store):
         await self._reader.reset()
         await self._writer.reset()
         self._identity = await self._writer.call(self._prepare)
-        await self._writer.run(log.trim, self._clock())
+        if await self._reader.run(log.untrimmed, self._clock()):
+            with suppress(StoreUnavailable):  # it is done at the next opening
+                await self._writer.run(log.trim, self._clock())
         self._closed = False
 
     def _prepare(self) -> str:

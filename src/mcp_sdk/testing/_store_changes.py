@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from mcp_sdk.context import EntityRef, ModelContext, Outcome, Trust
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Store
@@ -42,6 +42,18 @@ class ChangeCases(Cases):
         assert found == ModelContext(
             "order", "o-1", "created", sent.attributes, 1, False, sent.observed_at, "shop", Trust.STORE
         )
+
+    @scenario
+    async def test_it_is_known_how_long_an_entity_was_in_a_state(self, store: Store) -> None:
+        """The answer to a move tells the seconds in the state that was left; changes within a state do not count."""
+        first = datetime(2026, 1, 1, tzinfo=UTC)
+        (created,) = await store.append([move(observed_at=first)])
+        (touched,) = await store.append([move(to_state=None, observed_at=first + timedelta(seconds=20))])
+        (paid,) = await store.append([move(to_state="paid", observed_at=first + timedelta(seconds=90))])
+        assert (created.since, touched.since, paid.since) == (None, None, 90.0)
+        found = await context_of(store)
+        assert found is not None
+        assert found.entered_at == first + timedelta(seconds=90)
 
     @scenario
     async def test_every_kind_of_value_comes_back_as_it_went(self, store: Store) -> None:
