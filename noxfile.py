@@ -75,7 +75,9 @@ def integrations(session: nox.Session, age: str, member: str) -> None:
 def minimums(session: nox.Session) -> None:
     """Run the core's tests at the lowest direct dependencies that are declared."""
     session.install("--resolution=lowest-direct", "-e", ".[policy,httpx,jwt,geo,cli,testing]")
-    tools = "hypothesis uvicorn gunicorn websockets fastapi flask django attrs pydantic opentelemetry-sdk sqlalchemy sybil"
+    tools = (
+        "hypothesis uvicorn gunicorn websockets fastapi flask django attrs pydantic opentelemetry-sdk sqlalchemy sybil"
+    )
     session.install(*tools.split())
     session.run("pytest", "tests", *session.posargs)
 

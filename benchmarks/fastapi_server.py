@@ -2,10 +2,10 @@
 
     python benchmarks/fastapi_server.py [--rounds N] [--seconds S] [--json FILE]
 
-Two servers of one worker, the same handler (1 ms of CPU), one bare, one with ``MeshMiddleware``, a TrafficPolicy and an
-AccessPolicy in force, and a signed order in every request. They take turns under eight connections; the figure is the
-median of the ratios, turn by turn. The source document allows 5 %; the budget is 4 %. Where Linux tells how long each server
-ran, the same loss is shown in processor time a request, which other work on the machine hardly touches.
+Two servers of one worker, the same handler (1 ms of CPU), one bare, one with ``MeshMiddleware``, a TrafficPolicy and
+an AccessPolicy in force, and a signed order in every request. They take turns under eight connections; the figure is
+the median of the ratios, turn by turn. The source document allows 5 %; the budget is 4 %. Where Linux tells how long
+each server ran, the same loss is shown in processor time a request, which other work on the machine hardly touches.
 """
 
 from __future__ import annotations

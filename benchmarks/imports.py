@@ -2,8 +2,8 @@
 
     python benchmarks/imports.py [--check] [--json FILE]
 
-``--check`` fails when a framework, httpx, YAML or native code is pulled in. Times are medians of whole interpreters, the two
-taking turns in one run.
+``--check`` fails when a framework, httpx, YAML or native code is pulled in. Times are medians of whole interpreters,
+the two taking turns in one run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,19 @@ import sys
 import time
 from pathlib import Path
 
-FORBIDDEN = ("fastapi", "starlette", "flask", "django", "httpx", "yaml", "sqlite3", "cel_expr_python", "re2", "xxhash", "rich")
+FORBIDDEN = (
+    "fastapi",
+    "starlette",
+    "flask",
+    "django",
+    "httpx",
+    "yaml",
+    "sqlite3",
+    "cel_expr_python",
+    "re2",
+    "xxhash",
+    "rich",
+)
 REFERENCE = "import opentelemetry.trace, opentelemetry.metrics, opentelemetry.baggage, opentelemetry.propagate"
 RUNS, BUDGET_MS = 15, 60.0
 
@@ -24,14 +36,14 @@ RUNS, BUDGET_MS = 15, 60.0
 def seconds(code: str) -> float:
     """Time one interpreter."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-c", code], check=True)
     return time.perf_counter() - began
 
 
 def pulled_in() -> list[str]:
     """Name the forbidden modules that ``import mcp_sdk`` loads."""
     code = f"import mcp_sdk, sys; print([name for name in {FORBIDDEN!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return list(json.loads(done.stdout.replace("'", '"')))
 
 

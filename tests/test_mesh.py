@@ -154,3 +154,14 @@ def test_a_policy_set_that_conflicts_changes_nothing() -> None:
         with pytest.raises(MeshError):
             plane.apply(PolicyRevision(0, {"format": 1, "shapes": [], "policies": [], "uses": []})).result(3)
         assert plane.snapshot().revision == 1
+
+
+def test_a_decorator_belongs_to_the_mesh_that_started_after_it() -> None:
+    """A mesh that starts later does not answer for the decorators that another one checked."""
+
+    @model_context(model="order", state="paid")
+    def pay() -> None: ...
+
+    with Mesh(service="orders", models=[ORDER]), Mesh(service="users", models=[BusinessModel("user")]) as users:
+        assert users.started
+    del pay

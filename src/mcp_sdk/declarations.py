@@ -144,7 +144,7 @@ class Declaration:
             model.check_state(state, where=self.where)
 
 
-_declared: WeakSet[Declaration] = WeakSet()
+_unchecked: WeakSet[Declaration] = WeakSet()
 _places: set[str] = set()
 
 
@@ -158,7 +158,7 @@ def declare(
         declaration = _declaration(function, target, options, where, carry=carry)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
-    _declared.add(declaration)
+    _unchecked.add(declaration)
     return declaration
 
 
@@ -198,8 +198,9 @@ def _operation(function: Any) -> str:
 
 
 def check_declarations(registry: Registry) -> None:
-    """Check every decorator of this process against the declared models; a registry without models accepts them all.
+    """Check decorators against the declared models; a registry without models accepts them all.
 
+    Which ones: those of this process that no registry checked before belong to the first that asks, and stay its own.
     Raises ``UnknownModel`` and ``UnknownState`` with the decorator's file:line:column, and ``ConfigurationError``.
     """
     if registry.open:
@@ -207,7 +208,9 @@ def check_declarations(registry: Registry) -> None:
     registry.check()
     if not registry.strict:
         return
-    for declaration in list(_declared):
+    registry.declarations.update(_unchecked)
+    _unchecked.clear()
+    for declaration in list(registry.declarations):
         declaration.check(registry)
 
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import Enum
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 from mcp_sdk.context import EntityRef
 from mcp_sdk.exceptions import ConfigurationError, ModelError, UnknownModel, did_you_mean
@@ -26,9 +27,10 @@ class Registry(Mapping[str, BusinessModel]):
     """A live mapping of names to declared models. Declaring a name again replaces it.
 
     ``open`` says that nothing was declared, so every model is accepted: how a mesh behaves before anything is
-    configured. ``strict`` makes a start fail for decorators of this process that name what is not declared here; tests,
-    which import services that have other models, switch it off. ``member`` reads one member of a subject by name, None
-    where there is none; an ORM's integration puts its own in front, which reads what is loaded and loads nothing.
+    configured. ``strict`` makes a start fail for decorators of this process that name what is not declared here;
+    tests, which import services that have other models, switch it off. ``declarations`` are the decorators that
+    belong to it. ``member`` reads one member of a subject by name, None where there is none; an ORM's integration
+    puts its own in front, which reads what is loaded and loads nothing.
     """
 
     def __init__(self, models: Iterable[BusinessModel] = (), *, pseudonym_key: bytes = b"") -> None:
@@ -40,6 +42,7 @@ class Registry(Mapping[str, BusinessModel]):
         self.pseudonym_key = pseudonym_key
         self.version = 0
         self.strict = True
+        self.declarations: WeakSet[Any] = WeakSet()
         for model in models:
             self.declare(model)
 

@@ -37,7 +37,9 @@ def make_mesh(plane, clock):
 
     def make(service="orders", **settings):
         control_plane = settings.pop("control_plane", plane)
-        mesh = Mesh(service=service, models=MODELS, control_plane=control_plane, runtime=Runtime(clock=clock), **settings)
+        mesh = Mesh(
+            service=service, models=MODELS, control_plane=control_plane, runtime=Runtime(clock=clock), **settings
+        )
         made.append(mesh)
         return mesh.start()
 
