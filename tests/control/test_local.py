@@ -406,6 +406,41 @@ def test_a_locked_store_costs_no_call_and_loses_nothing(planes, tmp_path):
     assert len(plane.list("order").result(5).contexts) == 50
 
 
+def test_a_plane_learns_while_another_process_writes(planes, tmp_path):
+    """Reading policies waits for no lock, so a service that starts meanwhile does not begin by permitting everything."""
+    path = tmp_path / "mesh.db"
+    planes.started(SqliteStore(path)).apply(compiled()).result(10)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        plane = planes.started(SqliteStore(path, busy_timeout=0.02))
+        assert plane.status() is Status.READY
+        assert not plane.decide(paid()).permitted
+        other.execute("ROLLBACK")
+
+
+def test_what_could_not_be_learned_at_the_start_is_learned_later(planes):
+    """A store that goes away between two reads of the beginning is asked for all of it again."""
+
+    class Shaky(MemoryStore):
+        """Is away when it is first asked for endpoints."""
+
+        away = True
+
+        async def endpoints(self, scope):
+            if self.away:
+                self.away = False
+                raise StoreUnavailable("away")
+            return await super().endpoints(scope)
+
+    store = Shaky()
+    asyncio.run(store.put_policies(Scope(), replace(compiled(), revision=0)))
+    asyncio.run(store.register(Scope(), Endpoint("shop", "http://10.0.0.1"), ttl=60))
+    store.away = True
+    plane = planes.started(store)
+    assert plane.endpoints("shop")
+    assert plane.status() is Status.READY
+
+
 def test_a_store_that_is_not_ours_fails_the_start(planes, tmp_path):
     """Waiting for another application's database is useless, so the start says why at once."""
     path = tmp_path / "mesh.db"
