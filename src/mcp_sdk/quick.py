@@ -185,7 +185,7 @@ class QuickCall(Call):
         shown.attributes = merged
         shown.revision = known.revision
         shown.tentative = True
-        shown.observed_at = None
+        shown.observed_at = shown.entered_at = None
         shown.source = plan.source
         shown.trust = _LOCAL
         shown._facts = None  # noqa: SLF001 - it is a context in the making

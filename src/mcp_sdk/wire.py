@@ -150,7 +150,7 @@ class Plan:
         made.attributes = MappingProxyType(self._values(fields, problems)) if fields else NO_VALUES
         made.revision = revision
         made.tentative = tentative
-        made.observed_at = None
+        made.observed_at = made.entered_at = None
         made.source = source
         made.trust = trust
         made._facts = None  # noqa: SLF001 - a context in the making has no facts yet
