@@ -66,6 +66,12 @@ _NAME = r"[a-z][a-z0-9_]*+"
 _OURS = re.compile(
     rf",(mcp_sdk\.(?:(?:({_NAME})\.)?({_NAME})|[a-z0-9_.]*+)=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*+))(?![^,])"
 )
+_OURS_WRITTEN = re.compile(
+    r"(?:%[0-9A-Fa-f]{2}|[ \t+])*?"
+    + "".join(f"(?:{re.escape(char)}|%{ord(char) >> 4:x}(?i:{ord(char) & 15:x}))" for char in PREFIX)
+)
+"""A key that anybody could decode to one of ours, whatever stands percent-encoded in front of it."""
+
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _tuple = tuple.__new__
 _SIGNATURE = ("", "sig")
@@ -301,7 +307,7 @@ def _covered(found: list[Found]) -> Iterable[str]:
 
 
 def _is_ours(raw: str) -> bool:
-    return raw.startswith(PREFIX) or members.key_of(raw[:_KEY]).startswith(PREFIX)
+    return _OURS_WRITTEN.match(raw) is not None
 
 
 def _sorted_out(text: str) -> tuple[list[Found], tuple[str, ...], list[Problem]]:
@@ -325,8 +331,8 @@ def _sorted_apart(text: str) -> tuple[list[Found], tuple[str, ...], list[Problem
         problems += [Problem.UNSAFE] * (len(raws) - len(kept))
         raws, text = kept, ",".join(kept)
     others = [raw for raw in raws if raw[:_PREFIX] != PREFIX]
-    if others and "%" in text:
-        others = [raw for raw in others if "%" not in raw.partition("=")[0] or not _is_ours(raw)]
+    if others and ("%" in text or "+" in text):
+        others = [raw for raw in others if not _is_ours(raw)]
     if len(others) == len(raws):
         return [], tuple(others), problems
     if len(raws) - len(others) > MAX_OURS:
@@ -404,5 +410,4 @@ def _sifted(found: list[Found], problems: list[Problem]) -> dict[str, dict[str, 
 
 
 _PREFIX = len(PREFIX)
-_KEY = 256
 _ALONE = frozenset({"peer", "sig"})

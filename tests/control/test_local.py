@@ -407,7 +407,7 @@ def test_a_locked_store_costs_no_call_and_loses_nothing(planes, tmp_path):
 
 
 def test_a_plane_learns_while_another_process_writes(planes, tmp_path):
-    """Reading policies waits for no lock, so a service that starts meanwhile does not begin by permitting everything."""
+    """Reading policies waits for no lock, so who starts meanwhile does not begin by permitting everything."""
     path = tmp_path / "mesh.db"
     planes.started(SqliteStore(path)).apply(compiled()).result(10)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
