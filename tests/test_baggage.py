@@ -250,7 +250,7 @@ def test_others_members_can_add_no_header() -> None:
 def test_members_of_ours_are_never_sent_on_as_others() -> None:
     """Nor when their name is hidden in percent-encoding, which OpenTelemetry would undo."""
     far = "%20" * 90 + "mcp_sdk.user.id=u"
-    hidden = ["mcp_sdk.user.tier=g", " mcp_sdk.sig=x", "mcp%5Fsdk.user.id=u", "mcp_sdk%2Eorder.id=o", "+mcp_sdk.a=b", far]
+    hidden = ["mcp_sdk.a.b=g", " mcp_sdk.sig=x", "mcp%5Fsdk.user.id=u", "mcp_sdk%2Eorder.id=o", "+mcp_sdk.a=b", far]
     assert foreign([",".join(hidden), "a=1"]) == ("a=1",)
     assert parse(*hidden, "a=1").others == ("a=1",)
     assert sent(encode(others=tuple(hidden))) == ["peer", "sig"]
