@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 
-from mcp_sdk.baggage import MAX_MEMBERS, MAX_OUR_BYTES, Codec, Encoded, Parsed, Problem, admit, foreign, merged
+from mcp_sdk.baggage import (
+    LATELY,
+    MAX_LATELY,
+    MAX_MEMBERS,
+    MAX_OUR_BYTES,
+    Codec,
+    Encoded,
+    Parsed,
+    Problem,
+    admit,
+    foreign,
+    merged,
+)
 from mcp_sdk.context import EntityRef, ModelContext, Trust
 from mcp_sdk.models import Attribute, BusinessModel
 from mcp_sdk.ports import Identity, SigningKey
@@ -483,6 +495,53 @@ def test_models_declared_later_count_from_then_on() -> None:
     assert parse(encode(CREATED), by=young).contexts["order"].attributes == {"amount": "150000"}
     models["order"] = ORDER
     assert parse(encode(CREATED), by=young).contexts["order"].attributes == {"amount": 150_000}
+
+
+# What was verified a moment ago
+
+
+def test_a_header_that_comes_again_is_read_alike() -> None:
+    """Within seconds it is not verified again, and says the same."""
+    by, header = codec(), encode(CREATED)
+    first = parse(header, by=by)
+    parse(header, by=by)
+    assert parse(header, by=by) == first == parse(header, by=codec())
+    assert parse(header, now=NOW + 60, by=by) == first
+
+
+def test_a_header_that_comes_again_is_believed_no_longer() -> None:
+    """Its time is looked at whenever it comes."""
+    by = codec(ttl=1, skew=0)
+    header = by.encode([CREATED], now=NOW).header
+    for _ in range(3):
+        assert parse(header, by=by).trust is Trust.VERIFIED
+    assert parse(header, now=NOW + 3, by=by).trust is Trust.EXPIRED
+    assert parse(header, now=NOW - 400, by=by).problems == (Problem.EXPIRY_TOO_FAR,)
+
+
+def test_a_header_that_comes_again_is_read_by_the_living_declarations() -> None:
+    """A model that was declared again in between counts, also after another header was read by it."""
+    models = {"order": ORDER}
+    by, header = codec(models=models), encode(CREATED)
+    for _ in range(3):
+        assert parse(header, by=by).contexts["order"].attributes == {"amount": 150_000}
+    models["order"] = BusinessModel("order", attributes={"amount": "string"})
+    parse(encode(CREATED.but(entity_id="o-2")), by=by)
+    assert parse(header, by=by).contexts["order"].attributes == {"amount": "150000"}
+
+
+def test_no_more_is_kept_than_a_few_verified_headers_for_a_few_seconds() -> None:
+    """What nobody signed fills nothing, many headers do not add up, and what is old goes with the next request."""
+    by = codec()
+    for number in range(2 * MAX_LATELY):
+        header = encode(CREATED.but(entity_id=f"o-{number}"))
+        parse(header, by=by)
+        parse(header.replace("created", "paid"), by=by)
+        parse(f"mcp_sdk.order.id=o-{number}", by=by)
+        assert len(by._lately._held) <= MAX_LATELY
+        assert all("paid" not in text and "sig" in text for text in by._lately._held)
+    parse("mcp_sdk.order.id=o-1", now=NOW + LATELY, by=by)
+    assert not by._lately._held
 
 
 # Ingress

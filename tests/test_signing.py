@@ -93,6 +93,16 @@ def test_the_signature_is_what_the_documentation_says() -> None:
     assert Signer(Keyring((NEW,)), ME).sign(["mcp_sdk.user.id=Zoë"], 1060) == f"new.1060.{mac}"
 
 
+@given(st.binary(min_size=16, max_size=200), st.lists(st.text()))
+def test_the_mac_is_hmac_for_a_key_of_any_length(secret: bytes, members: list[str]) -> None:
+    """Keys longer than a block of SHA-256 are hashed first (RFC 2104 section 2)."""
+    parts = ["mcp_sdk.baggage.v1", "m", "shop", "test", "k.1060", *sorted(members)]
+    raws = [part.encode("utf-8", "surrogatepass") for part in parts]
+    digest = hmac.digest(secret, b"".join(b"%d:%b" % (len(raw), raw) for raw in raws), hashlib.sha256)[:16]
+    signed = Signer(Keyring((SigningKey("k", secret),)), ME).sign(members, 1060)
+    assert signed == f"k.1060.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+
 @pytest.mark.parametrize("text", ["", "k.1", "k.1.short", "k.01." + "a" * 22, "k.1." + "a" * 23, "k!.1." + "a" * 22])
 def test_what_is_no_signature_reads_as_none(text: str) -> None:
     """Reading a signature never raises."""

@@ -61,6 +61,9 @@ MAX_OURS = 64
 MAX_LIFETIME = 300
 """Seconds ahead beyond which an expiry is not believed, so that nobody makes a signature last."""
 
+LATELY, MAX_LATELY = 5.0, 256
+"""For how many seconds, and for how many headers, what was verified is not verified again."""
+
 _SIG_BYTES = len(f"{SIG}=.9999999999.") + 22
 _NAME = r"[a-z][a-z0-9_]*+"
 _OURS = re.compile(
@@ -167,6 +170,39 @@ def merged(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
     return ahead + tuple(raw for raw in second if members.key_of(raw) not in keys)
 
 
+class _Verified(NamedTuple):
+    """What a header said whose signature held, and until when."""
+
+    parsed: Parsed
+    expiry: int
+
+
+class _Lately:
+    """What verified headers said in the last seconds, by their whole text; see ``docs/decisions/verified-headers.md``.
+
+    Only what was verified is kept, so nobody without a key fills it. All of it is dropped when ``LATELY`` seconds have
+    passed, and when ``MAX_LATELY`` headers are held.
+    """
+
+    __slots__ = ("_held", "_until")
+
+    def __init__(self) -> None:
+        self._held: dict[str, _Verified] = {}
+        self._until = 0.0
+
+    def get(self, text: str, now: float) -> _Verified | None:
+        """Give what a header said, if it was verified lately; whether it still holds is for the caller to tell."""
+        if not self._until - LATELY <= now < self._until:
+            self._held, self._until = {}, now + LATELY
+        return self._held.get(text)
+
+    def put(self, text: str, verified: _Verified) -> None:
+        """Keep what a verified header said."""
+        if len(self._held) >= MAX_LATELY:
+            self._held = {}
+        self._held[text] = verified
+
+
 class Codec:
     """Reads and writes ``baggage`` for one identity. Safe to share between threads.
 
@@ -186,6 +222,7 @@ class Codec:
         self.models, self.ttl, self.skew = models, ttl, skew
         self._horizon = max(ttl, MAX_LIFETIME) + skew
         self.signer = Signer(keyring, identity)
+        self._lately = _Lately()
         self._plans: dict[str, Plan] = {}
         self._peer = fact(VITAL, PEER, identity.service) if identity.service else None
         taken = _SIG_BYTES + len(keyring.newest.kid) + (len(self._peer[2]) + 1 if self._peer else 0)
@@ -249,18 +286,44 @@ class Codec:
         text = members.join(lines)
         if not text:
             return NOTHING
+        lately = self._lately
+        known = lately.get(text, now)
+        if known is not None and self._still_holds(known, now):
+            return known.parsed
         found, others, problems = _sorted_out(text)
         if not found and not problems:
             return Parsed(others=others)
-        return self._believed(found, others, problems, now)
-
-    def _believed(self, found: list[Found], others: tuple[str, ...], problems: list[Problem], now: float) -> Parsed:
         models = _by_model(found, problems)
-        alone = models.pop("")
+        parsed = self._believed(models, found, others, problems, now)
+        if parsed.trust is Trust.VERIFIED and not problems:
+            lately.put(text, _Verified(parsed, int(models[""]["sig"].split(".")[1])))
+        return parsed
+
+    def _still_holds(self, known: _Verified, now: float) -> bool:
+        """Tell whether what a verified header said is still to be believed, and would still be read the same way."""
+        if not now - self.skew <= known.expiry <= now + self._horizon:
+            return False
+        for name in known.parsed.contexts:
+            plan = self._plans.get(name)
+            if self.models.get(name) is not (plan.model if plan is not None else None):
+                return False
+        return True
+
+    def _believed(
+        self,
+        models: Mapping[str, dict[str, str]],
+        found: list[Found],
+        others: tuple[str, ...],
+        problems: list[Problem],
+        now: float,
+    ) -> Parsed:
+        alone = models[""]
         trust = self._trust(alone.get("sig"), found, now, problems)
         peer = alone.get("peer", "")
         contexts = {}
         for model, fields in models.items():
+            if not model:
+                continue
             context = self._plan(model).context(fields, peer, trust, problems)
             if context is not None:
                 contexts[model] = context
@@ -296,6 +359,7 @@ class Codec:
             plan = Plan(name, model)
             if model is not None:  # what a stranger names must not fill memory
                 self._plans[name] = plan
+                self._lately = _Lately()  # what was read by another plan, also by a thread that is at it now
         return plan
 
 

@@ -51,10 +51,10 @@ class MeshMiddleware:
         elif kind not in ("http", "websocket") or not self.mesh.watching or scope.get(OWNER) is self.mesh:
             await self.app(scope, receive, send)
         else:
-            outcome = await self.enforcer.aenter(read_scope(scope))
-            await self._serve(outcome, scope, receive, send)
+            await self._serve(scope, receive, send)
 
-    async def _serve(self, outcome: Outcome, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outcome = await self.enforcer.aenter(read_scope(scope))
         try:
             if outcome.response is not None:
                 await refuse(outcome.response, scope, receive, send)
