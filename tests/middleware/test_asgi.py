@@ -119,11 +119,12 @@ def test_a_path_parameter_names_an_entity_that_is_looked_up(mesh, plane):
 
 
 def test_the_call_is_about_the_entity_in_its_path(mesh, peer, plane):
-    """A context of another order of the caller's says nothing about the order that the path names."""
+    """A context of another order of the caller's says nothing about the order that the path names; it is counted."""
     mesh.declare_operations(["GET /orders/{order_number}"])
     header = signed(peer, ModelContext("order", "o-1", "paid", {}, 7))
     served(MeshMiddleware(App(), mesh), scope_of(path="/orders/o-2", headers=[("baggage", header)]))
     assert "order" not in plane.requests[0].contexts
+    assert mesh.telemetry.drops.read()["ingress", "not_the_entity"] == 1
 
 
 def test_a_fetch_that_is_late_counts_as_absent(mesh, plane):

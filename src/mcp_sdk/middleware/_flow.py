@@ -335,7 +335,10 @@ class Enforcer:
             self.mesh.telemetry.dropped("ingress", "not_the_principal")
             return False
         named = call.references.get(ref.model)
-        return named is None or named == ref
+        if named is None or named == ref:
+            return True
+        self.mesh.telemetry.dropped("ingress", "not_the_entity")
+        return False
 
     def _conclude(self, call: _Call, request: DecisionRequest) -> Outcome:
         work, decision, place = call.work, self.mesh.decide(request), False
