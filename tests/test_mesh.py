@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from mcp_sdk import BusinessModel, ConfigurationError, DecisionRequest, Mesh, MeshError, model_context
-from mcp_sdk.exceptions import UnknownModel, UnknownPlugin, UnknownState
+from mcp_sdk.exceptions import UnknownPlugin
 from mcp_sdk.ports import Status
 from mcp_sdk.snapshot import PolicyRevision
 
@@ -78,26 +80,39 @@ def test_an_unknown_control_plane_names_those_installed() -> None:
         mesh.start()
 
 
-def test_a_decorator_that_names_no_model_stops_the_start() -> None:
-    """An undeclared model is an error at start, with the decorator's file and line and the nearest model."""
-
-    @model_context(model="ordr", state="created")
-    def create() -> None: ...
-
-    with pytest.raises(UnknownModel, match=r"test_mesh\.py:\d+:\d+: unknown model 'ordr'\. Did you mean 'order'\?"):
-        Mesh(service="s", models=[ORDER]).start()
-    del create
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a service of its own, for decorators are checked process by process."""
+    return subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
 
 
-def test_a_decorator_that_names_no_state_stops_the_start() -> None:
-    """An undeclared state is an error at start, with the nearest state."""
+SERVICE = """\
+from mcp_sdk import BusinessModel, Mesh, model_context
 
-    @model_context(model="order", state="creatd")
-    def create() -> None: ...
+@model_context(model={model!r}, state={state!r})
+def create(): ...
 
-    with pytest.raises(UnknownState, match="Did you mean 'created'"):
-        Mesh(service="s", models=[ORDER]).start()
-    del create
+Mesh(service="s", models=[BusinessModel("order", states=("created", "paid"))]).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "state", "said"),
+    [
+        ("ordr", "created", "unknown model 'ordr'. Did you mean 'order'?"),
+        ("order", "creatd", "unknown state 'creatd' of model 'order'. Did you mean 'created'?"),
+    ],
+)
+def test_a_misspelt_decorator_stops_the_start(model: str, state: str, said: str) -> None:
+    """A model or state that is not declared is an error at start, with file, line, column and the nearest name."""
+    done = run(SERVICE.format(model=model, state=state))
+    assert done.returncode == 1
+    assert f"<string>:3:2: {said}" in done.stderr
+
+
+def test_a_decorator_belongs_to_the_mesh_that_started_after_it() -> None:
+    """A mesh that starts later does not answer for the decorators that another one checked."""
+    done = run(SERVICE.format(model="order", state="paid") + 'Mesh(models=[BusinessModel("user")]).start()')
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_without_policies_everything_is_permitted_without_a_reason() -> None:
@@ -154,14 +169,3 @@ def test_a_policy_set_that_conflicts_changes_nothing() -> None:
         with pytest.raises(MeshError):
             plane.apply(PolicyRevision(0, {"format": 1, "shapes": [], "policies": [], "uses": []})).result(3)
         assert plane.snapshot().revision == 1
-
-
-def test_a_decorator_belongs_to_the_mesh_that_started_after_it() -> None:
-    """A mesh that starts later does not answer for the decorators that another one checked."""
-
-    @model_context(model="order", state="paid")
-    def pay() -> None: ...
-
-    with Mesh(service="orders", models=[ORDER]), Mesh(service="users", models=[BusinessModel("user")]) as users:
-        assert users.started
-    del pay

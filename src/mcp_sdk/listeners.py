@@ -67,7 +67,7 @@ class Listeners:
 
     def check(self, registry: Registry) -> None:
         """Raise ``UnknownModel`` or ``UnknownState``, with its place, for a listener that nothing could reach."""
-        if registry.open or not registry.strict:
+        if registry.open:
             return
         for listener in self._listeners:
             where = place_of(listener.function)

@@ -33,6 +33,8 @@ class Registry(Mapping[str, BusinessModel]):
     puts its own in front, which reads what is loaded and loads nothing.
     """
 
+    strict: bool = True
+
     def __init__(self, models: Iterable[BusinessModel] = (), *, pseudonym_key: bytes = b"") -> None:
         self._models: dict[str, BusinessModel] = {}
         self._by_type: dict[type, BusinessModel | None] = {}
@@ -41,7 +43,6 @@ class Registry(Mapping[str, BusinessModel]):
         self._member: Callable[[Any, str], Any] = member
         self.pseudonym_key = pseudonym_key
         self.version = 0
-        self.strict = True
         self.declarations: WeakSet[Any] = WeakSet()
         for model in models:
             self.declare(model)

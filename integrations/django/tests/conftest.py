@@ -30,7 +30,6 @@ _data = tempfile.TemporaryDirectory()
 os.environ["SHOP_DATA"] = _data.name
 os.environ["DJANGO_SETTINGS_MODULE"] = "djangoshop.settings"
 django.setup()
-get_mesh().models.strict = False  # other suites in this process decorate for models of their own
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,7 +48,6 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     mesh = Mesh(
         service="operator", control_plane=f"sqlite:///{tmp_path_factory.mktemp('mesh') / 'mesh.db'}", models=[order]
     )
-    mesh.models.strict = False  # other suites in this process decorate for models of their own
     with mesh:
         yield mesh
 

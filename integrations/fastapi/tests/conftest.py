@@ -21,7 +21,6 @@ from mcp_sdk.snapshot import PolicyRevision
 def mesh() -> Iterator[Mesh]:
     mesh = Mesh(service="orders", fetch_timeout=5.0)
     mesh.model(BusinessModel("order", key="number", states=("created", "paid"), attributes={"amount": "decimal"}))
-    mesh.models.strict = False  # other suites in this process decorate for models of their own
     yield mesh
     mesh.close()
 

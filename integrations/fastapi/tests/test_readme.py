@@ -21,7 +21,6 @@ def shop(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     exec(compile("\n".join(blocks), str(README), "exec", dont_inherit=True), vars(module))
-    module.mesh.models.strict = False  # other suites in this process decorate for models of their own
     return module
 
 

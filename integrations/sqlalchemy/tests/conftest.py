@@ -55,7 +55,6 @@ def observe(order: Order, change: Callable[[Order], None]) -> None:
 def mesh() -> Iterator[Mesh]:
     mesh = Mesh(service="orders")
     mesh.model(name="order", key="number", state="status", attributes=["amount"])(Order)
-    mesh.models.strict = False  # other suites in this process decorate for models of their own
     port = install(mesh)
     with mesh:
         yield mesh

@@ -15,6 +15,7 @@ built from are fixtures to override::
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
     from mcp_sdk.models import BusinessModel
     from mcp_sdk.testing.recording import RecordingMesh
 
-__all__ = ["mesh", "mesh_models", "mesh_settings"]
+__all__ = ["mesh", "mesh_models", "mesh_settings", "pytest_runtest_setup"]
+
+
+def pytest_runtest_setup() -> None:
+    """Let no mesh that a test starts answer for the decorators of services that other tests import.
+
+    ``mesh.models.strict = True`` before the start has them checked all the same.
+    """
+    registry = sys.modules.get("mcp_sdk.registry")
+    if registry is not None:
+        registry.Registry.strict = False
 
 
 @pytest.fixture
