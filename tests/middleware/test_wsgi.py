@@ -1,6 +1,10 @@
 """``WSGIMeshMiddleware`` in front of WSGI applications."""
 
 import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
@@ -77,6 +81,29 @@ def test_a_request_is_decided_on_as_a_lenient_router_reads_it(mesh, plane, metho
     said = []
     WSGIMeshMiddleware(App(), mesh)(environ, lambda status, _: said.append(status))
     assert said == ["403 Forbidden"]
+
+
+@pytest.mark.parametrize("scheme", ["memory:", "sqlite:///mesh.db"])
+def test_a_process_that_ends_without_closing_sends_what_is_queued_and_says_nothing(tmp_path, scheme):
+    """The interpreter's exit flushes a mesh that a request started, leaves no traceback, and does not hang."""
+    program = """
+import sys
+from wsgiref.util import setup_testing_defaults
+from mcp_sdk import BusinessModel, Mesh
+from mcp_sdk.middleware import WSGIMeshMiddleware
+
+mesh = Mesh(service="s", control_plane=sys.argv[1], models=[BusinessModel("order", states=("created", "paid"))])
+environ = {}
+setup_testing_defaults(environ)
+WSGIMeshMiddleware(lambda environ, start: start("200 OK", []) or [], mesh)(environ, lambda *_: None)
+mesh.publish("order", "o-1", state="created")
+"""
+    command = [sys.executable, "-W", "error", "-c", program, scheme]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    if scheme != "memory:":
+        with closing(sqlite3.connect(tmp_path / "mesh.db")) as file:
+            assert file.execute("SELECT entity_id, state FROM entities").fetchall() == [("o-1", "created")]
 
 
 def test_a_refusal_of_head_has_no_body(mesh, plane):
