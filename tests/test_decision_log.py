@@ -104,8 +104,8 @@ def test_ids_of_pseudonymised_principals_stay_here() -> None:
 def test_debug_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """The decision and its reason; nothing that a terminal would obey."""
     hostile = DecisionRequest("shop", "GET /\x1b[2J\n\rfake line")
-    print_decision(REQUEST, DECISION)
-    print_decision(hostile, Decision())
+    print_decision(REQUEST, DECISION, Telemetry())
+    print_decision(hostile, Decision(), Telemetry())
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(
         "mcp_sdk inbound transfers POST /transfers: deny: deny by rule 'blocked' of 'region' because"

@@ -28,6 +28,8 @@ from mcp_sdk import (
     current,
     model_context,
 )
+from mcp_sdk.middleware._flow import Enforcer
+from mcp_sdk.middleware.arrivals import read_scope
 from mcp_sdk.testing import recording_mesh
 
 CANARY = "canary-4111-1111"
@@ -154,3 +156,17 @@ def test_a_sensitive_attribute_does_not_make_a_change(make_mesh: Any, plane: Fak
 
     update(Account())
     assert plane.published == []
+
+
+def test_an_id_in_the_path_is_a_pseudonym_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """The operation of a logged decision, and of the debug line, shows what the context's id is outside."""
+    written: list[dict[str, Any]] = []
+    patients = BusinessModel("patient", key="ssn", pseudonymise=True)
+    options: dict[str, Any] = {"pseudonym_key": "key", "decision_log": DecisionLog(written.append), "debug": True}
+    with recording_mesh(models=[patients], **options) as mesh:
+        mesh.declare_operations(["GET /patients/{patient}/notes"])
+        scope = {"type": "http", "method": "GET", "path": f"/patients/{ALICE}/notes", "headers": []}
+        Enforcer(mesh).enter(read_scope(scope))
+        alias = mesh.models.ref(patients, ALICE).entity_id
+    assert written[0]["operation"] == f"GET /patients/{alias}/notes"
+    assert ALICE not in json.dumps(written) + capsys.readouterr().err

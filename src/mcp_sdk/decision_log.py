@@ -21,16 +21,19 @@ Sink = Callable[[dict[str, Any]], None]
 logger = logging.getLogger("mcp_sdk.decisions")
 
 
-def describe(request: DecisionRequest, decision: Decision, *, anonymous: bool = False) -> dict[str, Any]:
+def describe(
+    request: DecisionRequest, decision: Decision, *, anonymous: bool = False, operation: str | None = None
+) -> dict[str, Any]:
     """Give a decision and the input it was made from as plain JSON, enough to decide it again.
 
     Headers, the query and the principal's further attributes are left out: they hold secrets more often than reasons.
-    ``anonymous`` leaves out the principal's id, whose pseudonym stands among the contexts.
+    ``anonymous`` leaves out the principal's id, whose pseudonym stands among the contexts; ``operation`` is shown in
+    the place of the request's, whose path may hold an id that has a pseudonym.
     """
     return {
         "time": request.now.isoformat(),
         "service": request.service,
-        "operation": request.operation,
+        "operation": request.operation if operation is None else operation,
         "phase": request.phase.value,
         "namespace": request.namespace,
         "environment": request.environment,
@@ -84,7 +87,8 @@ class DecisionLog:
         if not self.enabled:
             return
         try:
-            record = describe(request, decision, anonymous=telemetry.anonymous)
+            shown = telemetry.operation(request)
+            record = describe(request, decision, anonymous=telemetry.anonymous, operation=shown)
             masked = dict(record if self._mask is None else self._mask(record))
         except Exception:  # noqa: BLE001 - a mask is the user's code; whatever it raises, nothing unmasked may leave
             telemetry.dropped("decision_log", "mask_failed")
@@ -98,7 +102,7 @@ class DecisionLog:
             telemetry.dropped("decision_log", "sink_failed")
 
 
-def print_decision(request: DecisionRequest, decision: Decision) -> None:
+def print_decision(request: DecisionRequest, decision: Decision, telemetry: Telemetry) -> None:
     """Write a decision with its reason to standard error in one line, as ``MCP_SDK_DEBUG=1`` asks for."""
-    line = f"mcp_sdk {request.phase.value} {request.service} {request.operation}: {decision.sentence()}"
+    line = f"mcp_sdk {request.phase.value} {request.service} {telemetry.operation(request)}: {decision.sentence()}"
     sys.stderr.write("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line) + "\n")

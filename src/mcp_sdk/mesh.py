@@ -65,7 +65,7 @@ class Mesh:
         self.runtime = runtime or Runtime()
         self.identity = _identity(self.config, self.runtime)
         self.models = Registry(models, pseudonym_key=self.config.pseudonym_key.encode())
-        self.telemetry = Telemetry(self.models)
+        self.telemetry = Telemetry(self.models, name=self.models.ref)
         self.decision_log = decision_log or DecisionLog()
         self.operations: list[OperationPattern] = []
         self.listeners = Listeners(self.telemetry)
@@ -184,7 +184,7 @@ class Mesh:
         self.telemetry.decided(request, decision)
         self.decision_log.write(request, decision, self.telemetry)
         if self.config.debug:
-            print_decision(request, decision)
+            print_decision(request, decision, self.telemetry)
         return decision
 
     def _answer(self, request: DecisionRequest) -> Decision:

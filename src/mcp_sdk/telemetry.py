@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from weakref import WeakSet
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 if TYPE_CHECKING:
-    from mcp_sdk.context import ModelContext, Transition
+    from mcp_sdk.context import EntityRef, ModelContext, Transition
     from mcp_sdk.decisions import Decision, DecisionRequest
     from mcp_sdk.models import BusinessModel
 
@@ -94,11 +95,19 @@ def stage_of(contexts: Mapping[str, ModelContext], models: Mapping[str, Business
 class Telemetry:
     """The instruments of one mesh. Every method is cheap, safe from any thread, and never raises.
 
-    ``models`` is the live mapping of declared models that labels are checked against.
+    ``models`` is the live mapping of declared models that labels are checked against; ``name`` gives the name that an
+    entity has outside, by the id that the application uses.
     """
 
-    def __init__(self, models: Mapping[str, BusinessModel] | None = None, meters: MeterProvider | None = None) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, BusinessModel] | None = None,
+        meters: MeterProvider | None = None,
+        *,
+        name: Callable[[BusinessModel, str], EntityRef] | None = None,
+    ) -> None:
         self._models = models if models is not None else {}
+        self._name = name
         self.transitions = Tally("model", "from", "to", "outcome")
         self.decisions = Tally("phase", "policy", "effect")
         self.drops = Tally("where", "reason")
@@ -164,6 +173,18 @@ class Telemetry:
     def anonymous(self) -> bool:
         """Whether the ids of principals may not leave the process as they are."""
         return any(model.principal and model.pseudonymise for model in self._models.values())
+
+    def operation(self, request: DecisionRequest) -> str:
+        """Give a request's operation as logs may have it: ids in its path are the pseudonyms that the request has."""
+        name, hidden = self._name, [model for model in self._models.values() if model.pseudonymise]
+        if name is None or not hidden or "/" not in request.operation:
+            return request.operation
+        entities = {*request.references, *(context.ref for context in request.contexts.values())}
+        parts = []
+        for part in request.operation.split("/"):
+            aliases = (name(model, unquote(part)) for model in hidden)
+            parts.append(next((alias.entity_id for alias in aliases if alias in entities), part))
+        return "/".join(parts)
 
     def model(self, name: str) -> str:
         """Give a model's name as a label."""
