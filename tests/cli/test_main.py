@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,26 @@ def test_an_unknown_verb_names_the_nearest(shell: Shell) -> None:
     assert shell("appply", "x") == 2
     assert "Did you mean 'apply'?" in shell.err
     assert shell.out == ""
+
+
+def test_a_verb_of_a_product_that_is_not_installed_says_what_to_install(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo is a package of its own."""
+    monkeypatch.setattr("mcp_sdk.cli.main.entry_points", lambda group: ())
+    assert shell("demo", "shop") == 2
+    assert "pip install mcp-sdk-demo" in shell.err
+
+
+@pytest.mark.parametrize("argv", [("policy", "check", "policies"), ("get", "models", "-o", "yaml")])
+def test_without_yaml_it_says_what_to_install(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...]
+) -> None:
+    """Reading models and printing YAML need the extra, as reading policies does."""
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    monkeypatch.chdir(shell.folder)
+    assert shell(*argv) == 1
+    assert 'pip install "mcp-sdk[policy]"' in shell.err
 
 
 def test_a_verb_without_its_arguments_says_how_to_be_helped(shell: Shell) -> None:

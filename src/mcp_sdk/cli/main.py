@@ -67,7 +67,9 @@ def commands(argv: Sequence[str], output: Output) -> dict[str, Command]:
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     wanted = argv[0] if argv and not argv[0].startswith("-") else None
     if wanted is not None and wanted not in found:
-        raise _Exit(USAGE, f"mcpctl: unknown verb {wanted!r}.{did_you_mean(wanted, found)}")
+        nearest = did_you_mean(wanted, found)
+        product = "" if "Did you mean" in nearest else f" A product's verb comes with it: pip install mcp-sdk-{wanted}"
+        raise _Exit(USAGE, f"mcpctl: unknown verb {wanted!r}.{nearest}{product}")
     loaded = {name: _load(found[name], output) for name in ([wanted] if wanted else sorted(found))}
     return {name: verb for name, verb in loaded.items() if verb is not None}
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mcp_sdk.exceptions import MissingExtra
@@ -14,7 +15,7 @@ from mcp_sdk.exceptions import MissingExtra
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Output"]
+__all__ = ["Output", "import_yaml"]
 
 
 class Output:
@@ -54,8 +55,7 @@ class Output:
     def data(self, plain: Any) -> None:
         """Write a result for a machine."""
         if self.format == "yaml":
-            import yaml  # noqa: PLC0415 - only who asks for YAML pays for it
-
+            yaml = import_yaml("printing YAML")
             self.out.write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
         else:
             self.out.write(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
@@ -80,6 +80,14 @@ class Output:
         with Progress(console=self.notes, transient=True, disable=not self.notes.is_terminal) as bar:
             task = bar.add_task(what, total=total)
             yield lambda steps=1: bar.advance(task, steps)
+
+
+def import_yaml(purpose: str) -> Any:
+    """Give PyYAML, which only some verbs need; raises ``MissingExtra`` where it is not installed."""
+    try:
+        return import_module("yaml")
+    except ModuleNotFoundError as error:
+        raise MissingExtra("PyYAML", extra="policy", purpose=purpose) from error
 
 
 def _console(stream: TextIO) -> Console:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mcp_sdk.cli.output import import_yaml
 from mcp_sdk.exceptions import ConfigurationError, ModelError
 from mcp_sdk.models import BusinessModel
 
@@ -25,8 +26,7 @@ def read_policies(paths: Sequence[str]) -> dict[str, str]:
 
 def read_models(paths: Sequence[str]) -> dict[str, BusinessModel]:
     """Give the models declared in ``models.yaml`` files (a list under ``models:``) under ``paths``, by name."""
-    import yaml  # noqa: PLC0415 - YAML is an extra
-
+    yaml = import_yaml("reading models from YAML")
     declared: dict[str, BusinessModel] = {}
     for file in (file for path in paths for file in _files(Path(path)) if file.stem.endswith("models")):
         try:
