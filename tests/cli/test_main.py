@@ -78,7 +78,7 @@ def test_a_verb_of_a_product_that_is_not_installed_says_what_to_install(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The demo is a package of its own."""
-    monkeypatch.setattr("mcp_sdk.cli.main.entry_points", lambda group: ())
+    monkeypatch.setattr(sys.modules["mcp_sdk.cli.main"], "entry_points", lambda group: ())
     assert shell("demo", "shop") == 2
     assert "pip install mcp-sdk-demo" in shell.err
 
@@ -90,7 +90,7 @@ def test_without_yaml_it_says_what_to_install(
     """Reading models and printing YAML need the extra, as reading policies does."""
     monkeypatch.setitem(sys.modules, "yaml", None)
     monkeypatch.chdir(shell.folder)
-    assert shell(*argv) == 1
+    assert shell(*argv) == 3
     assert 'pip install "mcp-sdk[policy]"' in shell.err
 
 
