@@ -178,7 +178,7 @@ class _Verified(NamedTuple):
 
 
 class _Lately:
-    """What verified headers said in the last seconds, by their whole text; see ``docs/decisions/verified-headers.md``.
+    """What verified headers said in the last seconds, by text (``docs/decisions/0005-verified-headers.md``).
 
     Only what was verified is kept, so nobody without a key fills it. All of it is dropped when ``LATELY`` seconds have
     passed, and when ``MAX_LATELY`` headers are held.

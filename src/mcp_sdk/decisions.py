@@ -272,7 +272,7 @@ def _unfinished(value: type) -> Any:
     """Give a class for values in the making: the same slots, which can be written.
 
     Giving an object of it the other class makes it a frozen value, in a fifth of the time that the constructor takes,
-    for a request that cannot wait for three of them. See ``docs/decisions/quick-calls.md``.
+    for a request that cannot wait for three of them. See ``docs/decisions/0004-quick-calls.md``.
     """
     return type(f"New{value.__name__}", (), {"__slots__": value.__slots__})  # type: ignore[attr-defined]
 
