@@ -107,7 +107,8 @@ def test_routes_become_operations():
     declare_routes(other)
     operations = {pattern.text for pattern in other.operations}
     assert {"* /orders/{order}/", "* /orders/{order}/payment", "* /files/**", "* /refunds"} <= operations
-    assert not any("old" in operation or "-" in operation for operation in operations)
+    assert {"* /old/{order}", "* /archive/{order}/v1.0"} <= operations
+    assert not any("loose" in operation or "-" in operation for operation in operations)
     declare_routes(other)
     assert len(other.operations) == len(operations)
 

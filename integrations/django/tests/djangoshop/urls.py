@@ -20,5 +20,9 @@ urlpatterns = [
     path("<a>-<b>", views.read),
     path("refunds", views.refund),
     path("arefunds", views.arefund),
-    re_path(r"^old/(?P<order>\d+)$", views.read),
+    re_path(r"^old/(?P<order>\d+)/?$", views.read),
+    re_path(r"^archive/(?P<order>[0-9a-f]{2,8})/", include([re_path(r"^v1\.0$", views.read)])),
+    re_path(r"^loose/(?P<order>\d+)", views.read),
+    re_path(r"loose/(?P<order>\d+)$", views.read),
+    re_path(r"^loose/(?:a|b)/(?P<order>\d+)$", views.read),
 ]
