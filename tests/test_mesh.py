@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mcp_sdk import BusinessModel, ConfigurationError, DecisionRequest, Mesh, MeshError, model_context
-from mcp_sdk.exceptions import UnknownPlugin
+from mcp_sdk.exceptions import ModelError, UnknownPlugin
 from mcp_sdk.ports import Status
 from mcp_sdk.snapshot import PolicyRevision
 
@@ -69,6 +69,12 @@ def test_settings_are_arguments() -> None:
     """A setting that does not exist names the nearest that does."""
     with pytest.raises(ConfigurationError, match="Did you mean 'ingress'"):
         Mesh(service="s", ingres="edge")
+
+
+def test_a_model_is_no_text() -> None:
+    """A name that stands where the class should is told, with its place."""
+    with pytest.raises(ModelError, match="not 'order'; a name goes in name="):
+        Mesh(service="shop").model("order")  # type: ignore[call-overload]
 
 
 def test_an_unknown_control_plane_names_those_installed() -> None:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 from weakref import WeakSet
 
 from mcp_sdk import _plugins, capture, current
@@ -22,6 +22,7 @@ from mcp_sdk.context import EntityRef, ModelContext, Transition
 from mcp_sdk.decision_log import DecisionLog, print_decision
 from mcp_sdk.decisions import Decision, DecisionRequest, Shed
 from mcp_sdk.entities import Entity, bind
+from mcp_sdk.exceptions import ModelError
 from mcp_sdk.listeners import Listeners
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.operations import OperationPattern
@@ -93,14 +94,16 @@ class Mesh:
 
     # Declaring
 
+    @overload
+    def model(self, declared: BusinessModel) -> BusinessModel: ...
+    @overload
+    def model(self, declared: C) -> C: ...
+    @overload
     def model(
-        self,
-        declared: BusinessModel | None = None,
-        *,
-        name: str = "",
-        key: str = "id",
-        state: str = "state",
-        **options: Any,
+        self, declared: None = None, *, name: str = "", key: str = "id", state: str = "state", **options: Any
+    ) -> Callable[[C], C]: ...
+    def model(
+        self, declared: Any = None, *, name: str = "", key: str = "id", state: str = "state", **options: Any
     ) -> Any:
         """Declare a business model: give a ``BusinessModel``, or decorate the class whose objects are the entities.
 
@@ -112,6 +115,11 @@ class Mesh:
         if isinstance(declared, BusinessModel):
             self.models.declare(declared)
             return declared
+
+        if declared is not None and not isinstance(declared, type):
+            raise ModelError(
+                f"a model is declared by a BusinessModel or a class, not {declared!r}; a name goes in name="
+            )
 
         def decorate(cls: C) -> C:
             model, enum = infer(cls, name=name or cls.__name__.lower(), key=key, state=state, **options)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from enum import Enum
 from typing import assert_type
 
-from mcp_sdk import context_observer, model_context
+from mcp_sdk import BusinessModel, Mesh, context_observer, model_context
 
 
 class State(Enum):
@@ -17,6 +17,23 @@ class State(Enum):
 
 class Order:
     """A class."""
+
+
+mesh = Mesh(service="shop")
+
+
+@mesh.model
+class Cart:
+    """A declared class."""
+
+    id: str = ""
+
+
+@mesh.model(name="basket", key="number", state="status", attributes=["amount"])
+class Basket:
+    """A declared class with options."""
+
+    number: str = ""
 
 
 @model_context
@@ -70,6 +87,10 @@ class Desk:
         return 1
 
 
+assert_type(Cart().id, str)
+assert_type(Basket().number, str)
+assert_type(mesh.model(BusinessModel("order")), BusinessModel)
+mesh.model("order")  # type: ignore[call-overload]
 assert_type(bare(Order(), note="x"), int)
 assert_type(called(Order(), note="x"), int)
 assert_type(generator(Order()), Iterator[int])
