@@ -45,9 +45,10 @@ def _versions(member: str) -> dict[str, list[str]]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests of the core and of the integrations on one Python."""
+    """Run the tests of the core and of the integrations on one Python; the demo's mutants run on the first alone."""
     _install(session)
-    session.run("pytest", *session.posargs)
+    slow = () if session.python == PYTHONS[0] else ("--ignore=integrations/demo/tests/test_mutations.py",)
+    session.run("pytest", *slow, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])

@@ -305,14 +305,16 @@ def test_a_response_gives_its_endpoint_back_when_it_is_closed(mesh, inventory):
 
 
 def test_references_are_looked_up_for_outgoing_calls_too(client, plane, inventory, mesh):
-    """An entity that the work only names is fetched when a policy of the target looks at it."""
+    """An entity that the work only names is fetched when a policy of the target looks at it, and the call carries it."""
     record = work.Record(mesh)
     ref = EntityRef("order", "o-5")
     record.references["order"] = ref
     plane.looked_at, plane.stored[ref] = {"order"}, ModelContext("order", "o-5", "paid", {}, 2)
     with work.use(record):
-        client(Wire()).request("GET", "http://inventory/")
+        wire = Wire()
+        client(wire).request("GET", "http://inventory/")
     assert plane.requests[0].contexts["order"].state == "paid"
+    assert "mcp_sdk.order.state=paid" in wire.seen[0].headers["baggage"]
 
 
 def test_a_name_that_cannot_be_resolved_says_how_to_register_it(client):

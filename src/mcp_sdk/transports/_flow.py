@@ -137,6 +137,8 @@ class Outbound:
     def _decide(self, call: Outgoing, work: Record) -> Generator[Fetch, Any, Decision]:
         mesh = self.mesh
         request = yield from resolve(mesh, self._request(call, work))
+        for model, context in request.contexts.items():
+            work.contexts.setdefault(model, context)  # what was looked up to route the call, the call carries
         decision = mesh.decide(request)
         if not decision.permitted and mesh.enforcing:
             raise Refused(decision)
