@@ -305,7 +305,7 @@ def test_a_response_gives_its_endpoint_back_when_it_is_closed(mesh, inventory):
 
 
 def test_references_are_looked_up_for_outgoing_calls_too(client, plane, inventory, mesh):
-    """An entity that the work only names is fetched when a policy of the target looks at it, and the call carries it."""
+    """An entity that the work only names is fetched when a policy looks at it, and the call carries it."""
     record = work.Record(mesh)
     ref = EntityRef("order", "o-5")
     record.references["order"] = ref
