@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from enum import Enum, StrEnum
 from typing import Any
 
@@ -90,6 +90,14 @@ def test_a_decimal_is_int64_of_minor_units(number: Decimal, scale: int) -> None:
     assert Decimal(attribute.present(units)) * 10**scale == units
 
 
+def test_the_applications_decimal_context_changes_no_amount() -> None:
+    """An application that computes with few digits has its amounts captured, and shown, with all of theirs."""
+    attribute = Attribute("amount", "decimal")
+    with localcontext(prec=3):
+        assert attribute.capture(Decimal("1234567.89")) == 123456789
+        assert attribute.present(123456789) == "1234567.89"
+
+
 @pytest.mark.parametrize(
     ("kind", "raw", "expected"),
     [
@@ -112,7 +120,7 @@ def test_values_are_captured_by_their_type(kind: str, raw: Any, expected: Any) -
     [
         ("decimal", True), ("decimal", "x"), ("decimal", Decimal("sNaN")), ("decimal", 10**20), ("int", True),
         ("int", "7"), ("int", 2**63), ("double", True), ("double", "x"), ("bool", 1), ("string", None),
-        ("string", b"x"),
+        ("string", b"x"), ("decimal", "1e999990"), ("decimal", Decimal("-1e999990")), ("decimal", "9" * 100_000),
         ("list", "abc"), ("list", 3), ("timestamp", True), ("timestamp", "soon"), ("timestamp", float("inf")),
     ],
 )  # fmt: skip

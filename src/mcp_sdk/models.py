@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,9 @@ RESERVED_NAMES = frozenset(
     {"request", "principal", "source", "now", "sig", "when", "then", "else", "true", "false", "null", "in"}
 )
 INT64 = 2**63
+_INT64_DIGITS = 19
+_EXACT = Context(prec=64)
+"""Holds any amount, whatever the application's own context rounds to."""
 
 Value = str | int | float | bool | datetime | tuple[str, ...]
 """What an attribute's value may be once captured. A ``decimal`` is an int: 64-bit minor units."""
@@ -80,7 +83,7 @@ class Attribute:
     def present(self, value: Value) -> str:
         """Give the value as a person writes it: a decimal in major units, a timestamp in ISO 8601."""
         if self.type == "decimal" and isinstance(value, int):
-            return str(Decimal(value).scaleb(-self.scale))
+            return str(Decimal(value).scaleb(-self.scale, _EXACT))
         return value.isoformat() if isinstance(value, datetime) else str(value)
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,7 +125,9 @@ def _capture_decimal(attribute: Attribute, raw: Any) -> int:
     if isinstance(raw, bool):
         raise TypeError("not a number")
     number = raw if type(raw) is Decimal else Decimal(str(raw)) if isinstance(raw, float) else Decimal(raw)
-    return _int64(int(number.scaleb(attribute.scale).to_integral_value(ROUND_HALF_EVEN)))
+    if number.adjusted() > _INT64_DIGITS:  # 1e999990 would take minutes to become an int
+        raise ValueError("out of the range of int64")
+    return _int64(int(number.scaleb(attribute.scale, _EXACT).to_integral_value(ROUND_HALF_EVEN, _EXACT)))
 
 
 def _capture_timestamp(_: Attribute, raw: Any) -> datetime:
