@@ -83,7 +83,9 @@ def test_a_verb_of_a_product_that_is_not_installed_says_what_to_install(
     assert "pip install mcp-sdk-demo" in shell.err
 
 
-@pytest.mark.parametrize("argv", [("policy", "check", "policies"), ("get", "models", "-o", "yaml")])
+@pytest.mark.parametrize(
+    "argv", [("policy", "check", "policies"), ("get", "models", "-o", "yaml", "-s", "sqlite:///mesh.db")]
+)
 def test_without_yaml_it_says_what_to_install(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...]
 ) -> None:
