@@ -134,7 +134,7 @@ def bench(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Build every wheel, install them all into an empty environment, and import them."""
     session.install("uv")
-    out = Path(session.create_tmp()) / "wheels"
+    out = Path(session.create_tmp()).resolve() / "wheels"
     for folder in (HERE, *(HERE / "integrations" / member for member in MEMBERS)):
         session.run("uv", "build", "--wheel", "--out-dir", str(out), str(folder), silent=True)
     empty = out.parent / "empty"
