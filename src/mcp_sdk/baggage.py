@@ -219,9 +219,11 @@ class Codec:
         ttl: float = 60.0,
         skew: float = 5.0,
     ) -> None:
-        self.models, self.ttl, self.skew = models, ttl, skew
+        self.models: Mapping[str, BusinessModel] = models
+        self.ttl: float = ttl
+        self.skew: float = skew
         self._horizon = max(ttl, MAX_LIFETIME) + skew
-        self.signer = Signer(keyring, identity)
+        self.signer: Signer = Signer(keyring, identity)
         self._lately = _Lately()
         self._plans: dict[str, Plan] = {}
         self._peer = fact(VITAL, PEER, identity.service) if identity.service else None

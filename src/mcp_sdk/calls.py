@@ -33,10 +33,10 @@ class Frame:
     __slots__ = ("before", "declaration", "facts", "model", "new", "raw", "reader", "shown", "subject")
 
     def __init__(self, declaration: Declaration, model: BusinessModel, subject: Any, reader: Reader | None) -> None:
-        self.declaration = declaration
-        self.model = model
-        self.subject = subject
-        self.reader = reader
+        self.declaration: Declaration = declaration
+        self.model: BusinessModel = model
+        self.subject: Any = subject
+        self.reader: Reader | None = reader
         self.raw: tuple[Any, ...] = ()
         self.facts = _NO_FACTS
         if reader is not None:
@@ -45,7 +45,9 @@ class Frame:
 
     def start(self, before: ModelContext, shown: ModelContext, *, new: bool) -> None:
         """Take note of where the entity stands."""
-        self.before, self.shown, self.new = before, shown, new
+        self.before: ModelContext = before
+        self.shown: ModelContext = shown
+        self.new: bool = new
 
     def reread(self) -> Facts:
         """Give what the object says now; the very same facts when nothing changed."""
@@ -63,9 +65,9 @@ class Call:
     def __init__(self, mesh: Capturer) -> None:
         self._mesh = mesh
         self._frames: list[Frame] = []
-        self.outer = current.record()
+        self.outer: current.Record | None = current.record()
         self._past = self.outer if self.outer is not None else current.Record(mesh)
-        self.work = self._past.fork()
+        self.work: current.Record = self._past.fork()
         self._began = mesh.runtime.clock.monotonic()
 
     @classmethod

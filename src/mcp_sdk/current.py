@@ -52,11 +52,11 @@ class CallFacts:
         request: RequestFacts = _NO_REQUEST,
         operation: str = "",
     ) -> None:
-        self.principal = principal
-        self.source = source
-        self.decision = decision
-        self.request = request
-        self.operation = operation
+        self.principal: Principal = principal
+        self.source: Source = source
+        self.decision: Decision | None = decision
+        self.request: RequestFacts = request
+        self.operation: str = operation
 
 
 class Record:
@@ -72,7 +72,7 @@ class Record:
     __slots__ = ("_call", "contexts", "mesh", "moved", "others", "pending", "references", "settled")
 
     def __init__(self, mesh: Any = None) -> None:
-        self.mesh = mesh
+        self.mesh: Any = mesh
         self._call: CallFacts | None = None
         self.contexts: dict[str, ModelContext] = {}
         self.settled: dict[str, ModelContext] = {}

@@ -272,14 +272,14 @@ class Plan:
     __slots__ = ("_ids", "_named", "_registry", "_type", "declaration", "id_slots", "model")
 
     def __init__(self, declaration: Declaration, registry: Registry) -> None:
-        self.declaration = declaration
+        self.declaration: Declaration = declaration
         self._registry = registry
         name = declaration.model_name(registry)
-        self.model = registry.named(name, where=declaration.where) if name is not None else None
+        self.model: BusinessModel | None = registry.named(name, where=declaration.where) if name is not None else None
         self._type = self.model.python_type if self.model is not None else None
         self._named = self._slots(name) if name is not None else ()
         self._ids = self._slots(f"{name}_{self.model.key}", f"{name}_id") if self.model is not None else ()
-        self.id_slots = self._named + self._ids
+        self.id_slots: tuple[Slot, ...] | tuple[()] = self._named + self._ids
 
     def _slots(self, *names: str) -> tuple[Slot, ...]:
         parameters = self.declaration.parameters

@@ -100,7 +100,7 @@ class Moved:
     __slots__ = ("context",)
 
     def __init__(self, context: ModelContext) -> None:
-        self.context = context
+        self.context: ModelContext = context
 
     def __await__(self) -> Generator[Any, None, ModelContext]:
         yield from asyncio.sleep(0).__await__()

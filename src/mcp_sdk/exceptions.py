@@ -80,7 +80,8 @@ class MissingExtra(ConfigurationError):
     """An optional dependency is needed and not installed; the message says what to install."""
 
     def __init__(self, package: str, *, extra: str, purpose: str) -> None:
-        self.package, self.extra = package, extra
+        self.package: str = package
+        self.extra: str = extra
         super().__init__(f'{purpose} needs {package}. Install it with: pip install "mcp-sdk[{extra}]"')
 
 
@@ -92,7 +93,8 @@ class UnknownModel(ModelError):
     """A model that was never declared."""
 
     def __init__(self, name: str, known: Iterable[str], *, where: str = "") -> None:
-        self.name, self.where = name, where
+        self.name: str = name
+        self.where: str = where
         at = f"{where}: " if where else ""
         super().__init__(f"{at}unknown model {name!r}.{did_you_mean(name, known)}")
 
@@ -101,7 +103,9 @@ class UnknownState(ModelError):
     """A state that the model does not declare."""
 
     def __init__(self, model: str, state: str, known: Iterable[str], *, where: str = "") -> None:
-        self.model, self.state, self.where = model, state, where
+        self.model: str = model
+        self.state: str = state
+        self.where: str = where
         at = f"{where}: " if where else ""
         super().__init__(f"{at}unknown state {state!r} of model {model!r}.{did_you_mean(state, known)}")
 
@@ -112,7 +116,10 @@ class InvalidTransition(MeshError):
     def __init__(
         self, model: str, entity_id: str, from_state: str | None, to_state: str, allowed: Iterable[str]
     ) -> None:
-        self.model, self.entity_id, self.from_state, self.to_state = model, entity_id, from_state, to_state
+        self.model: str = model
+        self.entity_id: str = entity_id
+        self.from_state: str | None = from_state
+        self.to_state: str = to_state
         moves = ", ".join(sorted(allowed)) or "nothing"
         super().__init__(
             f"{model} {entity_id} cannot go from {from_state!r} to {to_state!r}; {from_state!r} allows: {moves}."
@@ -147,7 +154,7 @@ class PolicyError(MeshError):
     SHOWN = 20
 
     def __init__(self, findings: Iterable[Finding]) -> None:
-        self.findings = tuple(findings)
+        self.findings: tuple[Finding, ...] = tuple(findings)
         lines = [str(finding) for finding in self.findings[: self.SHOWN]]
         rest = len(self.findings) - self.SHOWN
         super().__init__("\n".join(lines + ([f"… and {rest} more"] if rest > 0 else [])))
@@ -173,7 +180,8 @@ class RevisionConflict(StoreError):
     """Somebody else published first: ``expected`` is not the ``actual`` revision."""
 
     def __init__(self, what: str, *, expected: int, actual: int) -> None:
-        self.expected, self.actual = expected, actual
+        self.expected: int = expected
+        self.actual: int = actual
         super().__init__(f"{what}: expected revision {expected}, found {actual}. Read it again and retry.")
 
 
@@ -181,7 +189,8 @@ class NoEndpoint(MeshError):
     """No endpoint of a service serves the decided subset."""
 
     def __init__(self, service: str, subset: str, available: Iterable[str] = ()) -> None:
-        self.service, self.subset = service, subset
+        self.service: str = service
+        self.subset: str = subset
         here = ", ".join(sorted(available)) or "none"
         super().__init__(
             f"no endpoint of {service!r} serves {subset or 'any subset'}. Registered: {here}. "

@@ -62,14 +62,14 @@ class Mesh:
     ) -> None:
         if isinstance(control_plane, str):
             settings["control_plane"] = control_plane
-        self.config = config if config is not None else from_env({}, **settings)
-        self.runtime = runtime or Runtime()
-        self.identity = _identity(self.config, self.runtime)
-        self.models = Registry(models, pseudonym_key=self.config.pseudonym_key.encode())
-        self.telemetry = Telemetry(self.models, name=self.models.ref)
-        self.decision_log = decision_log or DecisionLog()
+        self.config: Config = config if config is not None else from_env({}, **settings)
+        self.runtime: Runtime = runtime or Runtime()
+        self.identity: Identity = _identity(self.config, self.runtime)
+        self.models: Registry = Registry(models, pseudonym_key=self.config.pseudonym_key.encode())
+        self.telemetry: Telemetry = Telemetry(self.models, name=self.models.ref)
+        self.decision_log: DecisionLog = decision_log or DecisionLog()
         self.operations: list[OperationPattern] = []
-        self.listeners = Listeners(self.telemetry)
+        self.listeners: Listeners = Listeners(self.telemetry)
         self.transaction_ports: list[TransactionPort] = []
         self._given = control_plane if isinstance(control_plane, ControlPlane) else None
         self._plane: ControlPlane | None = self._given

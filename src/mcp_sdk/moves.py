@@ -71,13 +71,13 @@ class Move:
         cause: str = "",
         after: ModelContext | None = None,
     ) -> None:
-        self.before = before
-        self.to_state = to_state
-        self.attributes = attributes
-        self.outcome = outcome
-        self.operation = operation
-        self.cause = cause
-        self.after = after
+        self.before: ModelContext = before
+        self.to_state: str | None = to_state
+        self.attributes: Mapping[str, Value] = attributes
+        self.outcome: Outcome = outcome
+        self.operation: str = operation
+        self.cause: str = cause
+        self.after: ModelContext | None = after
 
     @property
     def committed(self) -> bool:

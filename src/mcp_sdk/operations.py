@@ -91,7 +91,7 @@ class OperationSet:
     __slots__ = ("_exact", "_plain", "patterns")
 
     def __init__(self, patterns: Iterable[OperationPattern]) -> None:
-        self.patterns = tuple(patterns)
+        self.patterns: tuple[OperationPattern, ...] = tuple(patterns)
         self._exact = frozenset(
             one.text for one in self.patterns if not one.params and not one.rest and one.method != "*"
         )

@@ -62,14 +62,20 @@ class QuickPlan:
     def __init__(self, mesh: Capturer, plan: Plan, target: str) -> None:
         model = plan.model
         assert model is not None
-        self.mesh, self.plan, self.model, self.name, self.target = mesh, plan, model, model.name, target
-        self.kind = model.python_type
+        self.mesh: Capturer = mesh
+        self.plan: Plan = plan
+        self.model = model
+        self.name: str = model.name
+        self.target: str = target
+        self.kind: type | None = model.python_type
         self.ids = plan.id_slots
         self.readers: dict[type, Reader] = {}
-        self.checked = bool(model.transitions or plan.declaration.from_states)
+        self.checked: bool = bool(model.transitions or plan.declaration.from_states)
         who = mesh.identity
-        self.source, self.namespace, self.environment = who.service, who.namespace, who.environment
-        self.operation = plan.declaration.operation
+        self.source: str = who.service
+        self.namespace: str = who.namespace
+        self.environment: str = who.environment
+        self.operation: str = plan.declaration.operation
 
     @classmethod
     def of(cls, mesh: Capturer, plans: list[Plan]) -> QuickPlan | None:

@@ -69,9 +69,11 @@ class Reader:
         self, model: BusinessModel, cls: type, *, name: Callable[[Any], str], look: Callable[[Any, str], Any] = member
     ) -> None:
         self._attributes = tuple(spec for spec in model.attributes.values() if not spec.sensitive)
-        self.quick = tuple((at, spec.name, _AS_IT_IS.get(spec.type)) for at, spec in enumerate(self._attributes, 2))
+        self.quick: tuple[tuple[int, str, Any], ...] = tuple(
+            (at, spec.name, _AS_IT_IS.get(spec.type)) for at, spec in enumerate(self._attributes, 2)
+        )
         self._names = (model.key, model.state, *(spec.source or spec.name for spec in self._attributes))
-        self.comparable = all(spec.type != "list" for spec in self._attributes)
+        self.comparable: bool = all(spec.type != "list" for spec in self._attributes)
         self._enum = model.states_enum
         self._name = None if not model.pseudonymise else name
         self._look = _member if look is member else look

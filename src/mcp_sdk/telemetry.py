@@ -37,7 +37,7 @@ class Tally:
     __slots__ = ("__weakref__", "_counts", "_lock", "names")
 
     def __init__(self, *names: str) -> None:
-        self.names = names
+        self.names: tuple[str, ...] = names
         self._counts: dict[tuple[str, ...], int] = {}
         self._lock = Lock()
         _tallies.add(self)
@@ -108,10 +108,10 @@ class Telemetry:
     ) -> None:
         self._models = models if models is not None else {}
         self._name = name
-        self.transitions = Tally("model", "from", "to", "outcome")
-        self.decisions = Tally("phase", "policy", "effect")
-        self.drops = Tally("where", "reason")
-        self.aborts = Tally("model", "state")
+        self.transitions: Tally = Tally("model", "from", "to", "outcome")
+        self.decisions: Tally = Tally("phase", "policy", "effect")
+        self.drops: Tally = Tally("where", "reason")
+        self.aborts: Tally = Tally("model", "state")
         self._warned: set[tuple[str, str]] = set()
         meter = (meters or metrics.get_meter_provider()).get_meter(SCOPE_NAME)
         self._observe(meter)

@@ -94,7 +94,8 @@ class Plan:
     """How the contexts of one model become members, and members a context; ``model`` is None for an undeclared one."""
 
     def __init__(self, name: str, model: BusinessModel | None) -> None:
-        self.name, self.model = name, model
+        self.name: str = name
+        self.model: BusinessModel | None = model
         self._attributes = dict(model.attributes) if model else {}
         self._prefix = f"{PREFIX}{name}."
         self._nameable = _is_name(name) and name not in RESERVED_NAMES

@@ -41,7 +41,8 @@ class Decider:
         """Put a snapshot and its engine in force unless they are older than what is; tell whether they were put."""
         if not self.newer(snapshot):
             return False
-        self._engine, self.snapshot = engine, snapshot
+        self._engine = engine
+        self.snapshot = snapshot
         return True
 
 

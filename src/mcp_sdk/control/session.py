@@ -56,15 +56,15 @@ class Session:
         self._shared = shared
         self._store = shared.store
         self._scope = shared.identity.scope
-        self.loop = LoopThread(f"mcp-sdk-{shared.identity.service or 'mesh'}")
-        self.cache = ContextCache()
-        self.publisher = Publisher(
+        self.loop: LoopThread = LoopThread(f"mcp-sdk-{shared.identity.service or 'mesh'}")
+        self.cache: ContextCache = ContextCache()
+        self.publisher: Publisher = Publisher(
             self._store.append,
             Hooks(self._settled, self._dropped, self.cache.based),
             loop=self.loop,
             options=PublisherOptions(config.queue_size, config.batch_size, config.linger),
         )
-        self.fetcher = Fetcher(self._lookup)
+        self.fetcher: Fetcher = Fetcher(self._lookup)
         self.begun = False
         self._connected = self._broken = False
         self._refusal: Exception | None = None

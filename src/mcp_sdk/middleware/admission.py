@@ -121,7 +121,7 @@ class Gate(_Forked):
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
-        self.capacity = capacity
+        self.capacity: int = capacity
         self._bounds = {name: math.ceil(capacity * share) for name, share in SHARES.items()}
         self._running = 0
 

@@ -41,7 +41,7 @@ class MeshMiddleware:
     ) -> None:
         self.app = app
         self.mesh = mesh
-        self.enforcer = Enforcer(mesh, principal=principal, geo=geo)
+        self.enforcer: Enforcer = Enforcer(mesh, principal=principal, geo=geo)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""

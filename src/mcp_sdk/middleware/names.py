@@ -42,7 +42,7 @@ class EntityNames:
         self, models: Mapping[str, BusinessModel], operations: Iterable[OperationPattern], version: Any
     ) -> None:
         self.version = version
-        self.principals = {name: model for name, model in models.items() if model.principal}
+        self.principals: dict[str, BusinessModel] = {name: model for name, model in models.items() if model.principal}
         self._exact: dict[tuple[int, str], list[_Naming]] = {}
         self._rest: list[tuple[OperationPattern, Mapping[str, BusinessModel]]] = []
         for pattern in operations:

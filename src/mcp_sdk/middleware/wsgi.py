@@ -39,7 +39,7 @@ class WSGIMeshMiddleware:
     ) -> None:
         self.app = app
         self.mesh = mesh
-        self.enforcer = Enforcer(mesh, principal=principal, geo=geo)
+        self.enforcer: Enforcer = Enforcer(mesh, principal=principal, geo=geo)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""

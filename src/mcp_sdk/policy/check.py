@@ -60,8 +60,9 @@ class Checker:
     """Checks conditions against declared models; keeps what cel-cpp needs between them."""
 
     def __init__(self, models: Mapping[str, BusinessModel], findings: Collector) -> None:
-        self.models, self.findings = models, findings
-        self.environment = Environment(models)
+        self.models: Mapping[str, BusinessModel] = models
+        self.findings: Collector = findings
+        self.environment: Environment = Environment(models)
 
     def check(self, condition: Condition, constants: Mapping[str, Any], want: str = "bool") -> Checked | None:
         """Check one condition whose value is to be of type ``want``; None when it does not check."""

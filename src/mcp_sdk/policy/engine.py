@@ -53,9 +53,12 @@ class Engine:
         revision: int = 0,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        self.models, self.epoch, self.revision, self._rng = models, epoch, revision, rng
+        self.models: Mapping[str, BusinessModel] = models
+        self.epoch: int = epoch
+        self.revision: int = revision
+        self._rng = rng
         self.programs = programs
-        self.policies = load(programs, revision=revision).policies
+        self.policies: tuple[LoadedPolicy, ...] = load(programs, revision=revision).policies
         self._plans = self._build_plans()
         self._silent = Decision(epoch=epoch, revision=revision)
 

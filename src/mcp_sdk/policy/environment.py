@@ -47,7 +47,7 @@ class Environment:
         self._protobuf = _module("google.protobuf.message_factory", "protobuf") and _module(
             "google.protobuf", "protobuf"
         )
-        self.cel = _module("cel_expr_python.cel", "cel-expr-python")
+        self.cel: Any = _module("cel_expr_python.cel", "cel-expr-python")
         self.models = models
         self._pool = self._build_pool()
         self._environments: dict[tuple[tuple[str, str], ...], Any] = {}

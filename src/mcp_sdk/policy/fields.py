@@ -47,7 +47,9 @@ class Fields:
     """The entries of one mapping, read key by key; ``done`` reports the keys that nobody asked for."""
 
     def __init__(self, node: MapNode, what: str, findings: Collector) -> None:
-        self.node, self.what, self.findings = node, what, findings
+        self.node: MapNode = node
+        self.what: str = what
+        self.findings: Collector = findings
         self.asked: set[str] = set()
         self.nodes: dict[str, Node] = {}
         self.keys: dict[str, Node] = {}

@@ -45,7 +45,7 @@ class Index(Generic[OutcomeT]):
     __slots__ = ("_made", "_make", "_select", "size")
 
     def __init__(self, keys: Sequence[Keys], on_error: Sequence[bool], make: Callable[[int], Row[OutcomeT]]) -> None:
-        self.size = len(keys)
+        self.size: int = len(keys)
         self._make = make
         root = _build([(number, *entry) for number, entry in enumerate(zip(on_error, keys, strict=True))])
         self._select = root.select if isinstance(root, _Branch) else None

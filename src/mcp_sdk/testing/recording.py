@@ -76,7 +76,7 @@ class RecordingMesh(Mesh):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.captured = Captured()
+        self.captured: Captured = Captured()
 
     @property
     def clock(self) -> FakeClock:
