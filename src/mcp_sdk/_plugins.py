@@ -28,6 +28,8 @@ def load(group: str, url: str) -> Any:
     if scheme not in found:
         kind = group.rpartition(".")[2].removesuffix("s").replace("_", " ")
         known = ", ".join(sorted(found)) or "none"
+        if ":" not in url:
+            raise UnknownPlugin(f"a {kind} is named by a URL, e.g. sqlite:///mesh.db. Installed: {known}.")
         raise UnknownPlugin(
             f"no {kind} for {scheme!r}. Installed: {known}. Install one with: pip install mcp-sdk-{scheme or 'NAME'}"
         )

@@ -9,10 +9,16 @@ from mcp_sdk.cli.command import OK, Command
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.cli.sources import read_models, read_policies
+from mcp_sdk.exceptions import ConfigurationError, PolicyError
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.snapshot import PolicyRevision
 
 __all__ = ["COMMAND", "put_in_force"]
+
+UNDECLARED = (
+    "no model is declared yet: start a service that declares them on this control plane, "
+    "or list them under 'models:' in a models.yaml beside the policies"
+)
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -32,7 +38,13 @@ def put_in_force(mesh: Mesh, sources: dict[str, str], models: dict[str, object],
 
     plane = mesh.control_plane
     before = plane.snapshot()
-    programs = compile_policies(sources, {**before.models, **models})  # type: ignore[dict-item]
+    known = {**before.models, **models}
+    try:
+        programs = compile_policies(sources, known)  # type: ignore[arg-type]
+    except PolicyError as error:
+        if known or all(finding.code != "MCP0021" for finding in error.findings):
+            raise
+        raise ConfigurationError(f"{error}\n{UNDECLARED}") from error
     if dry_run:
         return before.revision
     if models:

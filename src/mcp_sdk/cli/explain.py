@@ -11,6 +11,7 @@ from mcp_sdk.cli.facts import decision_request
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.cli.sources import read_models, read_policies
+from mcp_sdk.config import from_env
 from mcp_sdk.decisions import DecisionRequest, Phase
 from mcp_sdk.models import BusinessModel
 
@@ -39,17 +40,24 @@ def _run(args: Namespace, output: Output) -> int:
 
     programs, models, revision = _from_files(args) if args.policies else _from_store(args)
     method, _, path = args.operation.partition(" ")
-    request = DecisionRequest(args.service, args.operation, Phase(args.phase), namespace=args.namespace or "default")
+    namespace = from_env(service="mcpctl", url="", namespace=args.namespace).namespace
+    request = DecisionRequest(args.service, args.operation, Phase(args.phase), namespace=namespace)
     request = decision_request(request, [f"request.method={method}", f"request.path={path}", *args.facts], models)
-    explanation = explain(Engine(programs, models, epoch=1, revision=revision), request)
+    engine = Engine(programs, models, epoch=1, revision=revision)
+    explanation = explain(engine, request)
     if output.for_machines:
         output.data(explanation.to_dict())
     else:
         output.line(explanation.sentence())
         for policy in explanation.policies:
-            output.line(f"\n{policy.kind} {policy.policy}")
+            applies = "" if policy.applies else f" does not govern {args.operation or 'a call without --operation'}"
+            output.line(f"\n{policy.kind} {policy.policy}{applies}")
             for rule in policy.rules:
                 output.line(f"  {rule}")
+        if not explanation.policies:
+            governed = sorted({policy.service for policy in engine.policies if policy.namespace == namespace})
+            found = f"those of namespace {namespace!r} govern: {', '.join(governed) or 'nothing'}"
+            output.say(f"no policy governs {args.service!r} in phase {args.phase}; {found}")
     return OK
 
 

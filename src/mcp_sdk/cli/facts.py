@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from mcp_sdk.context import ModelContext, Trust
 from mcp_sdk.decisions import DecisionRequest, Geo, Principal, RequestFacts, Source
-from mcp_sdk.exceptions import ConfigurationError, UnknownModel, did_you_mean
+from mcp_sdk.exceptions import ConfigurationError, ModelError, UnknownModel, did_you_mean
 from mcp_sdk.models import BusinessModel
 
 __all__ = ["decision_request"]
@@ -63,13 +63,27 @@ def _read(subject: str, name: str, kinds: Mapping[str, str], text: str) -> Any:
         return _boolean(f"{subject}.{name}", text)
     if kinds[name].startswith("tuple"):
         return tuple(filter(None, text.split(",")))
-    return int(text) if kinds[name] == "int" else text
+    return _integer(f"{subject}.{name}", text) if kinds[name] == "int" else text
 
 
 def _boolean(name: str, text: str) -> bool:
     if text not in BOOLEANS:
         raise ConfigurationError(f"{name}={text!r}: write true or false")
     return BOOLEANS[text]
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}={text!r}: write a whole number") from error
+
+
+def _items(_: str, text: str) -> list[str]:
+    return text.split(",")
+
+
+_READERS: dict[str, Callable[[str, str], Any]] = {"int": _integer, "bool": _boolean, "list": _items}
 
 
 def _context(model: BusinessModel, values: Mapping[str, str]) -> ModelContext:
@@ -89,6 +103,9 @@ def _attributes(model: BusinessModel, values: Mapping[str, str]) -> Iterable[tup
     for name, text in values.items():
         if name not in model.attributes:
             raise ConfigurationError(f"{model.name} has no attribute {name!r}.{did_you_mean(name, model.attributes)}")
-        kind = model.attributes[name].type
-        raw: Any = int(text) if kind == "int" else text.split(",") if kind == "list" else text
-        yield name, model.attributes[name].capture(_boolean(name, text) if kind == "bool" else raw)
+        path, kind = f"{model.name}.{name}", model.attributes[name].type
+        raw = _READERS[kind](path, text) if kind in _READERS else text
+        try:
+            yield name, model.attributes[name].capture(raw)
+        except ModelError as error:
+            raise ConfigurationError(f"{path}={text!r}: the attribute is declared {kind}, and this is none") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from datetime import datetime
 from typing import Any
 
 from mcp_sdk.cli.command import OK, Command
@@ -28,12 +29,20 @@ def _run(args: Namespace, output: Output) -> int:
         listing = {"policies": _policies, "models": _models, "services": _services}.get(args.what, _entities)
         columns, rows = listing(mesh, args)
     if output.for_machines:
-        output.data([dict(zip(columns, row, strict=True)) for row in rows])
+        output.data([dict(zip(columns, map(_plain, row), strict=True)) for row in rows])
     elif rows:
-        output.table(columns, [["" if cell is None else cell for cell in row] for row in rows])
+        output.table(columns, [[_shown(cell) for cell in row] for row in rows])
     else:
-        output.say(f"no {args.what} found")
+        output.say(f"no {args.what} found in namespace {mesh.config.namespace!r} of {mesh.config.environment!r}")
     return OK
+
+
+def _plain(cell: Any) -> Any:
+    return cell.isoformat(timespec="milliseconds") if isinstance(cell, datetime) else cell
+
+
+def _shown(cell: Any) -> Any:
+    return "" if cell is None else cell.isoformat(timespec="seconds") if isinstance(cell, datetime) else cell
 
 
 Listing = tuple[list[str], list[list[Any]]]
@@ -70,7 +79,8 @@ def _entities(mesh: Mesh, args: Namespace) -> Listing:
     if declared and args.what not in declared:
         raise UnknownModel(args.what, [*declared, "policies", "models", "services"])
     model = declared.get(args.what) or mesh.models.named(args.what)
-    listing = mesh.control_plane.list(model.name, state=args.state, id_prefix=args.name, limit=args.limit)
+    state = model.check_state(args.state) if args.state is not None else None
+    listing = mesh.control_plane.list(model.name, state=state, id_prefix=args.name, limit=args.limit)
     page = listing.result(mesh.config.start_timeout)
     return ["id", "state", "revision", "observed_at", "source", "attributes"], [
         _entity(context, model.attributes) for context in page.contexts
@@ -82,8 +92,7 @@ def _entity(context: ModelContext, declared: Any) -> list[Any]:
         f"{name}={declared[name].present(value) if name in declared else value}"
         for name, value in context.attributes.items()
     )
-    seen = context.observed_at.isoformat(timespec="milliseconds") if context.observed_at else None
-    return [context.entity_id, context.state, context.revision, seen, context.source, ", ".join(shown)]
+    return [context.entity_id, context.state, context.revision, context.observed_at, context.source, ", ".join(shown)]
 
 
 COMMAND = Command(

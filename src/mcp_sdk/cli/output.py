@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "import_yaml"]
 
+LAST = 10  # what a table's last column gets at least before other columns are folded
+
 
 class Output:
     """Writes results to ``out`` and everything else to ``err``. ``format`` is ``table``, ``json`` or ``yaml``.
@@ -25,8 +27,8 @@ class Output:
     """
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None, *, format: str = "table") -> None:  # noqa: A002
-        self.out = out or sys.stdout
-        self.err = err or sys.stderr
+        self.out: TextIO | Any = out or sys.stdout
+        self.err: TextIO | Any = err or sys.stderr
         self.format = format
 
     @cached_property
@@ -61,15 +63,26 @@ class Output:
             self.out.write(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-        """Write rows under columns; text that looks like markup stays text."""
+        """Write rows under columns; text that looks like markup stays text.
+
+        A terminal gets columns that fit its width, the last folded first. Anything else gets each row on one line.
+        """
+        cells = [[str(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        if not self.console.is_terminal:
+            lines = [columns, *cells]
+            for words in ([title], *lines) if title else lines:
+                self.line("  ".join(map(str.ljust, words, widths)).rstrip())
+            return
         from rich.markup import escape  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
 
         table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(escape(str(cell)) for cell in row))
+        kept = sum(widths[:-1]) + 2 * len(widths) + LAST <= self.console.width
+        for number, column in enumerate(columns, 1):
+            table.add_column(column, overflow="fold", no_wrap=kept and number < len(columns))
+        for row in cells:
+            table.add_row(*map(escape, row))
         self.console.print(table)
 
     @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mcp_sdk.config import from_env
-from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.ports import Status
 
@@ -26,17 +26,25 @@ def add_store(parser: ArgumentParser) -> None:
         "-s",
         "--store",
         metavar="URL",
-        help="control plane, e.g. sqlite:///mesh.db (MCP_SDK_CONTROL_PLANE, else memory:)",
+        help="control plane, e.g. sqlite:///mesh.db (else MCP_SDK_CONTROL_PLANE, else [tool.mcp_sdk])",
     )
     add_scope(parser)
 
 
 @contextmanager
 def connected(args: Namespace) -> Iterator[Mesh]:
-    """Give a mesh that is connected as ``args`` say; raises ``StoreUnavailable`` when nobody answers."""
+    """Give a mesh that is connected as ``args`` say.
+
+    Raises ``ConfigurationError`` where they name no control plane that lasts, ``StoreUnavailable`` when nobody answers.
+    """
     config = from_env(
         service="mcpctl", url="", control_plane=args.store, namespace=args.namespace, environment=args.environment
     )
+    if config.control_plane == "memory:":
+        raise ConfigurationError(
+            "which control plane? memory: is gone when this command ends. Say it: -s sqlite:///mesh.db, "
+            "MCP_SDK_CONTROL_PLANE, or control_plane under [tool.mcp_sdk] in the pyproject.toml of this folder"
+        )
     mesh = Mesh(config)
     with mesh:
         if mesh.control_plane.status() is Status.UNAVAILABLE:

@@ -32,11 +32,14 @@ def _run(args: Namespace, output: Output) -> int:
     from mcp_sdk.policy import check_policies  # noqa: PLC0415 - the compiler is an extra
 
     sources = read_policies(args.paths)
-    findings = tuple(check_policies(sources, read_models(args.paths)))
+    models = read_models(args.paths)
+    findings = tuple(check_policies(sources, models))
     if output.for_machines:
         output.data({"files": sorted(sources), "findings": [_plain(finding) for finding in findings]})
     else:
         _print(findings, len(sources), output)
+        if not models and any(finding.code == "MCP0021" for finding in findings):
+            output.say("no model is declared here: list them under 'models:' in a models.yaml beside the policies")
     worst = SEVERITIES[: SEVERITIES.index(args.fail_on) + 1]
     return FAILED if any(finding.severity in worst for finding in findings) else OK
 
