@@ -95,11 +95,8 @@ def deciding(count: int) -> list[dict[str, Any]]:
     order = ModelContext("order", "o-1", "created", {"amount": 150}, 7)
     request = DecisionRequest("orders", "POST /orders", contexts={"order": order})
     rows = []
-    for name, texts in (
-        ("traffic", [TRAFFIC]),
-        ("and access", [TRAFFIC, ACCESS]),
-        ("all four", [TRAFFIC, ACCESS, QOS, LIMIT]),
-    ):
+    sets = {"traffic": [TRAFFIC], "and access": [TRAFFIC, ACCESS], "all four": [TRAFFIC, ACCESS, QOS, LIMIT]}
+    for name, texts in sets.items():
         engine = Engine(compile_policies({"p.yaml": "---\n".join(texts)}, MODELS), MODELS, epoch=1, revision=1)
         turns = [(microseconds(engine.decide, request, count), microseconds(by_hand, request, count)) for _ in range(5)]
         ours = [statistics.median(turn[0][i] for turn in turns) for i in (0, 1)]
@@ -147,12 +144,7 @@ def loading(rules: int) -> dict[str, Any]:
         path = Path(folder) / "programs.json"
         path.write_text(many(rules))
         command = [sys.executable, __file__, "--load", str(path)]
-        runs = {
-            mode: [
-                json.loads(subprocess.run([*command, mode], check=True, capture_output=True).stdout) for _ in range(3)
-            ]
-            for mode in ("engine", "json")
-        }
+        runs = {mode: [child([*command, mode]) for _ in range(3)] for mode in ("engine", "json")}
     cost = {mode: [statistics.median(run[i] for run in each) for i in (0, 1)] for mode, each in runs.items()}
     return {
         "what": f"load, {rules} rules",
