@@ -111,7 +111,7 @@ def test_a_forked_child_counts_from_nothing() -> None:
 
 def test_contexts_and_transitions_go_on_the_current_span() -> None:
     """As attributes and events; nothing happens where no span records."""
-    context = ModelContext("order", "o-1", "paid", revision=7, tentative=True)
+    context = ModelContext("order", "o-1", "paid", {"amount": 1500}, revision=7, tentative=True)
     event = Transition("order", "o-1", "paid", "e-1", "created")
     annotate([context])
     span_event(event)
@@ -122,6 +122,7 @@ def test_contexts_and_transitions_go_on_the_current_span() -> None:
         span_event(event)
         assert trace_id() == format(span.context.trace_id, "032x")
     assert dict(span.attributes) == {
+        "mcp_sdk.order.amount": 1500,
         "mcp_sdk.order.rev": "7+",
         "mcp_sdk.order.id": "o-1",
         "mcp_sdk.order.state": "paid",

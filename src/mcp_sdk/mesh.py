@@ -133,8 +133,8 @@ class Mesh:
     ) -> Callable[[F], F]:
         """Have a function called with each ``Transition`` that matches and was applied, made here or elsewhere.
 
-        Coroutine functions run on the application's loop when ``lifespan`` knows it. Called at least once for a
-        transition.
+        Coroutine functions run on the application's loop when ``lifespan`` knows it. It hears what happens between
+        ``start`` and ``close``; what is not called by then is not caught up on.
         """
         return self.listeners.add(model, from_=from_, to=to)
 
@@ -192,7 +192,7 @@ class Mesh:
         self.telemetry.decided(request, decision)
         self.decision_log.write(request, decision, self.telemetry)
         if self.config.debug:
-            print_decision(request, decision, self.telemetry)
+            print_decision(request, decision, self.telemetry, self.config.mode)
         return decision
 
     def _answer(self, request: DecisionRequest) -> Decision:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -21,7 +22,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 if TYPE_CHECKING:
     from mcp_sdk.context import EntityRef, ModelContext, Transition
     from mcp_sdk.decisions import Decision, DecisionRequest
-    from mcp_sdk.models import BusinessModel
+    from mcp_sdk.models import BusinessModel, Value
 
 __all__ = ["SCOPE_NAME", "Tally", "Telemetry", "annotate", "span_event", "stage_of", "trace_id"]
 
@@ -199,7 +200,7 @@ class Telemetry:
 
 
 def annotate(contexts: Iterable[ModelContext]) -> None:
-    """Put the id, state and revision of contexts on the current span, where one records."""
+    """Put the id, state, revision and attributes of contexts on the current span, where one records."""
     span = trace.get_current_span()
     if not span.is_recording():
         return
@@ -222,12 +223,17 @@ def trace_id() -> str:
 
 def _span_attributes(context: ModelContext) -> dict[str, Any]:
     prefix = f"mcp_sdk.{context.model}"
-    attributes: dict[str, Any] = {f"{prefix}.rev": f"{context.revision}{'+' if context.tentative else ''}"}
+    attributes: dict[str, Any] = {f"{prefix}.{name}": _plain(value) for name, value in context.attributes.items()}
+    attributes[f"{prefix}.rev"] = f"{context.revision}{'+' if context.tentative else ''}"
     if context.entity_id:
         attributes[f"{prefix}.id"] = context.entity_id
     if context.state is not None:
         attributes[f"{prefix}.state"] = context.state
     return attributes
+
+
+def _plain(value: Value) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _event_attributes(transition: Transition) -> dict[str, Any]:

@@ -98,3 +98,17 @@ def test_a_fact_of_another_type_is_explained_as_it_decides(engine: Engine, call:
     rule = explained.policies[0].rules[0]
     assert rule.matched
     assert [seen.result for seen in rule.clauses] == ["true", "error", "true"]
+
+
+@pytest.mark.parametrize(("pseudonymise", "shown"), [(False, "'/patients/123-45'"), (True, "(hidden)")])
+def test_a_path_is_hidden_where_ids_are_pseudonyms(call: Build, pseudonymise: bool, shown: str) -> None:
+    """A path may hold an id that must not be seen, so no clause shows it once a model pseudonymises."""
+    text = (
+        "apiVersion: mesh.mcp-sdk.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {name: p, namespace: shop}\nspec:\n"
+        "  target: {service: clinic}\n  default: permit\n"
+        "  rules: [{name: r, when: \"request.path == '/x'\", effect: deny}]\n"
+    )
+    models = {"patient": BusinessModel("patient", pseudonymise=pseudonymise)}
+    made = Engine(compile_policies({"p.yaml": text}, models), models, epoch=1, revision=1)
+    asked = call("clinic", namespace="shop", request=RequestFacts(path="/patients/123-45"))
+    assert explain(made, asked).policies[0].rules[0].clauses[0].facts == {"request.path": shown}

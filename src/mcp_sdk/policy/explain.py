@@ -31,6 +31,7 @@ _SHOWN = frozenset(
     | {f"principal.{name}" for name in ("authenticated", "type", "roles", "scopes", "mfa", "acr", "auth_time")}
     | {f"source.{name}" for name in ("service", "namespace", "environment", "verified")}
 )
+_OF_PATH = frozenset({"request.path", "request.operation"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ class _Reader:
                 yield f"{path[0]}.{path[1]}", self.fact(*path)
             elif node[0] in ("get", "has"):
                 name = _dotted(node)
-                if name in _SHOWN:
+                if name in _SHOWN and not (name in _OF_PATH and self.pseudonymous):
                     yield name, self.fixed(name)
                 elif name and node[-1] != GEO:
                     yield name, HIDDEN
@@ -213,6 +214,11 @@ class _Reader:
             return ABSENT
         value = held.facts[name]
         return repr(value) if isinstance(value, str) or attribute is None else attribute.present(value)
+
+    @property
+    def pseudonymous(self) -> bool:
+        """Whether a path may hold an id that is to be shown as a pseudonym only."""
+        return any(model.pseudonymise for model in self.models.values())
 
     def fixed(self, name: str) -> str:
         """Give a value of a fixed variable."""
