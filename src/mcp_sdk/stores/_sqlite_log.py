@@ -29,6 +29,9 @@ __all__ = [
 
 PAGE = 500
 DAY = 86_400.0
+Version = tuple[int, int] | None
+"""A connection, and its ``data_version``, which means nothing to another one."""
+
 _OF_ENTITY = "scope = ? AND model = ? AND entity_id = ? AND event_id IS NOT NULL"
 _ORPHANS = """
 SELECT seq FROM log WHERE event_id IS NOT NULL AND scope = ? AND model = ? AND at < ? AND NOT EXISTS (
@@ -51,12 +54,12 @@ def newest(session: Session) -> int:
     return int(row[0]) if row else 0
 
 
-def after(session: Session, identity: str, cursor: Cursor, version: int) -> tuple[int, list[Change]]:
+def after(session: Session, identity: str, cursor: Cursor, version: Version) -> tuple[Version, list[Change]]:
     """Give the changes after a position, a page at most, and the version of the data that they are from.
 
-    ``version`` is what the last call gave: when the file has not changed since, nothing is read. -1 always reads.
+    ``version`` is what the last call gave: when the file has not changed since, nothing is read. None always reads.
     """
-    (current,) = session.db.execute("PRAGMA data_version").fetchone()
+    current = (session.number, session.db.execute("PRAGMA data_version").fetchone()[0])
     if current == version:
         return version, []
     session.db.execute("BEGIN")
@@ -64,7 +67,7 @@ def after(session: Session, identity: str, cursor: Cursor, version: int) -> tupl
         changes = _after(session, identity, cursor)
     finally:
         session.db.execute("COMMIT")
-    return (-1 if changes else current), changes
+    return (None if changes else current), changes
 
 
 def _after(session: Session, identity: str, cursor: Cursor) -> list[Change]:

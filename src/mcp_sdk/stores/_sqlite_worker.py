@@ -1,4 +1,9 @@
-"""A thread with one connection to a SQLite file, driven from an event loop."""
+"""A thread with one connection to a SQLite file, driven from an event loop.
+
+SQLite keeps in memory which locks its process holds on a file. A child that is forked in the middle of a transaction
+inherits that memory, and waits for its parent's lock for ever. So a fork waits until no call runs, and connections are
+closed before it: https://sqlite.org/howtocorrupt.html, "Carrying an open database file across a fork()".
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,12 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from weakref import WeakSet
 
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import StoreUnavailable
@@ -23,12 +30,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _KEPT = ("SQLITE_BUSY", "SQLITE_CONSTRAINT", "SQLITE_FULL", "SQLITE_LOCKED")
 _abandoned: list[object] = []
+_workers: WeakSet[Worker] = WeakSet()
+_numbers = count()
+HELD = 5.0
+"""Seconds that a fork waits for a call at most."""
 
 
 class Session:
-    """An open connection, and what is known of the file that it is open on."""
+    """An open connection with a number of its own, and what is known of the file that it is open on."""
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
+        self.number = next(_numbers)
         self.db = connect(path, busy_timeout)
         self._path = path
         self._file = _file(path)
@@ -97,8 +109,8 @@ def _settle(future: Future[Any], call: Callable[[], Any]) -> None:
 class Worker:
     """Runs functions on its own thread with a session, which it opens when needed and again after a failure.
 
-    After a fork the child gets a thread and a session of its own; the parent's are left alone, for closing an inherited
-    SQLite connection would break the parent's locks.
+    A fork closes the session first, and both processes open their own when they need one. Where no hook of Python's
+    runs (uWSGI), the child leaves the parent's alone, for closing an inherited connection would break its locks.
     """
 
     def __init__(self, path: Path, name: str, *, busy_timeout: float) -> None:
@@ -106,6 +118,9 @@ class Worker:
         self._pid = -1
         self._session: Session | None = None
         self._executor: _OneThread | None = None
+        self._busy = Lock()
+        self._held = False
+        _workers.add(self)
 
     async def run(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Give what ``function(session, …)`` returns; raises ``StoreUnavailable`` and ``StoreError``."""
@@ -115,7 +130,20 @@ class Worker:
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Give what ``function(…)`` returns on this thread, without a session."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread(), lambda: function(*args, **kwargs))
+        return await loop.run_in_executor(self._thread(), lambda: self._alone(function, *args, **kwargs))
+
+    def before_fork(self) -> None:
+        """Let the call that runs end, keep others from beginning, and close the session."""
+        self._held = self._busy.acquire(timeout=HELD)
+        if self._held and self._pid == os.getpid():
+            self._drop()
+
+    def after_fork(self, *, child: bool) -> None:
+        """Go on; in the child with a lock that nobody holds."""
+        if child:
+            self._busy = Lock()
+        elif self._held:
+            self._busy.release()
 
     async def reset(self) -> None:
         """Close the session; the next ``run`` opens one on the file that is there then."""
@@ -126,7 +154,7 @@ class Worker:
         if self._executor is None or self._pid != os.getpid():
             return
         executor, self._executor = self._executor, None
-        await asyncio.get_running_loop().run_in_executor(executor, self._drop)
+        await asyncio.get_running_loop().run_in_executor(executor, self._alone, self._drop)
         executor.shutdown(wait=True)
 
     def _thread(self) -> _OneThread:
@@ -137,8 +165,12 @@ class Worker:
             self._executor = _OneThread(f"mcp-sdk-sqlite-{self._name}")
         return self._executor
 
+    def _alone(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._busy:
+            return function(*args, **kwargs)
+
     def _call(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with failures(self._path):
+        with self._busy, failures(self._path):
             try:
                 if self._session is None:
                     self._session = Session(self._path, self._busy_timeout)
@@ -158,3 +190,20 @@ class Worker:
 def _file(path: Path) -> tuple[int, int]:
     status = os.stat(path)  # noqa: PTH116 - before every call, and Path.stat takes twice as long
     return (status.st_dev, status.st_ino)
+
+
+def _before_fork() -> None:
+    for worker in list(_workers):
+        worker.before_fork()
+
+
+def _after_fork(*, child: bool) -> None:
+    for worker in list(_workers):
+        worker.after_fork(child=child)
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=partial(_after_fork, child=False),
+    after_in_child=partial(_after_fork, child=True),
+)

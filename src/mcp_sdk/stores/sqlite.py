@@ -142,7 +142,7 @@ class SqliteStore(Store):
         """
         news = asyncio.Event()
         self._watchers().add(news)
-        version = -1
+        version: log.Version = None
         try:
             while not self._closed:
                 version, changes = await self._reader.run(log.after, self._identity, cursor, version)
