@@ -70,6 +70,16 @@ def test_an_offset_inside_a_scalar_leads_to_its_place(text: str, part: str, plac
 
 
 @pytest.mark.parametrize(
+    "text", ["k: '" + "a b " * 50_000 + "'", "k: 'x" + " " * 200_000 + "x'", 'k: "' + "\n" * 200_000 + '"']
+)
+def test_many_places_in_a_long_scalar_are_found_in_one_walk(text: str) -> None:
+    """A text of thousands of rules is checked in seconds: each place is looked up, not counted to anew."""
+    value = scalar(text)
+    columns = [value.at(offset).column for offset in range(0, len(value.text), 10)]
+    assert value.style == '"' or columns == list(range(5, 5 + len(value.text), 10))
+
+
+@pytest.mark.parametrize(
     ("text", "code"),
     [
         ("[" * 100_000, "MCP0002"),

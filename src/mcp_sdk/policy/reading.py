@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,9 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("-.inf", "-.Inf"), -math.inf),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
 }
+_BLANKS = re.compile(r"(?=[ \t\n])[ \t]*(\n\s*)?")
+"""Blanks within a line, or those around a line break, which is folded."""
+
 _ESCAPE = {"x": 2, "u": 4, "U": 8}
 
 
@@ -45,6 +49,7 @@ class Scalar:
     column: int
     style: str = ""
     raw: str = ""
+    _table: tuple[array[int], array[int]] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def value(self) -> Any:
@@ -59,16 +64,21 @@ class Scalar:
 
     def at(self, offset: int) -> Scalar:
         """Give the place in the file of the character ``offset`` of ``text``."""
-        line, column = self.line, self.column
-        for index, where in enumerate(self._places()):
-            line, column = where
-            if index >= offset:
-                break
-        return Scalar("", self.file, line, column)
+        if self._table is None:
+            self._table = self._places()
+        lines, columns = self._table
+        if not lines:
+            return Scalar("", self.file, self.line, self.column)
+        index = min(max(offset, 0), len(lines) - 1)
+        return Scalar("", self.file, lines[index], columns[index])
 
-    def _places(self) -> Iterator[tuple[int, int]]:
-        walk = _block_places if self.style in ("|", ">") else _flow_places
-        return walk(self)
+    def _places(self) -> tuple[array[int], array[int]]:
+        """Give the lines and columns of all characters, found once: many rules may stand in one text."""
+        lines, columns = array("L"), array("L")
+        for line, column in (_block_places if self.style in ("|", ">") else _flow_places)(self):
+            lines.append(line)
+            columns.append(column)
+        return lines, columns
 
 
 @dataclass(slots=True)
@@ -100,7 +110,12 @@ def _flow_places(scalar: Scalar) -> Iterator[tuple[int, int]]:
     if scalar.style:
         index, column = 1, column + 1
     while index < len(raw):
-        width = _width(raw, index, scalar.style)
+        blanks = _BLANKS.match(raw, index)
+        if blanks is not None and blanks[1] is None:
+            yield from ((line, column + n) for n in range(len(blanks[0])))
+            index, column = blanks.end(), column + len(blanks[0])
+            continue
+        width = _width(raw, index, scalar.style) if blanks is None else len(blanks[0])
         yield line, column
         breaks = raw.count("\n", index, index + width)
         line += breaks
@@ -109,8 +124,6 @@ def _flow_places(scalar: Scalar) -> Iterator[tuple[int, int]]:
 
 
 def _width(raw: str, index: int, style: str) -> int:
-    if raw[index] == "\n" or (raw[index] in " \t" and raw[index:].lstrip(" \t")[:1] == "\n"):
-        return len(raw) - index - len(raw[index:].lstrip())
     if style == '"' and raw[index] == "\\" and index + 1 < len(raw):
         return 2 + _ESCAPE.get(raw[index + 1], 0)
     return 2 if style == "'" and raw.startswith("''", index) else 1
