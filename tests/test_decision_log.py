@@ -112,3 +112,5 @@ def test_debug_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert "\x1b" not in second
     assert second.endswith("no policy speaks of this call")
+    print_decision(REQUEST, DECISION, Telemetry(), "observe")
+    assert capsys.readouterr().err == f"{first} [observed only]\n"

@@ -102,7 +102,9 @@ class DecisionLog:
             telemetry.dropped("decision_log", "sink_failed")
 
 
-def print_decision(request: DecisionRequest, decision: Decision, telemetry: Telemetry) -> None:
+def print_decision(request: DecisionRequest, decision: Decision, telemetry: Telemetry, mode: str = "enforce") -> None:
     """Write a decision with its reason to standard error in one line, as ``MCP_SDK_DEBUG=1`` asks for."""
     line = f"mcp_sdk {request.phase.value} {request.service} {telemetry.operation(request)}: {decision.sentence()}"
+    if mode == "observe" and not decision.permitted:
+        line += " [observed only]"
     sys.stderr.write("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line) + "\n")

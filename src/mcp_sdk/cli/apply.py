@@ -77,8 +77,9 @@ COMMAND = Command(
     name="apply",
     summary="put policy files in force, all or nothing",
     description="""\
-Compile policy files and put them in force as the next revision. The files replace the whole set of the namespace.
-A set that does not compile changes nothing.
+Compile policy files and put them in force as the next revision. The files
+replace the whole set of the namespace. A set that does not compile changes
+nothing.
 
   mcpctl apply policies/ -s sqlite:///mesh.db
   mcpctl apply policies/ -s sqlite:///mesh.db --dry-run

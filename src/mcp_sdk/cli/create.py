@@ -68,10 +68,12 @@ COMMAND = Command(
     name="create",
     summary="make one policy from options",
     description="""\
-Make one policy and put it in force beside those that are. A policy of that name is replaced.
+Make one policy and put it in force beside those that are. A policy of that name
+is replaced.
 
   mcpctl create traffic-policy --name order-traffic-policy \\
-    --route-rules "when(state='order_created') then route_to(version='v2') else route_to(version='v1')"
+    --route-rules "when(state='order_created') then route_to(version='v2')
+                   else route_to(version='v1')"
 """,
     configure=_configure,
     run=_run,

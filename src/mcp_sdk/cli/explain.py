@@ -81,10 +81,12 @@ COMMAND = Command(
     name="explain",
     summary="say what would be decided, and why",
     description="""\
-Say what the policies decide of a call, with every rule that was considered and the clause that failed.
+Say what the policies decide of a call, with every rule that was considered and
+the clause that failed.
 
   mcpctl explain order-service order.state=created -s sqlite:///mesh.db
-  mcpctl explain transfers --operation "POST /transfers" transfer.amount=60000 principal.mfa=false -p policies/
+  mcpctl explain transfers --operation "POST /transfers" \\
+    transfer.amount=60000 principal.mfa=false -p policies/
 """,
     configure=_configure,
     run=_run,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter, _SubParsersAction
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
+from io import TextIOWrapper
 from typing import Any, NoReturn, TextIO
 
 from mcp_sdk.cli.command import ABNORMAL, USAGE, Command
@@ -15,14 +17,18 @@ from mcp_sdk.exceptions import MeshError, did_you_mean
 __all__ = ["main", "run"]
 
 GROUP = "mcp_sdk.commands"
+INTERRUPTED, PIPE_CLOSED = 130, 141
+"""As a shell tells of SIGINT and SIGPIPE."""
+
 DESCRIPTION = """\
 The service mesh that knows the business.
 
-  mcpctl demo shop                      watch a shop of five services route, refuse and throttle
-  mcpctl policy check policies/         check policy files, with file:line:column
+  mcpctl demo shop                watch a shop route, refuse and throttle
+  mcpctl policy check policies/   check policy files, with file:line:column
   mcpctl apply policies/ -s sqlite:///mesh.db
-                                        put policies in force for every service on that file
-  mcpctl get order -s sqlite:///mesh.db what the mesh knows of the orders
+                                  put policies in force
+  mcpctl get order -s sqlite:///mesh.db
+                                  what the mesh knows of the orders
 """
 
 
@@ -123,9 +129,36 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
         err.write(f"mcpctl: {error}\n")
         return ABNORMAL
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except BrokenPipeError:
+        return PIPE_CLOSED
+    except TimeoutError:
+        err.write("mcpctl: the control plane did not answer in time\n")
+        return ABNORMAL
+    except OSError as error:
+        err.write(f"mcpctl: {error}\n")
+        return ABNORMAL
 
 
 def run() -> NoReturn:
-    """The console script."""
-    sys.exit(main(sys.argv[1:], sys.stdout, sys.stderr))
+    """The console script. What the terminal cannot show is written with backslashes."""
+    out, err = (_writable(stream) for stream in (sys.stdout, sys.stderr))
+    status = main(sys.argv[1:], out, err)
+    try:
+        out.flush()
+    except OSError as error:
+        status = status or (PIPE_CLOSED if isinstance(error, BrokenPipeError) else ABNORMAL)
+        if status == ABNORMAL:
+            err.write(f"mcpctl: {error}\n")
+    if status in (PIPE_CLOSED, ABNORMAL):  # the interpreter flushes once more: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+    sys.exit(status)
+
+
+def _writable(stream: TextIO | None) -> TextIO:
+    """Give a standard stream that writes any text; one that is closed swallows it."""
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the process ends
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream

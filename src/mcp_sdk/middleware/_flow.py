@@ -373,7 +373,7 @@ class Enforcer:
         mesh.telemetry.decisions.add((request.phase.value, spoken.policy, spoken.effect))
         mesh.decision_log.write(request, refused, mesh.telemetry)
         if mesh.config.debug:
-            print_decision(request, refused, mesh.telemetry)
+            print_decision(request, refused, mesh.telemetry, mesh.config.mode)
         return refused
 
 

@@ -26,16 +26,21 @@ from mcp_sdk_demo.traffic import planned
 __all__ = ["COMMAND"]
 
 DESCRIPTION = """\
-Start a shop of eight processes, send it traffic, and tell what its policies did.
+Start a shop of eight processes, send it traffic, and tell what its policies
+did.
 
-A gateway, an order service in two versions and on faster machines, inventory, payment and recommendation run on free
-loopback ports over one SQLite file. New orders go to v2, VIP users to faster machines, large orders are split and stay
-where they are; a risky payment needs a second factor, a region is refused, a burst is throttled.
+A gateway, an order service in two versions and on faster machines, inventory,
+payment and recommendation run on free loopback ports over one SQLite file. New
+orders go to v2, VIP users to faster machines, large orders are split and stay
+where they are; a risky payment needs a second factor, a region is refused, a
+burst is throttled.
 
-  mcpctl demo shop                      run it, and print what each rule did
-  mcpctl demo shop -o json              the checks, for a machine; the exit status follows
-  mcpctl demo shop --policies mine/     hold your own policy files to the same expectations
-  mcpctl demo shop --keep               leave it running, with command lines to try
+  mcpctl demo shop                    run it, and print what each rule did
+  mcpctl demo shop -o json            the checks, for a machine
+  mcpctl demo shop --policies mine/   hold your own files to the same checks
+  mcpctl demo shop --keep             leave it running, with lines to try
+
+The exit status is 0 where every check passed.
 """
 
 
@@ -48,10 +53,14 @@ def _configure(parser: ArgumentParser) -> None:
 def _run(args: Namespace, output: Output) -> int:
     try:
         with stoppable():
-            return _shop(args, output)
+            status = _shop(args, output)
     except Interrupted as asked:
-        output.say("stopped; no process is left")
-        return asked.status
+        status = asked.status
+    else:
+        if not args.keep:
+            return status
+    output.say("stopped; no process is left")
+    return status
 
 
 def _shop(args: Namespace, output: Output) -> int:
@@ -102,14 +111,16 @@ def _kept(stage: Stage) -> dict[str, Any]:
     stage.welcome(VISITORS)
     commands = tries(stage.fleet.urls["gateway"], stage.directory, stage.accounts)
     listed = [{"shows": each.shows, "command": each.command} for each in commands]
-    return {"addresses": dict(stage.fleet.urls), "store": str(stage.directory / "mesh.db"), "try": listed}
+    store = stage.directory / "mesh.db"
+    ask = f"mcpctl get order --state shipped -n shop -s sqlite:///{store}"
+    return {"addresses": dict(stage.fleet.urls), "store": str(store), "ask": ask, "try": listed}
 
 
 def _show_kept(kept: dict[str, Any], output: Output) -> None:
     if kept:
         output.line()
         output.table(("instance", "address"), kept["addresses"].items(), title="Still running")
-        output.line(f"\nThe mesh's store: {kept['store']}\n\nTry:")
+        output.line(f"\nAsk the mesh:\n  {kept['ask']}\n\nTry:")
         for each in kept["try"]:
             output.line(f"  # {each['shows']}\n  {each['command']}")
 

@@ -59,7 +59,7 @@ def _tries(gateway: str, directory: Path) -> Iterator[Try]:
     )
     yield Try("paying it needs a second factor: 401", curl.post("you", "/orders/$ORDER/payment", {"card": "visa"}))
     yield Try("with one it is taken: 200", curl.post("you-twice-checked", "/orders/$ORDER/payment", {"card": "visa"}))
-    yield Try("and inventory has shipped it", curl("you", "/orders/$ORDER"))
+    yield Try("and inventory ships it a moment later", curl("you", "/orders/$ORDER"))
     yield Try("a sale begins", curl("merchandiser", f"/promotions/{SALE}?state=active", "-X", "PUT"))
     yield Try("now three in ten users are recommended to by v2", curl("you", "/recommendations"))
 

@@ -128,16 +128,19 @@ def plain(seen: Evidence, checks: Iterable[Check]) -> dict[str, Any]:
 
 def show(seen: Evidence, checks: Sequence[Check], output: Output) -> None:
     """Print a run as tables."""
-    rows = [(each.policy, each.rule, each.requests, _places(each.went)) for each in governed(seen)]
-    output.table(
-        ("policy", "rule", "requests", "where they went"), rows, title=f"{len(seen.answers)} requests, by rule"
-    )
+    rules = governed(seen)
+    rows = [(each.policy, each.rule, each.requests, _places(each.went)) for each in rules]
+    title = f"{len(seen.answers)} requests, by rule; several policies may govern one"
+    output.table(("policy", "rule", "requests", "where they went"), rows, title=title)
+    if any(each.requests != sum(each.went.values()) for each in rules):
+        output.line("Fewer went where two policies refused one request, or a forged one came in.")
     output.line()
     output.table(("state", "reached", "now"), funnel(seen), title=f"{len(seen.orders)} orders, by state")
     output.line()
     output.line("Three decisions, explained")
+    width = min(output.console.width, 110) if output.console.is_terminal else 110
     for sample in samples(seen):
-        output.line(textwrap.fill(sample, 110, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
+        output.line(textwrap.fill(sample, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
     output.line()
     _verdict(checks, output)
 
