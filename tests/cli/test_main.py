@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +75,41 @@ def test_an_unknown_verb_names_the_nearest(shell: Shell) -> None:
     assert shell("appply", "x") == 2
     assert "Did you mean 'apply'?" in shell.err
     assert shell.out == ""
+
+
+def command(shell: Shell, *argv: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Run the console script as a process of its own."""
+    script = [sys.executable, "-c", "from mcp_sdk.cli import run; run()", *argv, "-s", shell.url]
+    return subprocess.run(script, text=True, timeout=60, check=False, **({"stderr": subprocess.PIPE} | settings))
+
+
+def test_who_closes_the_pipe_hears_nothing(orders: Shell) -> None:
+    """``mcpctl get order | head -1`` ends as SIGPIPE ends other commands: without a traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = command(orders, "get", "order", "-o", "json", stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_result_that_cannot_be_written_is_a_failure(orders: Shell) -> None:
+    """A full disk is said in a line."""
+    with Path("/dev/full").open("w") as full:
+        done = command(orders, "get", "order", "-o", "json", stdout=full)
+    assert done.returncode == 3
+    assert done.stderr.startswith("mcpctl: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_what_a_terminal_cannot_show_is_written_with_backslashes(shell: Shell) -> None:
+    """An id in another script breaks no listing where the locale is C."""
+    with Mesh(service="orders", control_plane=shell.url, models=[BusinessModel("order")]) as mesh:
+        mesh.publish("order", "gr\u00fcn", state="created")
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = command(shell, "get", "order", stdout=subprocess.PIPE, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gr\\xfcn" in done.stdout
 
 
 def test_a_verb_of_a_product_that_is_not_installed_says_what_to_install(

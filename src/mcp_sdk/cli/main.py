@@ -130,14 +130,16 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
         return ABNORMAL
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        return PIPE_CLOSED
-    except TimeoutError:
-        err.write("mcpctl: the control plane did not answer in time\n")
-        return ABNORMAL
     except OSError as error:
-        err.write(f"mcpctl: {error}\n")
-        return ABNORMAL
+        return _cannot(error, err)
+
+
+def _cannot(error: OSError, err: TextIO) -> int:
+    if isinstance(error, BrokenPipeError):
+        return PIPE_CLOSED
+    late = isinstance(error, TimeoutError) and not str(error)
+    err.write(f"mcpctl: {'the control plane did not answer in time' if late else error}\n")
+    return ABNORMAL
 
 
 def run() -> NoReturn:
@@ -147,10 +149,8 @@ def run() -> NoReturn:
     try:
         out.flush()
     except OSError as error:
-        status = status or (PIPE_CLOSED if isinstance(error, BrokenPipeError) else ABNORMAL)
-        if status == ABNORMAL:
-            err.write(f"mcpctl: {error}\n")
-    if status in (PIPE_CLOSED, ABNORMAL):  # the interpreter flushes once more: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        status = status or _cannot(error, err)
+    if status in (PIPE_CLOSED, ABNORMAL):  # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
     sys.exit(status)
 
@@ -158,7 +158,7 @@ def run() -> NoReturn:
 def _writable(stream: TextIO | None) -> TextIO:
     """Give a standard stream that writes any text; one that is closed swallows it."""
     if stream is None:
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the process ends
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - until the process ends
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     return stream
