@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -80,6 +82,17 @@ def test_a_path_that_could_be_read_in_two_ways_is_refused(mesh, service, target)
     behind = Behind()
     assert served(forward(mesh, behind), scope_of(path=target))[0]["status"] == 400
     assert behind.seen == []
+
+
+@pytest.mark.parametrize(
+    ("package", "user", "extra"),
+    [("httpx", "mcp_sdk.transports.forward", "httpx"), ("pytest", "mcp_sdk.testing.stores", "testing")],
+)
+def test_what_is_missing_is_named_with_what_to_install(package, user, extra):
+    """Importing what needs an extra, where only the core is installed, says so."""
+    code = f"import sys; sys.modules[{package!r}] = None; import {user}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f'pip install "mcp-sdk[{extra}]"' in done.stderr.splitlines()[-1]
 
 
 def test_runs_of_slashes_are_one_behind_as_they_were_for_the_decision(mesh, service):

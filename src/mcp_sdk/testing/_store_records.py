@@ -9,10 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from mcp_sdk.context import EntityRef, Outcome, Scope
-from mcp_sdk.exceptions import RevisionConflict
+from mcp_sdk.exceptions import MissingExtra, RevisionConflict
 from mcp_sdk.models import Attribute, BusinessModel
 from mcp_sdk.ports import AppendResult, SigningKey, Store
 from mcp_sdk.services import Endpoint
@@ -30,6 +28,11 @@ from mcp_sdk.testing._scenarios import (
     scenario,
     statuses,
 )
+
+try:
+    import pytest
+except ModuleNotFoundError as missing:
+    raise MissingExtra("pytest", extra="testing", purpose="StoreSuite") from missing
 
 __all__ = ["RecordCases"]
 

@@ -10,12 +10,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
+from mcp_sdk.exceptions import MissingExtra
 from mcp_sdk.facts import one_path
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.problems import Response, problem, respond
 from mcp_sdk.transports.httpx import AsyncMeshTransport, CallRefused, ServiceUnreachable
+
+try:
+    import httpx
+except ModuleNotFoundError as missing:
+    raise MissingExtra("httpx", extra="httpx", purpose="mcp_sdk.transports.forward") from missing
 
 __all__ = ["Forward"]
 
