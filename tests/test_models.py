@@ -155,5 +155,5 @@ def test_a_model_goes_through_json() -> None:
     again = BusinessModel.from_dict(model.to_dict())
     assert again == model
     assert again.to_dict() == model.to_dict()
-    with pytest.raises(ModelError, match="not a model declaration"):
+    with pytest.raises(ModelError, match="Did you mean 'name'"):
         BusinessModel.from_dict({"nome": "x"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import Enum
@@ -216,6 +217,8 @@ class BusinessModel:
         object.__setattr__(self, "transitions", MappingProxyType(self._moves(self.transitions)))
         object.__setattr__(self, "attributes", MappingProxyType(_attributes(self.attributes)))
         self._check_hidden()
+        if self.retention is not None and not (isinstance(self.retention, (int, float)) and self.retention > 0):
+            raise ModelError(f"model {self.name!r}: retention is {self.retention!r}; it is seconds above 0, or None")
 
     def _check_hidden(self) -> None:
         hidden = {spec.source or spec.name for spec in self.attributes.values() if spec.sensitive}
@@ -265,10 +268,22 @@ class BusinessModel:
     def from_dict(cls, plain: Mapping[str, Any]) -> BusinessModel:
         """Read what ``to_dict`` wrote; raises ``ModelError`` when it does not fit."""
         try:
+            _check_keys(plain, cls)
+            for attribute in plain.get("attributes", ()):
+                _check_keys(attribute, Attribute)
             fields = dict(plain, attributes=[Attribute(**attribute) for attribute in plain.get("attributes", ())])
             return cls(**fields)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ModelError(f"not a model declaration: {error}") from error
+
+
+def _check_keys(plain: Any, kind: type[BusinessModel | Attribute]) -> None:
+    if not isinstance(plain, Mapping):
+        raise ModelError(f"{kind.__name__} is declared by a mapping, not {plain!r}")
+    known = [spec.name for spec in dataclass_fields(kind) if spec.compare]
+    for key in plain:
+        if key not in known:
+            raise ModelError(f"{kind.__name__} has no {key!r}.{did_you_mean(str(key), known)}")
 
 
 def _states(states: Any) -> tuple[str, ...]:

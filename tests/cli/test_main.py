@@ -83,6 +83,26 @@ def command(shell: Shell, *argv: str, **settings: Any) -> subprocess.CompletedPr
     return subprocess.run(script, text=True, timeout=60, check=False, **({"stderr": subprocess.PIPE} | settings))
 
 
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ("models:", "holds a list under 'models:'"),
+        ("models: 5", "holds a list under 'models:'"),
+        ("models: [1]", "declared by a mapping, not 1"),
+        ("models: [{nme: order}]", "Did you mean 'name'?"),
+        ("models: [{name: order, attributes: [{name: a, tipe: int}]}]", "Did you mean 'type'?"),
+        ("models: [{name: 5}]", "not a model declaration"),
+        ("models: [{name: order, retention: soon}]", "retention is 'soon'"),
+    ],
+)
+def test_a_mistake_in_a_models_file_is_said_in_a_line(shell: Shell, models: str, said: str) -> None:
+    """With the file, and the nearest valid key."""
+    (shell.folder / "policies" / "models.yaml").write_text(models)
+    assert shell("policy", "check", str(shell.folder / "policies")) == 3
+    assert f"{shell.folder / 'policies' / 'models.yaml'}: " in shell.err
+    assert said in shell.err
+
+
 def test_who_closes_the_pipe_hears_nothing(orders: Shell) -> None:
     """``mcpctl get order | head -1`` ends as SIGPIPE ends other commands: without a traceback."""
     reading, writing = os.pipe()

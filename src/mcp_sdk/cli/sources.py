@@ -30,7 +30,7 @@ def read_models(paths: Sequence[str]) -> dict[str, BusinessModel]:
     declared: dict[str, BusinessModel] = {}
     for file in (file for path in paths for file in _files(Path(path)) if file.stem.endswith("models")):
         try:
-            entries = yaml.safe_load(_text(file))["models"]
+            entries = list(yaml.safe_load(_text(file))["models"])
         except (yaml.YAMLError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{file}: a models file holds a list under 'models:' ({error})") from error
         declared |= {model.name: model for model in (_model(file, entry) for entry in entries)}
@@ -40,7 +40,7 @@ def read_models(paths: Sequence[str]) -> dict[str, BusinessModel]:
 def _model(file: Path, entry: Any) -> BusinessModel:
     try:
         return BusinessModel.from_dict(entry)
-    except (ModelError, TypeError, AttributeError) as error:
+    except ModelError as error:
         raise ConfigurationError(f"{file}: {error}") from error
 
 
