@@ -18,19 +18,31 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(signal.Signals(signum).name)
 
 
+class _Asked:
+    signum = 0
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Raise ``Interrupted`` in the block at the first signal; further ones are ignored until the block is left."""
+    """Raise ``Interrupted`` in the block at the first signal; further ones are ignored until the block is left.
+
+    Python swallows an exception that is raised inside a finalizer, where a signal may arrive as well; one that got lost
+    like that is raised at the end of the block.
+    """
+    asked = _Asked()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(signum: int, _frame: object) -> NoReturn:
         for each in signals:
             signal.signal(each, signal.SIG_IGN)
+        asked.signum = signum
         raise Interrupted(signum)
 
     before = {each: signal.signal(each, stop) for each in signals}
     try:
         yield
+        if asked.signum:
+            raise Interrupted(asked.signum)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
