@@ -52,13 +52,13 @@ def _configure(parser: ArgumentParser) -> None:
 
 def _run(args: Namespace, output: Output) -> int:
     try:
-        with stoppable():
+        with stoppable() as asked_to_stop:
             status = _shop(args, output)
     except Interrupted as asked:
         status = asked.status
     else:
         if not args.keep:
-            return status
+            return asked_to_stop.status or status
     output.say("stopped; no process is left")
     return status
 

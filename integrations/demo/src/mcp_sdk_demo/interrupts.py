@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-__all__ = ["Interrupted", "stoppable"]
+__all__ = ["Asked", "Interrupted", "stoppable"]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -18,31 +18,31 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(signal.Signals(signum).name)
 
 
-class _Asked:
-    signum = 0
+class Asked:
+    """Whether a block was asked to stop: ``status`` says by which signal, 0 when it was not."""
+
+    status = 0
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[Asked]:
     """Raise ``Interrupted`` in the block at the first signal; further ones are ignored until the block is left.
 
-    Python swallows an exception that is raised inside a finalizer, where a signal may arrive as well; one that got lost
-    like that is raised at the end of the block.
+    Python swallows an exception that is raised inside a finalizer, where a signal may arrive as well: what the block
+    is given knows of the signal all the same.
     """
-    asked = _Asked()
+    asked = Asked()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(signum: int, _frame: object) -> NoReturn:
         for each in signals:
             signal.signal(each, signal.SIG_IGN)
-        asked.signum = signum
+        asked.status = 128 + signum
         raise Interrupted(signum)
 
     before = {each: signal.signal(each, stop) for each in signals}
     try:
-        yield
-        if asked.signum:
-            raise Interrupted(asked.signum)
+        yield asked
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
