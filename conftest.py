@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import gc
 from typing import Any
 
@@ -10,6 +12,9 @@ from sybil.parsers.markdown import ClearNamespaceParser, CodeBlockParser, Python
 
 from mcp_sdk import BusinessModel
 from mcp_sdk.policy import compile_policies
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it runs in the background; tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODELS = [
     BusinessModel("order", key="number", states=("new", "created", "paid", "failed"), attributes={"amount": "decimal"}),
