@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-
 import gc
+import signal
 from typing import Any
 
 from sybil import Example, Sybil
