@@ -16,6 +16,7 @@ from mcp_sdk.decisions import (
     Permit,
     Principal,
     Reason,
+    Refused,
     ReviewRequired,
     Route,
     Shed,
@@ -29,7 +30,6 @@ from mcp_sdk.exceptions import (
     ModelError,
     NoEndpoint,
     PolicyError,
-    Refused,
     StoreError,
 )
 from mcp_sdk.mesh import Mesh

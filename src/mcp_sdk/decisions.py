@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from mcp_sdk.context import EntityRef, ModelContext
+from mcp_sdk.exceptions import MeshError
 from mcp_sdk.services import Subset
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Qos",
     "Reason",
     "Refusal",
+    "Refused",
     "RequestFacts",
     "ReviewRequired",
     "Route",
@@ -312,3 +314,11 @@ class Decision:
         if self.route is not None and self.permitted:
             what += f", route to {self.route.subset or 'any endpoint'}"
         return f"{what}: {self.reasons[0]}" if self.reasons else f"{what}: no policy speaks of this call"
+
+
+class Refused(MeshError):
+    """A decision refused the call; ``decision`` holds the typed refusal and the reasons."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+        super().__init__(decision.sentence())

@@ -14,7 +14,7 @@ MeshError
 │   ├── StoreUnavailable
 │   └── RevisionConflict    somebody else published first
 ├── NoEndpoint              no endpoint of a service serves the decided subset
-└── Refused                 a decision that refuses, raised by ``@requires_permit`` and transports
+└── Refused                 a decision that refuses, of ``@requires_permit`` and transports (in ``decisions``)
 
 A message says what happened, the value, where, and how to mend it. None of these reaches a user's business call through
 capture, except ``InvalidTransition``.
@@ -25,10 +25,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mcp_sdk.decisions import Decision
 
 __all__ = [
     "BaggageError",
@@ -40,7 +36,6 @@ __all__ = [
     "ModelError",
     "NoEndpoint",
     "PolicyError",
-    "Refused",
     "RevisionConflict",
     "StoreError",
     "StoreUnavailable",
@@ -196,11 +191,3 @@ class NoEndpoint(MeshError):
             f"no endpoint of {service!r} serves {subset or 'any subset'}. Registered: {here}. "
             f"Start one with MCP_SDK_SERVICE={service} or change the route."
         )
-
-
-class Refused(MeshError):
-    """A decision refused the call; ``decision`` holds the typed refusal and the reasons."""
-
-    def __init__(self, decision: Decision) -> None:
-        self.decision = decision
-        super().__init__(decision.sentence())

@@ -15,10 +15,10 @@ from typing import Any, ParamSpec, TypeVar, overload
 from mcp_sdk import current
 from mcp_sdk.context import EntityRef, ModelContext
 from mcp_sdk.current import Record
-from mcp_sdk.decisions import DecisionRequest, Phase
+from mcp_sdk.decisions import DecisionRequest, Phase, Refused
 from mcp_sdk.declarations import Parameters, argument, signature_of
 from mcp_sdk.enforcement import Steps, adrive, believed, drive, resolve
-from mcp_sdk.exceptions import ConfigurationError, Refused
+from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.models import BusinessModel
 
 __all__ = ["permit_operation", "requires_permit"]

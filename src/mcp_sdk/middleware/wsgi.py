@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from mcp_sdk import current
-from mcp_sdk.exceptions import Refused
+from mcp_sdk.decisions import Refused
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.middleware._flow import Enforcer, Outcome
 from mcp_sdk.middleware.arrivals import read_environ

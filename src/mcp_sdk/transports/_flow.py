@@ -20,9 +20,9 @@ from opentelemetry import propagate
 from mcp_sdk import baggage, current
 from mcp_sdk.context import ModelContext
 from mcp_sdk.current import Record
-from mcp_sdk.decisions import Decision, DecisionRequest, Phase, RequestFacts, Route, Source
+from mcp_sdk.decisions import Decision, DecisionRequest, Phase, Refused, RequestFacts, Route, Source
 from mcp_sdk.enforcement import Fetch, believed, resolve
-from mcp_sdk.exceptions import NoEndpoint, Refused
+from mcp_sdk.exceptions import NoEndpoint
 from mcp_sdk.facts import RawHeaders
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.services import Endpoint, Subset

@@ -15,8 +15,9 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from mcp_sdk.decisions import Refused
 from mcp_sdk.enforcement import Fetch, aperform, perform
-from mcp_sdk.exceptions import MissingExtra, NoEndpoint, Refused
+from mcp_sdk.exceptions import MissingExtra, NoEndpoint
 from mcp_sdk.facts import Query, one_path, operation_of
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.services import Endpoint
