@@ -1,31 +1,27 @@
-"""``mcpctl policy``: work on policy files."""
+"""``mcpctl policy check``: find mistakes in policy files."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from mcp_sdk.cli.command import FAILED, OK, Command
+from mcp_sdk.cli.command import FAILED, OK
 from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.policy.verb import Verb, add_output, add_paths, counted
 from mcp_sdk.cli.sources import read_models, read_policies
 from mcp_sdk.exceptions import Finding
 
-__all__ = ["COMMAND"]
+__all__ = ["VERB"]
 
 SEVERITIES = ("error", "warning", "note")
 
 
 def _configure(parser: ArgumentParser) -> None:
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="policy_verb", required=True)
-    check = verbs.add_parser("check", help="check policy files; findings with file:line:column")
-    check.add_argument(
-        "paths", nargs="+", metavar="PATH", help="policy files, or folders of *.yaml; models.yaml declares the models"
-    )
-    check.add_argument(
+    add_paths(parser)
+    parser.add_argument(
         "--fail-on", choices=SEVERITIES, default="error", help="the least finding that fails (default: error)"
     )
-    check.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="how to print")
-    parser.set_defaults(output="table")
+    add_output(parser)
 
 
 def _run(args: Namespace, output: Output) -> int:
@@ -51,20 +47,14 @@ def _plain(finding: Finding) -> dict[str, Any]:
 def _print(findings: tuple[Finding, ...], files: int, output: Output) -> None:
     for finding in findings:
         output.line(str(finding))
-    counts = (_count(sum(finding.severity == kind for finding in findings), kind) for kind in SEVERITIES)
-    output.say(f"{_count(files, 'file')}: {', '.join(counts)}")
+    counts = (counted(sum(finding.severity == kind for finding in findings), kind) for kind in SEVERITIES)
+    output.say(f"{counted(files, 'file')}: {', '.join(counts)}")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-COMMAND = Command(
-    name="policy",
-    summary="check policy files",
-    description="""\
-Work on policy files.
-
+VERB = Verb(
+    name="check",
+    summary="find mistakes in policy files, each with file:line:column",
+    examples="""\
   mcpctl policy check policies/                     every finding with its place, and how to mend it
   mcpctl policy check policies/ --fail-on warning   for continuous integration
   mcpctl policy check policies/ -o json             for programs
