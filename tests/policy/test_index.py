@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+import pytest
+from conditions import MODELS, calls, condition, request_of
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcp_sdk.context import ModelContext
-from mcp_sdk.decisions import DecisionRequest, Geo, RequestFacts
-from mcp_sdk.models import BusinessModel
+from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.policy import Engine, compile_policies
-from mcp_sdk.policy.index import Index, key_places, keys_of
-from mcp_sdk.policy.program import RuleRow
+from mcp_sdk.policy.index import Index, Node
+from mcp_sdk.policy.ranges import layout, overlap
 
-MODELS = {"order": BusinessModel("order", attributes={"channel": "string", "amount": "decimal", "vip": "bool"})}
-VALUES = ["a", "b", "c"]
-quoted = st.sampled_from([f"'{value}'" for value in VALUES])
-fact = st.sampled_from(["order.state", "order.channel", "request.geo.country"])
-clause = st.one_of(
-    st.tuples(fact, quoted).map(" == ".join),
-    st.tuples(quoted, fact).map(" == ".join),
-    st.tuples(fact, st.lists(quoted, max_size=3)).map(lambda pair: f"{pair[0]} in [{', '.join(pair[1])}]"),
-    st.sampled_from(["order.amount > 1", "has(order.channel)", "order.vip", "order.state != 'a'"]),
-)
-condition = st.lists(clause, min_size=1, max_size=3).map(" && ".join) | st.tuples(clause, clause).map(" || ".join)
 effect = st.sampled_from(["permit", "deny", "review"])
-held = st.fixed_dictionaries(
-    {},
-    optional={
-        "state": st.sampled_from(VALUES),
-        "channel": st.sampled_from(VALUES),
-        "amount": st.sampled_from([0, 500]),
-        "vip": st.booleans(),
-    },
-)
 
 
 def source(rules: list[tuple[str, str]]) -> str:
@@ -52,6 +33,11 @@ def source(rules: list[tuple[str, str]]) -> str:
     return "\n".join([*head, *lines])
 
 
+def index_of(rules: list[tuple[str, str]]) -> Index[Any]:
+    """Give the index of an AccessPolicy."""
+    return Engine(compile_policies({"p": source(rules)}, MODELS), MODELS).policies[0].index
+
+
 def linear(index: Index[Any], contexts: Any, request: Any) -> list[Any]:
     """Ask every rule in turn."""
     found = []
@@ -65,24 +51,67 @@ def linear(index: Index[Any], contexts: Any, request: Any) -> list[Any]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    rules=st.lists(st.tuples(condition, effect), min_size=1, max_size=25),
-    calls=st.lists(st.tuples(held, st.sampled_from(["", *VALUES])), min_size=1, max_size=8),
-)
+def agrees(index: Index[Any], request: DecisionRequest) -> None:
+    """Look up, and compare with asking every rule."""
+    expected = linear(index, request.contexts, request)
+    assert index.every(request.contexts, request) == expected
+    assert index.first(request.contexts, request) is (expected[0] if expected else None)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rules=st.lists(st.tuples(condition, effect), min_size=1, max_size=25), inputs=calls)
 def test_the_lookup_finds_what_asking_every_rule_finds(
-    rules: list[tuple[str, str]], calls: list[tuple[Mapping[str, Any], str]]
+    rules: list[tuple[str, str]], inputs: list[tuple[dict[str, Any], str, bool]]
 ) -> None:
     """First match and all matches are those of the linear scan, for every effect, facts present or not."""
-    engine = Engine(compile_policies({"p": source(rules)}, MODELS), MODELS)
-    index = engine.policies[0].index
-    for facts, country in calls:
-        attributes = {name: value for name, value in facts.items() if name != "state"}
-        contexts = {"order": ModelContext("order", "1", facts.get("state"), attributes)} if facts else {}
-        request = DecisionRequest("s", contexts=contexts, request=RequestFacts(geo=Geo(country)))
-        expected = linear(index, contexts, request)
-        assert index.every(contexts, request) == expected
-        assert index.first(contexts, request) is (expected[0] if expected else None)
+    index = index_of(rules)
+    for facts, country, mfa in inputs:
+        agrees(index, request_of(facts, country, mfa=mfa))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ends=st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 60)), min_size=8, max_size=60),
+    amounts=st.lists(st.integers(-60, 120), min_size=1, max_size=20),
+)
+def test_ranges_are_found_however_they_overlap(ends: list[tuple[int, int]], amounts: list[int]) -> None:
+    """Disjoint, nested and crossing intervals give the matches of the linear scan, at their ends too."""
+    index = index_of([(f"order.amount >= {low} && order.amount < {low + width}", "deny") for low, width in ends])
+    for amount in [*amounts, *(low for low, _ in ends), *(low + width for low, width in ends)]:
+        agrees(index, request_of({"amount": amount}, "", mfa=False))
+
+
+@pytest.mark.parametrize(
+    ("when", "facts"),
+    [
+        ("order.state == 's{n}'", {"state": "s7"}),
+        ("order.channel in ['c{n}', 'd{n}']", {"channel": "d7"}),
+        ("order.channel.startsWith('/{n:02}/')", {"channel": "/07/x"}),
+        ("order.amount >= {n}0 && order.amount < {n}5", {"amount": 72}),
+        ("order.ratio > {n}.5", {"ratio": 7.6}),
+        ("order.vip && order.state == 's{n}'", {"vip": True, "state": "s7"}),
+        ("order.state == 'a' && order.channel == 'c{n}'", {"state": "a", "channel": "c7"}),
+        ("order.state == 's{n}' || order.channel == 'c{n}'", {"channel": "c7"}),
+        ("!(order.state != 's{n}' || order.amount < 5)", {"state": "s7", "amount": 9}),
+        ("request.geo.country == 'c{n}' && has(order.state)", {"state": "a"}),
+    ],
+)
+def test_what_the_index_covers_is_not_scanned(when: str, facts: dict[str, Any]) -> None:
+    """Equality, lists, prefixes, ranges, booleans, presence, conjunctions and disjunctions part fifty rules."""
+    index = index_of([(when.format(n=number), "permit") for number in range(50)])
+    assert isinstance(index.tree.root, Node)
+    request = request_of(facts, "c7", mfa=False)
+    asked = {number for number, sure in index.tree.candidates(request.contexts, request) if not sure}
+    assert len(asked) <= 8
+    agrees(index, request)
+
+
+def test_a_rule_of_which_every_test_was_taken_is_not_asked() -> None:
+    """Where the keys say all that the condition says, the look-up alone is the answer."""
+    index = index_of([(f"order.state == 's{number}' && order.amount > {number}", "permit") for number in range(50)])
+    request = request_of({"state": "s7", "amount": 8}, "", mfa=False)
+    assert index.first(request.contexts, request) is not None
+    assert index.tree.conditions.count(None) >= 49
 
 
 def test_a_fact_of_another_type_hides_no_refusal(
@@ -91,16 +120,33 @@ def test_a_fact_of_another_type_hides_no_refusal(
     """A value that cannot be a key falls back to asking every rule."""
     rules = [(f"order.channel == '{number}' || order.amount > 1", "deny") for number in range(3)]
     rules += [(f"order.channel == '{number}'", "deny") for number in range(9)]
-    index = Engine(compile_policies({"p": source(rules)}, MODELS), MODELS).policies[0].index
-    request = call("s", context("order", channel=["unhashable"], amount=200))
-    assert index.every(request.contexts, request) == linear(index, request.contexts, request)
+    index = index_of(rules)
+    for facts in ({"channel": ["unhashable"], "amount": 200}, {"channel": 5, "amount": "x"}):
+        agrees(index, call("s", context("order", **facts)))
 
 
-def test_keys_are_the_values_with_which_a_condition_can_hold() -> None:
-    """Equality and in-list clauses on strings give keys; what ``||`` or ``!=`` join does not."""
-    program = compile_policies(
-        {"p": source([("order.state in ['a', 'b'] && order.state == 'b' && order.amount > 1", "permit")])}, MODELS
-    )
-    row = RuleRow(*program["policies"][0]["rules"][0])
-    places = key_places(program["shapes"][row.shape]["expr"])
-    assert keys_of(places, row.constants) == {("order", "state"): frozenset({"b"})}
+@given(
+    intervals=st.lists(st.tuples(st.none() | st.integers(0, 30), st.none() | st.integers(0, 30)), max_size=40).map(
+        lambda pairs: [(low, high) for low, high in pairs if low is None or high is None or low < high]
+    ),
+    value=st.integers(-2, 32),
+)
+def test_a_layout_lists_the_intervals_that_cover_a_value(
+    intervals: list[tuple[int | None, int | None]], value: int
+) -> None:
+    """Flat or as a tree, the places of a value name each interval that holds it, once."""
+    found = layout(intervals)
+    tree = Node(("order", "amount"), cuts=found.cuts, slots=found.places, flat=found.flat)
+    listed = sorted(number for place in tree.covering(value) for number in place)
+    covering = [
+        n for n, (low, high) in enumerate(intervals) if (low is None or low <= value) and (high is None or value < high)
+    ]
+    assert listed == covering
+    assert overlap(intervals) >= 0
+
+
+def test_many_nested_ranges_take_little_room() -> None:
+    """A thousand thresholds, each within the one before, are kept in a tree, not listed a million times."""
+    found = layout([(number, None) for number in range(1000)])
+    assert not found.flat
+    assert sum(map(len, found.places)) < 25_000

@@ -258,7 +258,9 @@ class _Writer:
         if not (name.isidentifier() and name.isascii()):
             raise ValueError(f"{name!r} cannot name a model")
         self.prelude.setdefault(
-            name, f"m_{name} = c.get({name!r}); m_{name} = NOTHING if m_{name} is None else m_{name}.facts"
+            name,
+            f"m_{name} = c.get({name!r}); "
+            f"m_{name} = NOTHING if m_{name} is None else m_{name}._facts or m_{name}.facts",
         )
         return f"m_{name}"
 

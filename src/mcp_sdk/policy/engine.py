@@ -27,13 +27,16 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 class _Plan:
     """The policies of one namespace, service and phase, by kind."""
 
-    __slots__ = ("access", "all", "limits", "qos", "traffic")
+    __slots__ = ("access", "all", "limits", "qos", "route", "traffic")
 
     def __init__(self, policies: list[LoadedPolicy]) -> None:
         self.all = tuple(policies)
         kinds = {kind: tuple(policy for policy in policies if policy.kind == kind) for kind in PHASES}
         self.access, self.traffic = kinds["AccessPolicy"], kinds["TrafficPolicy"]
         self.qos, self.limits = kinds["QosPolicy"], kinds["RateLimitPolicy"]
+        alone = len(self.traffic) == 1 and not self.traffic[0].operations.patterns
+        self.route = self.traffic[0].speaks if alone else None
+        """The look-up of the only traffic policy, where it governs every operation."""
 
 
 class Engine:
@@ -62,25 +65,36 @@ class Engine:
         self._plans = self._build_plans()
         self._silent = Decision(epoch=epoch, revision=revision)
 
-    def _build_plans(self) -> dict[tuple[str, str], dict[str, _Plan]]:
-        grouped: dict[tuple[str, str], list[LoadedPolicy]] = {}
+    def _build_plans(self) -> dict[str, dict[str, dict[str, _Plan]]]:
+        grouped: dict[str, dict[str, list[LoadedPolicy]]] = {}
         for policy in self.policies:
-            grouped.setdefault((policy.namespace, policy.service), []).append(policy)
+            grouped.setdefault(policy.service, {}).setdefault(policy.namespace, []).append(policy)
         return {
-            key: {
-                phase.value: _Plan([policy for policy in policies if phase in PHASES[policy.kind]]) for phase in Phase
-            }
-            for key, policies in grouped.items()
+            service: {namespace: _phases(policies) for namespace, policies in namespaces.items()}
+            for service, namespaces in grouped.items()
         }
 
     def _plan(self, request: DecisionRequest) -> _Plan | None:
-        phases = self._plans.get((request.namespace, request.service))
-        return None if phases is None else phases[request.phase._value_]
+        try:
+            return self._plans[request.service][request.namespace][request.phase._value_]
+        except KeyError:
+            return None
 
     def applicable(self, request: DecisionRequest) -> tuple[LoadedPolicy, ...]:
         """Give the policies that speak of a call, in the order in which they are asked."""
         plan = self._plan(request)
         return () if plan is None else tuple(policy for policy in plan.all if request.operation in policy.operations)
+
+    def lookup(self, request: DecisionRequest) -> Outcome | None:
+        """Give what the traffic policies of a call's target say: the look-up alone, without a decision."""
+        try:
+            plan = self._plans[request.service][request.namespace][request.phase._value_]
+        except KeyError:  # written out: half of the look-up's time is in calls
+            return None
+        route = plan.route
+        if route is not None:
+            return route(request.contexts, request)
+        return _first(plan.traffic, request.contexts, request, request.operation)
 
     def needs(self, request: DecisionRequest) -> tuple[EntityRef, ...]:
         """Give those of the request's references whose model an applicable policy looks at and nobody has brought."""
@@ -106,7 +120,9 @@ class Engine:
                 return Decision(verdict, None, None, _NOTHING, (), tuple(reasons), self.epoch, self.revision)
         route, qos, advice = None, None, _NOTHING
         if plan.traffic:
-            outcome = _first(plan.traffic, contexts, request, operation)
+            outcome = (
+                plan.route(contexts, request) if plan.route else _first(plan.traffic, contexts, request, operation)
+            )
             if outcome is not None:
                 route = (
                     outcome.route if outcome.split is None else self._share(outcome, outcome.split, contexts, request)
@@ -128,6 +144,10 @@ class Engine:
         bucket = bucket_of(split.salt, value, total) if value else int(self._rng() * total)
         base = outcome.route or Route()
         return Route(split.subsets[share_at(split.edges, bucket)], base.priority, value, base.timeout)
+
+
+def _phases(policies: list[LoadedPolicy]) -> dict[str, _Plan]:
+    return {phase.value: _Plan([policy for policy in policies if phase in PHASES[policy.kind]]) for phase in Phase}
 
 
 def _authorise(
@@ -177,7 +197,7 @@ def _first(policies: tuple[LoadedPolicy, ...], contexts: Any, request: Any, oper
     for policy in policies:
         if policy.operations.patterns and operation not in policy.operations:
             continue
-        outcome = policy.index.first(contexts, request) or policy.default
+        outcome = policy.speaks(contexts, request)
         if outcome is not None:
             return outcome
     return None

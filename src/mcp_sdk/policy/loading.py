@@ -18,7 +18,8 @@ from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.operations import OperationPattern, OperationSet
 from mcp_sdk.policy.codegen import Factory, compile_shape
 from mcp_sdk.policy.hashing import edges_of, load_hash
-from mcp_sdk.policy.index import Condition, Index, Row, key_places, keys_of
+from mcp_sdk.policy.index import Condition, Index, Rule, Tree
+from mcp_sdk.policy.normal import Form, forms
 from mcp_sdk.policy.program import RuleRow, check_format, refuses
 from mcp_sdk.policy.values import pattern
 from mcp_sdk.services import Subset
@@ -85,7 +86,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
-    """One policy, ready to run. ``index`` holds the outcomes of its rules; ``default`` speaks when none matches."""
+    """One policy, ready to run. ``index`` holds the outcomes of its rules; ``default`` speaks when none matches.
+
+    ``speaks(c, q)`` gives the first matching rule's outcome, else the default's.
+    """
 
     kind: str
     name: str
@@ -94,6 +98,7 @@ class LoadedPolicy:
     operations: OperationSet
     index: Index[Outcome]
     default: Outcome | None
+    speaks: Callable[[Any, Any], Outcome | None]
     models: frozenset[str]
     plain: Mapping[str, Any]
 
@@ -145,7 +150,7 @@ class _Shapes:
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.rows = rows
         self.factories: dict[tuple[int, str], Factory] = {}
-        self.places = [key_places(row["expr"]) for row in rows]
+        self.normal: dict[tuple[int, bool], tuple[Form, ...]] = {}
 
     def factory(self, number: int, mode: str) -> Factory:
         key = (number, mode)
@@ -153,6 +158,14 @@ class _Shapes:
             name = f"shape-{number}-{zlib.crc32(json.dumps(self.rows[number]).encode()):08x}"
             self.factories[key] = compile_shape(self.rows[number], mode, name=name)
         return self.factories[key]
+
+    def forms(self, number: int, *, refusing: bool) -> tuple[Form, ...]:
+        """Give the normal form of a shape; see module ``normal``."""
+        key = (number, refusing)
+        if key not in self.normal:
+            row = self.rows[number]
+            self.normal[key] = forms(row["expr"], row["params"], on_error=refusing)
+        return self.normal[key]
 
     def expression(self, reference: Mapping[str, Any]) -> Condition:
         return self.factory(reference["shape"], "value")(*reference["constants"])
@@ -185,36 +198,36 @@ class _PolicyLoader:
         plain = self.plain
         if plain["kind"] not in PHASES:
             raise ValueError(f"no policy is of kind {plain['kind']!r}")
+        tree, default = Tree([self.rule(row) for row in self.rules], self.condition), self.default()
         return LoadedPolicy(
             kind=plain["kind"],
             name=plain["name"],
             namespace=plain["namespace"],
             service=plain["service"],
             operations=OperationSet(map(OperationPattern.parse, plain["operations"])),
-            index=self.index(),
-            default=self.default(),
+            index=Index(tree, self.found),
+            default=default,
+            speaks=Index(tree, self.found, default).first,
             models=frozenset(self.models),
             plain=plain,
         )
 
-    def index(self) -> Index[Outcome]:
-        keys, on_error = [], []
-        for _, _, _, _, shape, constants, effect, *_ in self.rules:
-            refusing = self.refusing[effect]
-            self.shapes.factory(shape, "unless" if refusing else "true")
-            if len(constants) != len(self.shapes.rows[shape]["params"]):
-                raise ValueError(f"shape {shape} takes {len(self.shapes.rows[shape]['params'])} constants")
-            keys.append(keys_of(self.shapes.places[shape], constants))
-            on_error.append(refusing)
-        return Index(keys, on_error, self.row)
+    def found(self, number: int) -> Outcome:
+        return self.outcome(RuleRow(*self.rules[number]))
 
-    def row(self, number: int) -> Row[Outcome]:
+    def rule(self, row: Sequence[Any]) -> Rule:
+        shape, constants, refusing = row[4], row[5], self.refusing[row[6]]
+        self.shapes.factory(shape, "unless" if refusing else "true")
+        if len(constants) != len(self.shapes.rows[shape]["params"]):
+            raise ValueError(f"shape {shape} takes {len(self.shapes.rows[shape]['params'])} constants")
+        return Rule(self.shapes.forms(shape, refusing=refusing), constants, refusing)
+
+    def condition(self, number: int) -> Condition:
         rule = RuleRow(*self.rules[number])
-        refusing = self.refusing[rule.effect]
-        holds = self.shapes.factory(rule.shape, "unless" if refusing else "true")(*rule.constants)
-        return Row(holds, refusing, self.outcome(rule, self.effects[rule.effect]))
+        return self.shapes.factory(rule.shape, "unless" if self.refusing[rule.effect] else "true")(*rule.constants)
 
-    def outcome(self, rule: RuleRow, effect: Mapping[str, Any]) -> Outcome:
+    def outcome(self, rule: RuleRow) -> Outcome:
+        effect = self.effects[rule.effect]
         if "route" in effect:
             return self.traffic(effect["route"], effect.get("advice", {}), rule)
         if "qos" in effect:
