@@ -46,7 +46,7 @@ class Domain(NamedTuple):
             return False
         if self.values is not None:
             return not self.values
-        return self.low is not None and self.high is not None and not self.low < self.high
+        return self.hollow
 
     def meet(self, other: Domain) -> Domain:
         """Give the values in both."""
@@ -68,11 +68,12 @@ class Domain(NamedTuple):
         if self.values is not None:
             return all(value in other for value in self.values)
         if other.values is not None:
-            return self._hollow
-        return self._hollow or (self._inside(other) and not any(value in self for value in other.but))
+            return self.hollow
+        return self.hollow or (self._inside(other) and not any(value in self for value in other.but))
 
     @property
-    def _hollow(self) -> bool:
+    def hollow(self) -> bool:
+        """Whether its interval has no value, its low end not being below its high one."""
         return self.low is not None and self.high is not None and not self.low < self.high
 
     def _inside(self, other: Domain) -> bool:

@@ -5,8 +5,8 @@ presence, booleans, and conjunctions of them; each side of ``||`` has keys of it
 parts its rules by the fact that leaves the fewest to look at, by value, by interval, or by whether it is there. What a
 fact does not part stays in the node's ``rest``; what nothing parts is scanned, in order.
 
-A leaf is a tuple of rules' numbers. A rule of which every test was taken on the way is *sure*: it matches, and its
-condition is not asked; it stands as ``~number``, and alone as the plain number.
+A leaf is a rule's number, or a tuple of several. A rule of which every test was taken on the way is *sure*: it matches,
+and its condition is not asked. One that must be asked stands as ``~number``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from mcp_sdk.policy.lookups import quick_find, quick_first, reader
-from mcp_sdk.policy.normal import Form, Path, Test
-from mcp_sdk.policy.ranges import Layout, layout, overlap
+from mcp_sdk.policy.normal import Form, Path, Test, interval, together
+from mcp_sdk.policy.ranges import Interval, layout, overlap
 
-__all__ = ["Condition", "Index", "Node", "Row", "Rule", "Tree"]
+__all__ = ["Condition", "Index", "Node", "Row", "Rules", "Tree"]
 
 Condition = Callable[[Any, Any], Any]
 Find = Callable[[Any, Any, int], int]
@@ -33,12 +33,15 @@ WORTH = 0.75
 """A node must leave less than this share of its rules to look at."""
 
 
-class Rule(NamedTuple):
-    """What the index knows of a rule: its forms (see ``normal``), its constants, and whether an error is a match."""
+class Rules(NamedTuple):
+    """What the index knows of each rule, by number, in columns, for there may be a hundred thousand.
 
-    forms: tuple[Form, ...]
-    constants: Sequence[Any]
-    on_error: bool
+    Its forms (see ``normal``), its constants, and whether an error makes it match.
+    """
+
+    forms: Sequence[tuple[Form, ...]]
+    constants: Sequence[Sequence[Any]]
+    on_error: Sequence[bool]
 
 
 class Row(NamedTuple, Generic[OutcomeT]):
@@ -104,12 +107,13 @@ class Tree:
     It holds nothing of a revision, so the next one goes on with it where the rules are the same.
     """
 
-    def __init__(self, rules: Sequence[Rule], make: Callable[[int], Condition]) -> None:
-        self.size: int = len(rules)
-        self.on_error: list[bool] = [rule.on_error for rule in rules]
+    def __init__(self, rules: Rules, make: Callable[[int], Condition]) -> None:
+        self.size: int = len(rules.forms)
+        self.on_error: Sequence[bool] = rules.on_error
         self.conditions: list[Condition | None] = [None] * self.size
         self._make = make
-        self.root: Any = _Builder(self).build(list(_entries(rules)), small=1)
+        builder = _Builder(self, rules)
+        self.root: Any = builder.build(builder.entries(), small=1)
 
     def holds(self, number: int) -> Condition:
         """Give the condition of a rule."""
@@ -128,16 +132,17 @@ class Tree:
     def scan(self, numbers: tuple[int, ...], c: Any, q: Any, limit: int) -> int:
         """Give the first of some rules that matches, if it stands before ``limit``; else ``limit``."""
         for number in numbers:
-            if number < 0:
-                return min(~number, limit)
-            if number >= limit:
+            if number >= 0:
+                return min(number, limit)
+            asked = ~number
+            if asked >= limit:
                 return limit
             try:
-                if (self.conditions[number] or self.holds(number))(c, q):
-                    return number
+                if (self.conditions[asked] or self.holds(asked))(c, q):
+                    return asked
             except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
-                if self.on_error[number]:
-                    return number
+                if self.on_error[asked]:
+                    return asked
         return limit
 
     def search(self, part: Any, c: Any, q: Any, limit: int) -> int:
@@ -145,7 +150,7 @@ class Tree:
         if part.__class__ is tuple:
             return self.scan(part, c, q, limit)
         if part.__class__ is int:
-            return min(part, limit)
+            return self.scan((part,), c, q, limit)
         found: int = part.find(c, q, limit)
         return found
 
@@ -182,8 +187,8 @@ class Tree:
             if isinstance(part, Node):
                 stack.extend(part.at(part.read(c, q)))
             elif part is not None:
-                numbers = part if part.__class__ is tuple else (~part,)
-                found += [(~number, True) if number < 0 else (number, False) for number in numbers]
+                numbers = part if part.__class__ is tuple else (part,)
+                found += [(number, True) if number >= 0 else (~number, False) for number in numbers]
         return sorted(found)
 
     def ready(self, node: Node) -> Node:
@@ -207,29 +212,33 @@ class Tree:
 class Index(Generic[OutcomeT]):
     """What the rules of a tree say: ``make`` gives the outcome of a rule's number when it is first found.
 
-    ``first(c, q)`` gives the outcome of the first rule that matches, or ``default`` when none does.
+    ``first(c, q)`` gives the outcome of the first rule that matches, None when none does.
     """
 
-    __slots__ = ("_default", "_make", "_outcomes", "first", "size", "tree")
+    __slots__ = ("_make", "_outcomes", "first", "size", "tree")
 
-    def __init__(self, tree: Tree, make: Callable[[int], OutcomeT], default: OutcomeT | None = None) -> None:
-        self.tree, self._make, self._default, self.size = tree, make, default, tree.size
+    def __init__(self, tree: Tree, make: Callable[[int], OutcomeT]) -> None:
+        self.tree, self._make, self.size = tree, make, tree.size
         self._outcomes: list[OutcomeT | None] = [None] * tree.size
-        self.first: Callable[[Any, Any], OutcomeT | None] = self._quick() or self._first
+        self.first: Callable[[Any, Any], OutcomeT | None] = self.speaking(None)
 
-    def _quick(self) -> Callable[[Any, Any], OutcomeT | None] | None:
+    def speaking(self, default: OutcomeT | None) -> Callable[[Any, Any], OutcomeT | None]:
+        """Give the look-up ``(c, q)`` that answers ``default`` when no rule matches."""
         root = self.tree.root
-        if isinstance(root, tuple) and min(root) >= 0:
-            return self._scanner(root)
-        return quick_first(self.tree, self._outcomes, self.outcome, self._default) if self.tree.plain else None
+        if isinstance(root, (int, tuple)):
+            return self._scanner(root if isinstance(root, tuple) else (root,), default)
+        if self.tree.plain:
+            return quick_first(self.tree, self._outcomes, self.outcome, default)
+        return lambda c, q: self._first(c, q, default)
 
-    def _scanner(self, numbers: tuple[int, ...]) -> Callable[[Any, Any], OutcomeT | None]:
+    def _scanner(self, numbers: tuple[int, ...], default: OutcomeT | None) -> Callable[[Any, Any], OutcomeT | None]:
         """Give the look-up of rules that nothing parts."""
-        tree, outcome, default = self.tree, self.outcome, self._default
+        tree, outcome = self.tree, self.outcome
         conditions, holds, on_error = tree.conditions, tree.holds, tree.on_error
+        asked = [number if number >= 0 else ~number for number in numbers]
 
         def first(c: Any, q: Any) -> OutcomeT | None:
-            for number in numbers:
+            for number in asked:
                 try:
                     if (conditions[number] or holds(number))(c, q):
                         return outcome(number)
@@ -240,9 +249,9 @@ class Index(Generic[OutcomeT]):
 
         return first
 
-    def _first(self, c: Any, q: Any) -> OutcomeT | None:
+    def _first(self, c: Any, q: Any, default: OutcomeT | None) -> OutcomeT | None:
         number = self.tree.first(c, q)
-        return self._default if number == self.size else self.outcome(number)
+        return default if number == self.size else self.outcome(number)
 
     def outcome(self, number: int) -> OutcomeT:
         """Give what a rule says."""
@@ -262,121 +271,151 @@ class Index(Generic[OutcomeT]):
         return [self.outcome(number) for number in self.tree.every(c, q)]
 
 
-class _Entry(NamedTuple):
-    """One form of a rule, less the tests that were taken on the way to it."""
-
-    number: int
-    form: Form
-    constants: Sequence[Any]
-
-
-def _entries(rules: Sequence[Rule]) -> Iterator[_Entry]:
-    return (_Entry(number, form, rule.constants) for number, rule in enumerate(rules) for form in rule.forms)
-
-
 @dataclass(slots=True)
 class _Split:
     """The entries of a node, by what leads to them."""
 
-    table: dict[Any, list[_Entry]] = field(default_factory=dict)
-    ranges: list[tuple[Any, Any, _Entry]] = field(default_factory=list)
-    present: list[_Entry] = field(default_factory=list)
-    absent: list[_Entry] = field(default_factory=list)
-    rest: list[_Entry] = field(default_factory=list)
+    table: dict[Any, Any] = field(default_factory=dict)
+    """An entry, or a list of several, by value."""
+    intervals: list[Interval] = field(default_factory=list)
+    ranges: list[int] = field(default_factory=list)
+    present: list[int] = field(default_factory=list)
+    absent: list[int] = field(default_factory=list)
+    rest: list[int] = field(default_factory=list)
 
     @property
     def expected(self) -> float:
         """How many entries a call comes upon that has the facts of one of them."""
-        points = [len(entries) for entries in self.table.values()]
+        points = [len(held) if held.__class__ is list else 1 for held in self.table.values()]
         always = len(self.rest) + len(self.present)
         keyed = sum(points) + len(self.ranges)
         if not keyed:
             return always + len(self.absent) / 2
-        covered = overlap([(low, high) for low, high, _ in self.ranges]) if self.ranges else 0.0
+        covered = overlap(self.intervals) if self.ranges else 0.0
         return always + (sum(count * count for count in points) + len(self.ranges) * covered) / keyed
+
+    def add(self, value: Any, entry: int) -> None:
+        held = self.table.get(value)
+        if held is None:
+            self.table[value] = entry
+        elif held.__class__ is list:
+            held.append(entry)
+        else:
+            self.table[value] = [held, entry]
 
 
 class _Builder:
-    def __init__(self, tree: Tree) -> None:
-        self.tree = tree
-        self.less: dict[tuple[int, Path, bool], Form] = {}
+    """Builds a tree. An entry is one form of a rule, less the tests that were taken on the way to it.
 
-    def build(self, entries: list[_Entry], small: int = SMALL) -> Any:
+    It is an int, ``form * size + rule``, where ``form`` numbers the rows of ``forms``: a hundred thousand small objects
+    would cost more to keep, and to have the garbage collector look at, than the rules themselves.
+    """
+
+    def __init__(self, tree: Tree, rules: Rules) -> None:
+        self.tree, self.rules, self.size = tree, rules, max(tree.size, 1)
+        self.forms: list[dict[Path, tuple[Test, ...]]] = []
+        self.exact: list[bool] = []
+        self.less: dict[tuple[int, Path, bool], int] = {}
+
+    def entries(self) -> list[int]:
+        numbers = {forms: [self.number(form) for form in forms] for forms in dict.fromkeys(self.rules.forms)}
+        return [form * self.size + rule for rule, forms in enumerate(self.rules.forms) for form in numbers[forms]]
+
+    def number(self, form: Form) -> int:
+        tests: dict[Path, tuple[Test, ...]] = {}
+        for test in form.tests:
+            tests[test.path] = (*tests.get(test.path, ()), test)
+        self.forms.append(tests)
+        self.exact.append(form.exact)
+        return len(self.forms) - 1
+
+    def build(self, entries: list[int], small: int = SMALL) -> Any:
         if not entries:
             return None
         best = self.best(entries) if len(entries) > small else None
         if best is None:
-            return _leaf(entries)
+            return self.leaf(entries)
         path, split = best
-        node = Node(path, {value: self.build(part) for value, part in split.table.items()})
+        node = Node(path, split.table)
+        for value, held in split.table.items():
+            split.table[value] = self.build(held if held.__class__ is list else [held])
         node.present, node.absent, node.rest = map(self.build, (split.present, split.absent, split.rest))
         if split.ranges:
-            self.lay(node, split.ranges)
+            self.lay(node, split)
         return self.tree.ready(node)
 
-    def lay(self, node: Node, ranges: list[tuple[Any, Any, _Entry]]) -> None:
-        found: Layout = layout([(low, high) for low, high, _ in ranges])
+    def lay(self, node: Node, split: _Split) -> None:
+        """Build what lies at each place of a layout; neighbours often hold the same."""
+        node.cuts, places, node.flat = layout(split.intervals)
         built: dict[tuple[int, ...], Any] = {}
-        for place in found.places:
-            key = tuple(place)
-            if key not in built:
-                built[key] = self.build([ranges[number][2] for number in place])
-            node.slots.append(built[key])
-        node.cuts, node.flat = found.cuts, found.flat
+        for place, held in enumerate(places):
+            if held.__class__ is list:
+                key = tuple(held)
+                if key not in built:
+                    built[key] = self.build([split.ranges[number] for number in held])
+                places[place] = built[key]
+            elif held is not None:
+                places[place] = self.build([split.ranges[held]])
+        node.slots = places
 
-    def best(self, entries: list[_Entry]) -> tuple[Path, _Split] | None:
+    def best(self, entries: list[int]) -> tuple[Path, _Split] | None:
         """Choose the fact that leaves the fewest rules to look at; None when none is worth a look."""
-        counts = Counter(path for entry in entries for path in {test.path for test in entry.form.tests})
+        counts: Counter[Path] = Counter()
+        for form, count in Counter(entry // self.size for entry in entries).items():
+            counts.update(dict.fromkeys(self.forms[form], count))
         chosen: tuple[float, Path, _Split] | None = None
         for path in sorted(counts, key=lambda path: (-counts[path], path)):
-            if len(entries) - counts[path] >= (chosen[0] if chosen else WORTH * len(entries)):
+            least = chosen[0] if chosen else WORTH * len(entries)
+            if len(entries) - counts[path] >= least:
                 break
             split = self.split(entries, path)
-            if split.expected < (chosen[0] if chosen else WORTH * len(entries)):
+            if split.expected < least:
                 chosen = (split.expected, path, split)
         return chosen and chosen[1:]
 
-    def split(self, entries: list[_Entry], path: Path) -> _Split:
-        found = _Split()
+    def split(self, entries: list[int], path: Path) -> _Split:
+        found, size, forms, constants = _Split(), self.size, self.forms, self.rules.constants
         for entry in entries:
-            tests = [test for test in entry.form.tests if test.path == path]
-            if not tests:
+            form, rule = divmod(entry, size)
+            tests = forms[form].get(path)
+            if tests is None:
                 found.rest.append(entry)
             elif len(tests) == 1 and tests[0].op == "==" and not tests[0].or_absent:
-                value = tests[0].operand(entry.constants)
-                found.table.setdefault(value, []).append(self.taken(entry, path, sure=value == value))  # noqa: PLR0124
+                value = tests[0].operand(constants[rule])
+                found.add(value, self.taken(form, path, sure=True) * size + rule)
             else:
-                self.place(entry, path, tests, found)
+                self.place(form, rule, path, found)
         return found
 
-    def place(self, entry: _Entry, path: Path, tests: list[Test], found: _Split) -> None:
-        domain = tests[0].domain(entry.constants)
-        for test in tests[1:]:
-            domain = domain.meet(test.domain(entry.constants))
-        kept = self.taken(entry, path, sure=not domain.but and tests[0].kind not in ("bool", "double"))
+    def place(self, form: int, rule: int, path: Path, found: _Split) -> None:
+        tests, constants = self.forms[form][path], self.rules.constants[rule]
+        domain = interval(tests, constants) or together(test.domain(constants) for test in tests)
+        sure = not domain.but and tests[0].kind not in ("bool", "double")
+        kept = self.taken(form, path, sure=sure) * self.size + rule
         if domain.absent:
             found.absent.append(kept)
         if domain.values is not None:
             for value in domain.values:
-                found.table.setdefault(value, []).append(kept)
+                found.add(value, kept)
         elif domain.low is None and domain.high is None:
             found.present.append(kept)
-        elif not domain._replace(absent=False).empty:
-            found.ranges.append((domain.low, domain.high, kept))
+        elif not domain.hollow:
+            found.intervals.append((domain.low, domain.high))
+            found.ranges.append(kept)
 
-    def taken(self, entry: _Entry, path: Path, *, sure: bool) -> _Entry:
-        """Give an entry less its tests of one fact."""
-        key = (id(entry.form), path, sure)
-        form = self.less.get(key)
-        if form is None:
-            rest = tuple(test for test in entry.form.tests if test.path != path)
-            form = self.less[key] = Form(rest, entry.form.exact and sure)
-        return _Entry(entry.number, form, entry.constants)
+    def taken(self, form: int, path: Path, *, sure: bool) -> int:
+        """Give the number of a form less its tests of one fact."""
+        key = (form, path, sure)
+        number = self.less.get(key)
+        if number is None:
+            number = self.less[key] = len(self.forms)
+            self.forms.append({other: tests for other, tests in self.forms[form].items() if other != path})
+            self.exact.append(self.exact[form] and sure)
+        return number
 
-
-def _leaf(entries: list[_Entry]) -> Any:
-    sure: dict[int, bool] = {}
-    for number, form, _ in entries:
-        sure[number] = sure.get(number, False) or (form.exact and not form.tests)
-    numbers = tuple(~number if sure[number] else number for number in sorted(sure))
-    return ~numbers[0] if len(numbers) == 1 and numbers[0] < 0 else numbers
+    def leaf(self, entries: list[int]) -> Any:
+        sure: dict[int, bool] = {}
+        for form, rule in (divmod(entry, self.size) for entry in entries):
+            sure[rule] = sure.get(rule, False) or (self.exact[form] and not self.forms[form])
+        numbers = tuple(number if sure[number] else ~number for number in sorted(sure))
+        return numbers if len(numbers) > 1 else numbers[0]

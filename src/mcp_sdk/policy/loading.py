@@ -18,7 +18,7 @@ from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.operations import OperationPattern, OperationSet
 from mcp_sdk.policy.codegen import Factory, compile_shape
 from mcp_sdk.policy.hashing import edges_of, load_hash
-from mcp_sdk.policy.index import Condition, Index, Rule, Tree
+from mcp_sdk.policy.index import Condition, Index, Rules, Tree
 from mcp_sdk.policy.normal import Form, forms
 from mcp_sdk.policy.program import RuleRow, check_format, refuses
 from mcp_sdk.policy.values import pattern
@@ -150,7 +150,6 @@ class _Shapes:
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.rows = rows
         self.factories: dict[tuple[int, str], Factory] = {}
-        self.normal: dict[tuple[int, bool], tuple[Form, ...]] = {}
 
     def factory(self, number: int, mode: str) -> Factory:
         key = (number, mode)
@@ -159,13 +158,11 @@ class _Shapes:
             self.factories[key] = compile_shape(self.rows[number], mode, name=name)
         return self.factories[key]
 
-    def forms(self, number: int, *, refusing: bool) -> tuple[Form, ...]:
-        """Give the normal form of a shape; see module ``normal``."""
-        key = (number, refusing)
-        if key not in self.normal:
-            row = self.rows[number]
-            self.normal[key] = forms(row["expr"], row["params"], on_error=refusing)
-        return self.normal[key]
+    def prepared(self, number: int, *, refusing: bool) -> tuple[tuple[Form, ...], int]:
+        """Compile a shape's condition, and give its normal form and how many constants it takes."""
+        self.factory(number, "unless" if refusing else "true")
+        row = self.rows[number]
+        return forms(row["expr"], row["params"], on_error=refusing), len(row["params"])
 
     def expression(self, reference: Mapping[str, Any]) -> Condition:
         return self.factory(reference["shape"], "value")(*reference["constants"])
@@ -198,16 +195,16 @@ class _PolicyLoader:
         plain = self.plain
         if plain["kind"] not in PHASES:
             raise ValueError(f"no policy is of kind {plain['kind']!r}")
-        tree, default = Tree([self.rule(row) for row in self.rules], self.condition), self.default()
+        index, default = Index(Tree(self.columns(), self.condition), self.found), self.default()
         return LoadedPolicy(
             kind=plain["kind"],
             name=plain["name"],
             namespace=plain["namespace"],
             service=plain["service"],
             operations=OperationSet(map(OperationPattern.parse, plain["operations"])),
-            index=Index(tree, self.found),
+            index=index,
             default=default,
-            speaks=Index(tree, self.found, default).first,
+            speaks=index.speaking(default),
             models=frozenset(self.models),
             plain=plain,
         )
@@ -215,12 +212,20 @@ class _PolicyLoader:
     def found(self, number: int) -> Outcome:
         return self.outcome(RuleRow(*self.rules[number]))
 
-    def rule(self, row: Sequence[Any]) -> Rule:
-        shape, constants, refusing = row[4], row[5], self.refusing[row[6]]
-        self.shapes.factory(shape, "unless" if refusing else "true")
-        if len(constants) != len(self.shapes.rows[shape]["params"]):
-            raise ValueError(f"shape {shape} takes {len(self.shapes.rows[shape]['params'])} constants")
-        return Rule(self.shapes.forms(shape, refusing=refusing), constants, refusing)
+    def columns(self) -> Rules:
+        """Give what the index knows of each rule, having made sure that it can run."""
+        known: dict[tuple[int, bool], tuple[tuple[Form, ...], int]] = {}
+        found, on_error = [], []
+        for row in self.rules:
+            refusing, constants = self.refusing[row[6]], row[5]
+            form = known.get((row[4], refusing)) or known.setdefault(
+                (row[4], refusing), self.shapes.prepared(row[4], refusing=refusing)
+            )
+            if len(constants) != form[1]:
+                raise ValueError(f"shape {row[4]} takes {form[1]} constants")
+            found.append(form[0])
+            on_error.append(refusing)
+        return Rules(found, [row[5] for row in self.rules], on_error)
 
     def condition(self, number: int) -> Condition:
         rule = RuleRow(*self.rules[number])

@@ -31,7 +31,7 @@ def make(model, fact, read, get, cuts, slots, absent, tree, conditions, on_error
     def find(c, q, limit):
         {read}
         part = {pick}
-        if part.__class__ is int:
+        if part.__class__ is int and part >= 0:
             return part if part < limit else limit
         return limit if part is None else search(part, c, q, limit)
     return find
@@ -46,9 +46,9 @@ def make(model, fact, read, get, cuts, slots, absent, tree, conditions, on_error
             if part is None:
                 return default
             if part.__class__ is int:
-                return outcomes[part] or outcome(part)
-            if part.__class__ is tuple and len(part) == 1:
-                number = part[0]
+                if part >= 0:
+                    return outcomes[part] or outcome(part)
+                number = ~part
                 try:
                     if not (conditions[number] or holds(number))(c, q):
                         return default

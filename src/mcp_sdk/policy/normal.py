@@ -10,8 +10,9 @@ error counts, so the fact that is absent is in its domains too. ``&&`` and ``||`
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -19,12 +20,13 @@ from mcp_sdk.policy.domains import NOTHING, PRESENT, Domain, after, prefixed
 from mcp_sdk.policy.presence import known_when_false, known_when_true, path_of
 from mcp_sdk.policy.schema import FIXED
 
-__all__ = ["Conjunction", "Form", "Path", "Test", "disjuncts", "facts_of", "forms", "path_to"]
+__all__ = ["Conjunction", "Form", "Path", "Test", "disjuncts", "facts_of", "forms", "interval", "path_to", "together"]
 
 Path = tuple[str, ...]
 MAX_FORMS = 32
 _KINDS = frozenset({"string", "int", "double"})
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<", "in": "not in", "not in": "in"}
+_ENDS = frozenset({"<", "<=", ">", ">="})
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _COMPARING = {"_==_": "==", "_!=_": "!=", "_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
 
@@ -89,6 +91,26 @@ def facts_of(form: Form, constants: Sequence[Any]) -> dict[Path, Domain] | None:
         domain, held = test.domain(constants), facts.get(test.path)
         facts[test.path] = domain if held is None else held.meet(domain)
     return None if any(domain.empty for domain in facts.values()) else facts
+
+
+def together(domains: Iterable[Domain]) -> Domain:
+    """Give the values that are in all of some domains."""
+    return reduce(Domain.meet, domains)
+
+
+def interval(tests: Sequence[Test], constants: Sequence[Any]) -> Domain | None:
+    """Give the domain of order tests of one fact; None where a test is of another kind. Quicker than meeting."""
+    low = high = None
+    for _, op, kind, constant, _, or_absent in tests:
+        if op not in _ENDS or kind == "double" or or_absent:
+            return None
+        end = constants[constant]  # type: ignore[index]
+        end = end if op in ("<", ">=") else after(end)
+        if op in ("<", "<="):
+            high = end if high is None else min(high, end)
+        else:
+            low = end if low is None else max(low, end)
+    return Domain(None, low, high)
 
 
 def forms(shape: Any, params: Sequence[str], *, on_error: bool) -> tuple[Form, ...]:

@@ -7,12 +7,12 @@ look-up walks from its slot to the root (de Berg et al., Computational Geometry,
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 __all__ = ["Interval", "Layout", "layout", "overlap"]
 
-T = TypeVar("T")
 Interval = tuple[Any, Any]
 """``low ≤ value < high``; None is without end."""
 
@@ -21,40 +21,55 @@ ROOM = 4
 
 
 class Layout(NamedTuple):
-    """``cuts``, in order: a value's slot is ``bisect_right(cuts, value)``. ``places`` lists the intervals' numbers.
+    """``cuts``, in order: a value's slot is ``bisect_right(cuts, value)``. ``places`` names the intervals of each place.
 
-    Flat: by slot. As a tree: by node; slot ``s`` is node ``s + len(cuts) + 1``, and ``n // 2`` is the parent of ``n``.
+    A place is None, an interval's number, or a list of several. Flat: by slot. As a tree: by node; slot ``s`` is node
+    ``s + len(cuts) + 1``, and ``n // 2`` is the parent of ``n``.
     """
 
     cuts: list[Any]
-    places: list[list[int]]
+    places: list[Any]
     flat: bool
 
 
-def _spans(intervals: Sequence[Interval]) -> tuple[list[Any], list[tuple[int, int]]]:
-    """Give the cuts, and the slots of each interval: from, and up to but not including."""
-    cuts = sorted({end for interval in intervals for end in interval if end is not None})
-    slot = {cut: number for number, cut in enumerate(cuts, 1)}
+def _cuts(intervals: Sequence[Interval]) -> list[Any]:
+    return sorted({end for interval in intervals for end in interval if end is not None})
+
+
+def _spans(intervals: Sequence[Interval], cuts: Sequence[Any]) -> Iterator[tuple[int, int]]:
+    """Yield the slots of each interval: from, and up to but not including."""
     last = len(cuts) + 1
-    return cuts, [(0 if low is None else slot[low], last if high is None else slot[high]) for low, high in intervals]
+    for low, high in intervals:
+        start, end = (last if value is None else bisect_right(cuts, value) for value in (low, high))
+        yield 0 if low is None else start, end
 
 
 def overlap(intervals: Sequence[Interval]) -> float:
     """Give how many intervals cover a slot, on average."""
-    cuts, spans = _spans(intervals)
-    return sum(end - start for start, end in spans) / (len(cuts) + 1)
+    cuts = _cuts(intervals)
+    return sum(end - start for start, end in _spans(intervals, cuts)) / (len(cuts) + 1)
 
 
 def layout(intervals: Sequence[Interval]) -> Layout:
     """Lay intervals out, flat or as a tree, whichever takes less room."""
-    cuts, spans = _spans(intervals)
+    cuts = _cuts(intervals)
     size = len(cuts) + 1
-    flat = sum(end - start for start, end in spans) <= ROOM * len(spans) + size
-    places: list[list[int]] = [[] for _ in range(size if flat else 2 * size)]
-    for number, (start, end) in enumerate(spans):
+    flat = sum(end - start for start, end in _spans(intervals, cuts)) <= ROOM * len(intervals) + size
+    places: list[Any] = [None] * (size if flat else 2 * size)
+    for number, (start, end) in enumerate(_spans(intervals, cuts)):
         for place in range(start, end) if flat else _nodes(start + size, end + size):
-            places[place].append(number)
+            _add(places, place, number)
     return Layout(cuts, places, flat)
+
+
+def _add(places: list[Any], place: int, number: int) -> None:
+    held = places[place]
+    if held is None:
+        places[place] = number
+    elif held.__class__ is list:
+        held.append(number)
+    else:
+        places[place] = [held, number]
 
 
 def _nodes(start: int, end: int) -> Iterator[int]:
