@@ -158,3 +158,34 @@ def test_a_constant_may_not_hide_a_model(models: Models) -> None:
     """A constant named like a model is an error."""
     with pytest.raises(Exception, match="cannot name a constant"):
         compile_policies({"p": MATCHES.replace("  rules:", "  constants: {order: 1}\n  rules:")}, models)
+
+
+def test_a_new_revision_builds_only_the_policies_that_changed(models: Models, call: Callable[..., Any]) -> None:
+    """An unchanged policy keeps its index, wherever the tables now hold its shapes; reasons name the revision."""
+    head = (
+        "kind: AccessPolicy\nmetadata: {{name: {0}}}\nspec:\n  target: {{service: {0}}}\n  default: permit\n  rules:\n"
+    )
+    kept = head.format("kept") + "  - {when: \"order.state == 'created'\", effect: deny}\n"
+    other = head.format("aside") + '  - {when: "size(order.id) > 3", effect: deny}\n'
+    changed = head.format("aside") + "  - {when: \"has(order.id) && order.id == 'o-1'\", effect: deny}\n"
+    old = Engine(compile_policies({"b": kept}, models), models, revision=1)
+    middle = Engine(compile_policies({"a": other, "b": kept}, models), models, revision=2, before=old)
+    new = Engine(compile_policies({"a": changed, "b": kept}, models), models, revision=3, before=middle)
+    trees = [{policy.name: policy.index.tree for policy in engine.policies} for engine in (old, middle, new)]
+    assert trees[0]["kept"] is trees[1]["kept"] is trees[2]["kept"]
+    assert trees[1]["aside"] is not trees[2]["aside"]
+    for engine, revision in ((old, 1), (middle, 2), (new, 3)):
+        assert engine.decide(call("kept")).reasons[0].revision == revision
+
+
+def test_a_policy_whose_limit_counts_by_another_key_is_another_policy(models: Models) -> None:
+    """The digest holds what the numbers of shapes stand for, keys of limits and stickiness too."""
+    text = (
+        "kind: RateLimitPolicy\nmetadata: {{name: p}}\nspec:\n  target: {{service: s}}\n  rules:\n"
+        '  - {{when: "true", limit: {{requests: 1, per: 1s, key: "{}"}}}}\n'
+    )
+    digests = {
+        compile_policies({"p": text.format(key)}, models)["policies"][0]["digest"]
+        for key in ("order.id", "order.state", "principal.id")
+    }
+    assert len(digests) == 3

@@ -29,6 +29,10 @@ class Decider:
         """Tell which references the policies in force look at, and the request has no context of."""
         return self._engine.needs(request)
 
+    def build(self, snapshot: Snapshot) -> Engine:
+        """Give the engine of a snapshot that is to follow the one in force; see ``build``."""
+        return build(snapshot, self._engine)
+
     def newer(self, snapshot: Snapshot) -> bool:
         """Tell whether a snapshot may replace the one in force.
 
@@ -46,6 +50,9 @@ class Decider:
         return True
 
 
-def build(snapshot: Snapshot) -> Engine:
-    """Give the engine of a snapshot; raises what it raises for programs that cannot be loaded."""
-    return Engine(snapshot.programs, snapshot.models, epoch=snapshot.epoch, revision=snapshot.revision)
+def build(snapshot: Snapshot, before: Engine | None = None) -> Engine:
+    """Give the engine of a snapshot; raises what it raises for programs that cannot be loaded.
+
+    Policies that the engine ``before`` holds too are taken over from it.
+    """
+    return Engine(snapshot.programs, snapshot.models, epoch=snapshot.epoch, revision=snapshot.revision, before=before)

@@ -221,7 +221,8 @@ class Session:
                 snapshot = await self._snapshot(stored)
                 newest = f"policies of revision {snapshot.revision}"
                 if self._shared.decider.newer(snapshot):
-                    self._shared.decider.install(snapshot, await asyncio.to_thread(build, snapshot))
+                    engine = await asyncio.to_thread(self._shared.decider.build, snapshot)
+                    self._shared.decider.install(snapshot, engine)
             except StoreUnavailable:
                 raise
             except MeshError as error:

@@ -42,6 +42,8 @@ class _Plan:
 class Engine:
     """Decides by compiled programs. Immutable: a new revision is a new engine.
 
+    ``before`` is the engine of the revision before: what is the same in both is taken over and not built again.
+
     ``rng`` gives numbers in [0, 1) for splits of calls that nothing sticks: ``decide`` is pure but for it. Raises
     ``ConfigurationError`` for a program of another format, ``MissingExtra`` for one that needs RE2 or xxhash where it
     is missing.
@@ -55,13 +57,15 @@ class Engine:
         epoch: int = 0,
         revision: int = 0,
         rng: Callable[[], float] = random.random,
+        before: Engine | None = None,
     ) -> None:
         self.models: Mapping[str, BusinessModel] = models
         self.epoch: int = epoch
         self.revision: int = revision
         self._rng = rng
         self.programs = programs
-        self.policies: tuple[LoadedPolicy, ...] = load(programs, revision=revision).policies
+        kept = before.policies if before is not None else ()
+        self.policies: tuple[LoadedPolicy, ...] = load(programs, revision=revision, before=kept).policies
         self._plans = self._build_plans()
         self._silent = Decision(epoch=epoch, revision=revision)
 

@@ -102,16 +102,18 @@ class Node:
 
 
 class Tree:
-    """Rules in order, found by the contexts ``c`` and the request ``q``; conditions are made when first asked.
+    """Rules in order, found by the contexts ``c`` and the request ``q``.
 
-    It holds nothing of a revision, so the next one goes on with it where the rules are the same.
+    ``make`` gives the condition of a rule's number, and is asked when a look-up first comes upon it. A tree holds
+    nothing of a revision, so the next one goes on with it where the rules are the same.
     """
 
-    def __init__(self, rules: Rules, make: Callable[[int], Condition]) -> None:
+    make: Callable[[int], Condition]
+
+    def __init__(self, rules: Rules) -> None:
         self.size: int = len(rules.forms)
         self.on_error: Sequence[bool] = rules.on_error
         self.conditions: list[Condition | None] = [None] * self.size
-        self._make = make
         builder = _Builder(self, rules)
         self.root: Any = builder.build(builder.entries(), small=1)
 
@@ -119,7 +121,7 @@ class Tree:
         """Give the condition of a rule."""
         found = self.conditions[number]
         if found is None:
-            found = self.conditions[number] = self._make(number)
+            found = self.conditions[number] = self.make(number)
         return found
 
     def matches(self, number: int, c: Any, q: Any) -> bool:

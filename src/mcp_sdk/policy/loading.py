@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -110,14 +111,16 @@ class Loaded:
     policies: tuple[LoadedPolicy, ...]
 
 
-def load(programs: Mapping[str, Any], *, revision: int) -> Loaded:
+def load(programs: Mapping[str, Any], *, revision: int, before: Iterable[LoadedPolicy] = ()) -> Loaded:
     """Compile a program's conditions and build its outcomes.
+
+    What ``before`` holds of the same digest is not built again: policies that are the same share its index.
 
     Raises ``ConfigurationError`` when it is of another format or is damaged, ``MissingExtra`` when it needs a library
     that is not installed.
     """
     try:
-        return _loaded(programs, revision)
+        return _loaded(programs, revision, before)
     except (
         AttributeError,
         KeyError,
@@ -131,7 +134,7 @@ def load(programs: Mapping[str, Any], *, revision: int) -> Loaded:
         raise ConfigurationError(f"damaged policy program: {error!r}. Compile the policies again.") from error
 
 
-def _loaded(programs: Mapping[str, Any], revision: int) -> Loaded:
+def _loaded(programs: Mapping[str, Any], revision: int, before: Iterable[LoadedPolicy]) -> Loaded:
     check_format(programs)
     uses = programs.get("uses", ())
     if "xxhash" in uses:
@@ -140,8 +143,17 @@ def _loaded(programs: Mapping[str, Any], revision: int) -> Loaded:
         pattern("")
     shapes = _Shapes(programs.get("shapes", ()))
     enforced = [plain for plain in programs.get("policies", ()) if not plain["shadow"]]
-    policies = [_PolicyLoader(plain, programs, shapes, revision).load() for plain in enforced]
+    trees = {policy.plain["digest"]: policy.index.tree for policy in before if "digest" in policy.plain}
+    policies = [
+        _PolicyLoader(plain, programs, shapes, revision).load(trees.get(plain.get("digest"))) for plain in enforced
+    ]
     return Loaded(tuple(sorted(policies, key=lambda policy: (not policy.operations.patterns, policy.name))))
+
+
+@lru_cache(maxsize=4096)
+def _compiled(row: str, mode: str) -> Factory:
+    """Compile a shape, given as JSON, once for all revisions that hold it."""
+    return compile_shape(json.loads(row), mode, name=f"shape-{zlib.crc32(row.encode()):08x}")
 
 
 class _Shapes:
@@ -154,8 +166,7 @@ class _Shapes:
     def factory(self, number: int, mode: str) -> Factory:
         key = (number, mode)
         if key not in self.factories:
-            name = f"shape-{number}-{zlib.crc32(json.dumps(self.rows[number]).encode()):08x}"
-            self.factories[key] = compile_shape(self.rows[number], mode, name=name)
+            self.factories[key] = _compiled(json.dumps(self.rows[number]), mode)
         return self.factories[key]
 
     def prepared(self, number: int, *, refusing: bool) -> tuple[tuple[Form, ...], int]:
@@ -191,11 +202,15 @@ class _PolicyLoader:
                 if part:
                     yield part
 
-    def load(self) -> LoadedPolicy:
+    def load(self, tree: Tree | None) -> LoadedPolicy:
+        """Give the policy, ready to run, on the tree of an equal one where there is one."""
         plain = self.plain
         if plain["kind"] not in PHASES:
             raise ValueError(f"no policy is of kind {plain['kind']!r}")
-        index, default = Index(Tree(self.columns(), self.condition), self.found), self.default()
+        if tree is None or tree.size != len(self.rules):
+            tree = Tree(self.columns())
+        tree.make = self.condition
+        index, default = Index(tree, self.found), self.default()
         return LoadedPolicy(
             kind=plain["kind"],
             name=plain["name"],

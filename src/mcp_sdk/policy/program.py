@@ -4,17 +4,21 @@
      "shapes": [{"expr": …, "params": ["string", …], "models": […]}, …],
      "effects": [{"route": {"version": "v2"}, "advice": {…}}, {"effect": "deny", "reason": …}, {"qos": …}, …],
      "policies": [{"kind", "name", "namespace", "service", "operations", "allow_tentative", "shadow", "file", "line",
-                   "default": …,
+                   "digest", "default": …,
                    "rules": [[name, clause, line, column, shape, [constants…], effect, [clauses…]], …]}, …],
      "uses": ["re2", "xxhash"]}
 
 A rule is a row (``RuleRow``), for there may be a hundred thousand: ``shape`` and ``effect`` are numbers of the tables.
-Equal sources and models give equal programs, byte for byte. ``shapes`` describes expressions; see module ``shapes``.
+``digest`` is the SHA-256 of all that a policy says, shapes and effects included, wherever the tables hold them: a
+policy with the digest of one that is loaded need not be loaded again. Equal sources and models give equal programs,
+byte for byte. ``shapes`` describes expressions; see module ``shapes``.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from mcp_sdk.exceptions import ConfigurationError
@@ -35,6 +39,7 @@ from mcp_sdk.policy.resources import (
     TrafficRule,
 )
 from mcp_sdk.policy.shapes import Table, expressions, shape_of
+from mcp_sdk.snapshot import canonical
 
 __all__ = ["FORMAT", "CheckedPolicy", "RuleRow", "build_program", "check_format", "refuses"]
 
@@ -88,6 +93,8 @@ class _Builder:
     def __init__(self) -> None:
         self.shapes, self.effects = Table(), Table()
         self.uses: set[str] = set()
+        self.shape_said = cache(lambda number: canonical(self.shapes.rows[number]))
+        self.effect_said = cache(lambda number: canonical(self.spelt(self.effects.rows[number])))
 
     def policy(self, policy: Policy, checked: Mapping[int, Checked]) -> dict[str, Any]:
         self.checked, self.constants = checked, policy.constants
@@ -103,7 +110,28 @@ class _Builder:
             "line": policy.at.line,
         }
         rules: Iterable[Rule] = getattr(policy, "rules", ())
-        return written | {"default": self.default(policy), "rules": [self.rule(rule) for rule in rules]}
+        written |= {"default": self.default(policy), "rules": [self.rule(rule) for rule in rules]}
+        return written | {"digest": self.digest(written)}
+
+    def digest(self, written: Mapping[str, Any]) -> str:
+        """Hash a policy with the shapes and effects that its numbers stand for."""
+        default = self.spelt({"route": written["default"]})
+        said = hashlib.sha256(canonical({**written, "default": default, "rules": []}))
+        for row in written["rules"]:
+            name, clause, line, column, shape, constants, effect, *clauses = row
+            said.update(canonical([name, clause, line, column, constants, clauses]))
+            said.update(self.shape_said(shape) + self.effect_said(effect))
+        return said.hexdigest()
+
+    def spelt(self, effect: Mapping[str, Any]) -> dict[str, Any]:
+        """Give an effect with the shapes of its expressions in the place of their numbers."""
+        plain = dict(effect)
+        for part, name in (("route", "sticky"), ("limit", "key")):
+            held = plain.get(part)
+            written = held.get(name) if isinstance(held, Mapping) else None
+            if written:
+                plain[part] = {**plain[part], name: {**written, "shape": self.shapes.rows[written["shape"]]}}
+        return plain
 
     def default(self, policy: Policy) -> Any:
         if isinstance(policy, TrafficPolicy):

@@ -21,7 +21,7 @@ ROOM = 4
 
 
 class Layout(NamedTuple):
-    """``cuts``, in order: a value's slot is ``bisect_right(cuts, value)``. ``places`` names the intervals of each place.
+    """``cuts``, in order: a value's slot is ``bisect_right(cuts, value)``. ``places`` names the intervals at each.
 
     A place is None, an interval's number, or a list of several. Flat: by slot. As a tree: by node; slot ``s`` is node
     ``s + len(cuts) + 1``, and ``n // 2`` is the parent of ``n``.
