@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mcp_sdk import shadow
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.telemetry import Telemetry
 
@@ -47,6 +48,7 @@ def describe(
         "reasons": [_reason(reason) for reason in decision.reasons],
         "epoch": decision.epoch,
         "revision": decision.revision,
+        "shadow": None if decision.shadow is None else {"verdict": decision.shadow.verdict.name},
     }
 
 
@@ -107,4 +109,6 @@ def print_decision(request: DecisionRequest, decision: Decision, telemetry: Tele
     line = f"mcp_sdk {request.phase.value} {request.service} {telemetry.operation(request)}: {decision.sentence()}"
     if mode == "observe" and not decision.permitted:
         line += " [observed only]"
+    if words := shadow.in_words(decision):
+        line += f" [in shadow: {words}]"
     sys.stderr.write("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line) + "\n")

@@ -18,6 +18,7 @@ from mcp_sdk.services import Subset
 
 __all__ = [
     "ANONYMOUS",
+    "NEW_DECISION",
     "NEW_FACTS",
     "NEW_REQUEST",
     "NEW_SOURCE",
@@ -156,7 +157,7 @@ class Reason:
 
     ``rule`` is empty when the policy's default spoke. ``clause`` is the text of the condition that decided,
     ``detail`` what to add for a person. ``effect`` is the effect's name as policies write it. ``revision`` is the
-    policy set's, ``trust`` the least trust among the contexts that were looked at.
+    policy set's, ``trust`` the least trust among the contexts that were looked at; ``shadow`` marks a policy in shadow.
     """
 
     policy: str
@@ -167,6 +168,7 @@ class Reason:
     detail: str = ""
     revision: int = 0
     trust: str = ""
+    shadow: bool = False
 
     def __str__(self) -> str:
         where = f"rule {self.rule!r} of {self.policy!r}" if self.rule else f"the default of {self.policy!r}"
@@ -279,8 +281,6 @@ def _unfinished(value: type) -> Any:
     return type(f"New{value.__name__}", (), {"__slots__": value.__slots__})  # type: ignore[attr-defined]
 
 
-NEW_FACTS, NEW_REQUEST, NEW_SOURCE = _unfinished(RequestFacts), _unfinished(DecisionRequest), _unfinished(Source)
-
 Refusal = Denied | StepUpRequired | ReviewRequired | Throttled | Shed
 Verdict = Permit | Refusal
 PERMIT = Permit()
@@ -291,7 +291,8 @@ class Decision:
     """What follows from a DecisionRequest.
 
     ``verdict`` is ``Permit`` or a typed refusal; ``advice`` holds values for the application; ``reasons`` has one
-    entry per policy that spoke, the deciding one first. ``epoch`` and ``revision`` are the snapshot's.
+    entry per policy that spoke, the deciding one first. ``epoch`` and ``revision`` are the snapshot's. ``shadow`` is
+    what would have been decided were the policies in shadow in force too; None where none of them speaks of the call.
     """
 
     verdict: Verdict = PERMIT
@@ -302,6 +303,7 @@ class Decision:
     reasons: tuple[Reason, ...] = ()
     epoch: int = 0
     revision: int = 0
+    shadow: Decision | None = None
 
     @property
     def permitted(self) -> bool:
@@ -314,6 +316,10 @@ class Decision:
         if self.route is not None and self.permitted:
             what += f", route to {self.route.subset or 'any endpoint'}"
         return f"{what}: {self.reasons[0]}" if self.reasons else f"{what}: no policy speaks of this call"
+
+
+NEW_FACTS, NEW_REQUEST, NEW_SOURCE = _unfinished(RequestFacts), _unfinished(DecisionRequest), _unfinished(Source)
+NEW_DECISION = _unfinished(Decision)
 
 
 class Refused(MeshError):

@@ -19,6 +19,8 @@ from weakref import WeakSet
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
+from mcp_sdk import shadow
+
 if TYPE_CHECKING:
     from mcp_sdk.context import EntityRef, ModelContext, Transition
     from mcp_sdk.decisions import Decision, DecisionRequest
@@ -111,6 +113,7 @@ class Telemetry:
         self._name = name
         self.transitions: Tally = Tally("model", "from", "to", "outcome")
         self.decisions: Tally = Tally("phase", "policy", "effect")
+        self.shadows: Tally = Tally("phase", "policy", "outcome")
         self.drops: Tally = Tally("where", "reason")
         self.aborts: Tally = Tally("model", "state")
         self._warned: set[tuple[str, str]] = set()
@@ -128,6 +131,7 @@ class Telemetry:
                 "Transitions of entities, by what the store made of them",
             ),
             ("mcp_sdk.decisions", self.decisions, "{decision}", "Decisions by policy and effect"),
+            ("mcp_sdk.shadows", self.shadows, "{decision}", "What policies in shadow would have changed"),
             ("mcp_sdk.drops", self.drops, "{item}", "What was dropped, where and why"),
             ("mcp_sdk.aborts", self.aborts, "{call}", "Business calls that failed before the state they were to reach"),
         ):
@@ -156,6 +160,13 @@ class Telemetry:
         phase = request.phase.value
         for reason in decision.reasons:
             self.decisions.add((phase, reason.policy, reason.effect))
+        if decision.shadow is not None:
+            self.shadowed(request, decision)
+
+    def shadowed(self, request: DecisionRequest, decision: Decision) -> None:
+        """Count what each policy in shadow would have made of a decision."""
+        for reason, outcome in shadow.outcomes(decision):
+            self.shadows.add((request.phase.value, reason.policy, outcome))
 
     def request(self, seconds: float, contexts: Mapping[str, ModelContext], outcome: str) -> None:
         """Record how long a request took, by the business stage it was in; ``outcome`` is a verdict's name."""

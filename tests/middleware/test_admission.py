@@ -6,7 +6,7 @@ import os
 import pytest
 from scripted import SetClock, call, scope_of
 
-from mcp_sdk import Decision, Reason, Shed, Throttled
+from mcp_sdk import Decision, DecisionLog, Reason, Shed, Throttled
 from mcp_sdk.decisions import Limit, Qos
 from mcp_sdk.middleware import MeshMiddleware, decision
 from mcp_sdk.middleware.admission import Buckets, Gate
@@ -171,3 +171,31 @@ def test_a_shed_request_costs_no_tokens(make_mesh, plane):
 def test_shed_is_a_word_of_its_own():
     """The verdict names the priority that had to wait."""
     assert Shed(1.0, "low").name == "shed"
+
+
+def in_shadow(**fields):
+    """Give a decision with a limit in shadow beside what is in force."""
+    told = Reason("tried", "RateLimitPolicy", "all", "limit", shadow=True)
+    tried = Limit("tried", "k", 1, 10.0, 1, told)
+    return Decision(shadow=Decision(limits=(tried, *fields.get("limits", ()))), **fields)
+
+
+def test_a_limit_in_shadow_is_counted_and_throttles_nobody(mesh, plane):
+    """What it would have throttled is counted and logged; the response shows nothing of it."""
+    records = []
+    mesh.decision_log = DecisionLog(records.append)
+    plane.rule = lambda _: in_shadow()
+    app = MeshMiddleware(ok, mesh)
+    first, second = served(app), served(app)
+    assert (first["status"], second["status"]) == (200, 200)
+    assert b"ratelimit" not in dict(second["headers"])
+    counted = mesh.telemetry.shadows.read()
+    assert counted == {("inbound", "tried", "limit"): 2, ("inbound", "tried", "throttle"): 1}
+    assert [record["shadow"]["verdict"] for record in records] == ["permit", "permit", "throttle"]
+
+
+def test_limits_in_shadow_do_not_spend_those_in_force(mesh, plane):
+    """Both count apart, and what is in force throttles when its own bucket is empty."""
+    plane.rule = lambda _: in_shadow(limits=(limit(burst=2),))
+    app = MeshMiddleware(ok, mesh)
+    assert [served(app)["status"] for _ in range(3)] == [200, 200, 429]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mcp_sdk.context import EntityRef, Trust
 from mcp_sdk.decisions import Denied, Phase, Principal, Qos, ReviewRequired, StepUpRequired
-from mcp_sdk.exceptions import ConfigurationError
+from mcp_sdk.exceptions import ConfigurationError, PolicyError
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy import Engine, compile_policies
 
@@ -210,9 +211,104 @@ def test_needs_are_the_references_that_a_policy_looks_at(models: Models, call: B
     assert engine.needs(call("other", references=refs)) == ()
 
 
+SHADOW = "  shadow: true\n"
+
+
 def test_a_shadow_policy_is_not_enforced(models: Models, call: Build) -> None:
-    """A policy in shadow decides nothing."""
-    assert build(models, access("p", "deny", more="  shadow: true\n")).decide(call("s")).reasons == ()
+    """A policy in shadow decides nothing, and the decision tells what it would have decided."""
+    decision = build(models, access("p", "deny", more=SHADOW)).decide(call("s"))
+    assert (decision.permitted, decision.reasons) == (True, ())
+    assert decision.shadow is not None
+    assert decision.shadow.verdict == Denied()
+    assert str(decision.shadow.reasons[0]) == "deny by the default of 'p' (no rule granted)"
+    assert decision.shadow.reasons[0].shadow
+
+
+def test_without_a_word_from_the_shadow_there_is_none(models: Models, call: Build) -> None:
+    """Of another operation, service or phase, or where no rule matches and no default speaks."""
+    source = policy("AccessPolicy", "p", "  default: deny\n" + SHADOW, '{service: s, operations: ["GET /x"]}')
+    engine = build(
+        models, source, policy("QosPolicy", "q", SHADOW + "  rules: [{when: 'false', qos: {priority: low}}]")
+    )
+    assert engine.decide(call("s", operation="GET /x")).shadow is not None
+    quiet = [call("s", operation="GET /y"), call("t"), call("s", operation="GET /x", phase=Phase.OUTBOUND)]
+    assert [engine.decide(one).shadow for one in quiet] == [None] * 3
+
+
+def test_shadow_is_what_would_be_in_force(models: Models, call: Build, context: Build) -> None:
+    """What a shadow decides is what the same policies decide without their ``shadow``, whatever is in force beside."""
+    in_force = [TRAFFIC, QOS, LIMIT, access("a", "permit", "step_up: order.items > 5")]
+    tried = [
+        access("b", "permit", "deny: order.items > 4", more=SHADOW),
+        policy("QosPolicy", "p", SHADOW + "  rules: [{when: order.items > 2, qos: {priority: critical}}]"),
+        policy("RateLimitPolicy", "m", SHADOW + "  rules: [{when: order.items > 1, limit: {requests: 3}}]"),
+    ]
+    engine = build(models, *in_force, *tried)
+    promoted = build(models, *in_force, *(text.replace("shadow: true", "shadow: false") for text in tried))
+    alone = build(models, *in_force)
+    for items in range(1, 8):
+        request = call("s", context("order", items=items))
+        decision, wanted = engine.decide(request), promoted.decide(request)
+        assert replace(decision, shadow=None) == alone.decide(request)
+        if decision.shadow is None:
+            assert wanted == alone.decide(request)
+        else:
+            assert _plain(decision.shadow) == _plain(wanted)
+
+
+def _plain(decision: Any) -> Any:
+    reasons = tuple(replace(reason, shadow=False) for reason in decision.reasons)
+    limits = tuple(replace(limit, reason=replace(limit.reason, shadow=False)) for limit in decision.limits)
+    return replace(decision, reasons=reasons, limits=limits)
+
+
+def test_a_shadow_route_takes_the_place_of_its_target_s(models: Models, call: Build) -> None:
+    """Of one target one TrafficPolicy is in force and one in shadow; of another target both keep their order."""
+    tried = policy("TrafficPolicy", "u", SHADOW + "  default: {version: v9}")
+    decision = build(models, TRAFFIC, tried).decide(call("s"))
+    assert (str(decision.route.subset), str(decision.shadow.route.subset)) == ("version=v2", "version=v9")
+    narrow = policy("TrafficPolicy", "n", "  default: {version: v3}", '{service: s, operations: ["GET /x"]}')
+    decision = build(models, TRAFFIC, tried, narrow).decide(call("s", operation="GET /x"))
+    assert (str(decision.route.subset), decision.shadow) == ("version=v3", None)
+    with pytest.raises(PolicyError, match="a target has one"):
+        build(models, TRAFFIC, tried, policy("TrafficPolicy", "w", SHADOW + "  default: {version: v9}"))
+
+
+def test_a_split_draws_one_number_for_both(models: Models, call: Build) -> None:
+    """Shares in shadow move only the calls that the weights move."""
+    numbers = iter([0.1, 0.6, 0.9])
+    halves = policy("TrafficPolicy", "t", "  default: {split: {v1: 50, v2: 50}}")
+    tried = policy("TrafficPolicy", "u", SHADOW + "  default: {split: {v1: 80, v2: 20}}")
+    engine = build(models, halves, tried, rng=lambda: next(numbers))
+    decisions = [engine.decide(call("s")) for _ in range(3)]
+    routes = [(one.route.subset.version, one.shadow.route.subset.version) for one in decisions]
+    assert routes == [("v1", "v1"), ("v2", "v1"), ("v2", "v2")]
+
+
+class Broken(dict[str, Any]):
+    """Contexts that cannot tell of an order."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Break."""
+        if name == "order":
+            raise OSError(name)
+        return super().get(name, default)
+
+
+def test_a_shadow_that_fails_hurts_nobody(models: Models, call: Build) -> None:
+    """The decision in force stands; the shadow says that the call would have been shed."""
+    tried = access("p", "deny", "permit: order.items > 1", more=SHADOW)
+    decision = build(models, TRAFFIC, tried).decide(call("s", contexts=Broken()))
+    assert str(decision.route.subset) == "version=v2"
+    assert decision.shadow.verdict.name == "shed"
+    assert [str(reason) for reason in decision.shadow.reasons] == ["shed by the default of 'p' (its evaluation failed)"]
+
+
+def test_needs_of_a_shadow_are_fetched(models: Models, call: Build) -> None:
+    """What a policy in shadow looks at is looked up, for what it records has to be true."""
+    engine = build(models, access("p", "deny", "permit: order.items > 1", more=SHADOW))
+    refs = (EntityRef("order", "o-1"), EntityRef("transfer", "t-1"))
+    assert engine.needs(call("s", references=refs)) == (refs[0],)
 
 
 def test_no_policy_is_a_silent_permit(models: Models, call: Build) -> None:

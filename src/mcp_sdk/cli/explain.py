@@ -51,7 +51,8 @@ def _run(args: Namespace, output: Output) -> int:
         output.line(explanation.sentence())
         for policy in explanation.policies:
             applies = "" if policy.applies else f" does not govern {args.operation or 'a call without --operation'}"
-            output.line(f"\n{policy.kind} {policy.policy}{applies}")
+            shadow = " (in shadow)" if policy.shadow else ""
+            output.line(f"\n{policy.kind} {policy.policy}{shadow}{applies}")
             for rule in policy.rules:
                 output.line(f"  {rule}")
         if not explanation.policies:

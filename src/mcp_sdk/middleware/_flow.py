@@ -45,6 +45,7 @@ from mcp_sdk.middleware.geo import NOWHERE, GeoDatabase, GeoReader, client_addre
 from mcp_sdk.middleware.names import EntityNames
 from mcp_sdk.middleware.principal import Reader, Unread, scope_user
 from mcp_sdk.problems import Response, quota_headers, respond
+from mcp_sdk.shadow import outcomes
 from mcp_sdk.telemetry import annotate
 
 __all__ = ["Enforcer", "Outcome"]
@@ -106,6 +107,7 @@ class Enforcer:
         self._geo = geo if geo is not None else GeoDatabase(config.geo_database) if config.geo_database else None
         self._located = self._geo is not None or bool(config.geo_header)
         self._buckets = Buckets(mesh.runtime.clock)
+        self._shadow_buckets = Buckets(mesh.runtime.clock)
         self._gate = Gate(config.max_concurrency) if config.max_concurrency > 0 else None
         self._names = EntityNames({}, (), None)
         self._ready_in = 0
@@ -344,6 +346,8 @@ class Enforcer:
         work, decision, place = call.work, self.mesh.decide(request), False
         work.contexts = dict(request.contexts)
         work.references = call.references
+        if decision.shadow is not None and decision.shadow.limits:
+            decision = self._spend_in_shadow(request, decision, decision.shadow)
         if decision.limits or self._gate is not None:
             decision, place = self._admission(request, decision) if decision.permitted else (decision, False)
         work.call = CallFacts(request.principal, request.source, decision, request.request, request.operation)
@@ -365,16 +369,32 @@ class Enforcer:
             gate.leave()
         return self._refused(request, decision, throttled, throttled.limit.reason), False
 
+    def _spend_in_shadow(self, request: DecisionRequest, decision: Decision, shadow: Decision) -> Decision:
+        """Tell whether limits in shadow would have throttled a call; they are counted apart from those in force."""
+        throttled = self._shadow_buckets.spend(shadow.limits)
+        if throttled is None or not throttled.limit.reason.shadow:
+            return decision
+        mesh = self.mesh
+        spoken = replace(throttled.limit.reason, effect=throttled.name)
+        told = replace(decision, shadow=replace(shadow, verdict=throttled, reasons=(spoken, *shadow.reasons)))
+        mesh.telemetry.shadows.add((request.phase.value, spoken.policy, spoken.effect))
+        self._write(request, told)
+        return told
+
     def _refused(self, request: DecisionRequest, decision: Decision, verdict: Verdict, reason: Reason) -> Decision:
         mesh = self.mesh
         spoken = replace(reason, effect=verdict.name)
         others = tuple(other for other in decision.reasons if other != reason)
         refused = replace(decision, verdict=verdict, reasons=(spoken, *others))
         mesh.telemetry.decisions.add((request.phase.value, spoken.policy, spoken.effect))
-        mesh.decision_log.write(request, refused, mesh.telemetry)
-        if mesh.config.debug:
-            print_decision(request, refused, mesh.telemetry, mesh.config.mode)
+        self._write(request, refused)
         return refused
+
+    def _write(self, request: DecisionRequest, decision: Decision) -> None:
+        mesh = self.mesh
+        mesh.decision_log.write(request, decision, mesh.telemetry)
+        if mesh.config.debug:
+            print_decision(request, decision, mesh.telemetry, mesh.config.mode)
 
 
 def _named(text: str) -> Principal | None:
@@ -393,3 +413,6 @@ def _annotate(request: DecisionRequest, decision: Decision) -> None:
     if decision.reasons:
         first = decision.reasons[0]
         span.set_attributes({"mcp_sdk.decision.policy": first.policy, "mcp_sdk.decision.rule": first.rule})
+    for reason, outcome in outcomes(decision):
+        told = {"outcome": outcome, "policy": reason.policy, "rule": reason.rule}
+        span.add_event("mcp_sdk.shadow", {f"mcp_sdk.shadow.{name}": text for name, text in told.items()})

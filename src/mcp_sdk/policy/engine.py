@@ -2,35 +2,54 @@
 
 Access: every policy of the target speaks by its strongest matching rule, or by its default; over all of them deny >
 review > step_up > permit. Traffic and QoS: the policy whose target names operations goes before the one that does not;
-the first matching rule speaks. Rate limits: every matching rule. Policies in ``shadow`` are not enforced.
+the first matching rule speaks. Rate limits: every matching rule. Policies in shadow are evaluated beside those in
+force, and only tell what they would have made of the call.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from mcp_sdk.context import EntityRef, ModelContext
-from mcp_sdk.decisions import PERMIT, Decision, DecisionRequest, Limit, Phase, Reason, Route, Verdict
+from mcp_sdk.decisions import (
+    NEW_DECISION,
+    PERMIT,
+    Decision,
+    DecisionRequest,
+    Limit,
+    Phase,
+    Qos,
+    Reason,
+    Route,
+    Shed,
+    Verdict,
+)
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.hashing import bucket_of, share_at
-from mcp_sdk.policy.loading import PHASES, LoadedPolicy, Outcome, Splitter, load
+from mcp_sdk.policy.loading import PHASES, LoadedPolicy, Outcome, Splitter, load, together
+from mcp_sdk.shadow import spoken
 
 __all__ = ["Engine"]
 
 KEPT_LIMITS = 1024
+_new: Any = object.__new__
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Plan:
-    """The policies of one namespace, service and phase, by kind."""
+    """The policies of one namespace, service and phase, by kind; ``beside`` is the plan with those in shadow too."""
 
-    __slots__ = ("access", "all", "limits", "qos", "route", "traffic")
+    __slots__ = ("access", "all", "beside", "limits", "qos", "route", "shadows", "traffic")
 
-    def __init__(self, policies: list[LoadedPolicy]) -> None:
+    def __init__(self, policies: list[LoadedPolicy], shadows: list[LoadedPolicy]) -> None:
         self.all = tuple(policies)
+        self.shadows = tuple(shadows)
+        self.beside: _Plan | None = _Plan(together(policies, shadows), []) if shadows else None
         kinds = {kind: tuple(policy for policy in policies if policy.kind == kind) for kind in PHASES}
         self.access, self.traffic = kinds["AccessPolicy"], kinds["TrafficPolicy"]
         self.qos, self.limits = kinds["QosPolicy"], kinds["RateLimitPolicy"]
@@ -64,14 +83,16 @@ class Engine:
         self.revision: int = revision
         self._rng = rng
         self.programs = programs
-        kept = before.policies if before is not None else ()
-        self.policies: tuple[LoadedPolicy, ...] = load(programs, revision=revision, before=kept).policies
+        kept = (*before.policies, *before.shadows) if before is not None else ()
+        loaded = load(programs, revision=revision, before=kept)
+        self.policies: tuple[LoadedPolicy, ...] = loaded.policies
+        self.shadows: tuple[LoadedPolicy, ...] = loaded.shadows
         self._plans = self._build_plans()
         self._silent = Decision(epoch=epoch, revision=revision)
 
     def _build_plans(self) -> dict[str, dict[str, dict[str, _Plan]]]:
         grouped: dict[str, dict[str, list[LoadedPolicy]]] = {}
-        for policy in self.policies:
+        for policy in (*self.policies, *self.shadows):
             grouped.setdefault(policy.service, {}).setdefault(policy.namespace, []).append(policy)
         return {
             service: {namespace: _phases(policies) for namespace, policies in namespaces.items()}
@@ -107,21 +128,53 @@ class Engine:
         missing = [ref for ref in request.references if ref.model not in request.contexts]
         if not missing:
             return ()
-        wanted = frozenset().union(*(policy.models for policy in self.applicable(request)))
+        plan = self._plan(request)
+        looking = (*self.applicable(request), *(plan.shadows if plan is not None else ()))
+        wanted = frozenset().union(*(one.models for one in looking if request.operation in one.operations))
         return tuple(dict.fromkeys(ref for ref in missing if ref.model in wanted))
 
     def decide(self, request: DecisionRequest) -> Decision:
         """Answer a request with the contexts it brings. Never raises for what a request holds."""
-        plan = self._plan(request)
-        if plan is None:
+        try:
+            plan = self._plans[request.service][request.namespace][request.phase._value_]
+        except KeyError:
             return self._silent
+        if plan.beside is None:
+            return self._decide(plan, request, self._rng)
+        return self._decide_beside(plan, plan.beside, request)
+
+    def _decide_beside(self, plan: _Plan, beside: _Plan, request: DecisionRequest) -> Decision:
+        """Decide by the policies in force, then by those and the ones in shadow, which can only add their word.
+
+        Both draw one number, so that a split which stands in both gives one share.
+        """
+        shadows = [policy for policy in plan.shadows if request.operation in policy.operations]
+        if not shadows:
+            return self._decide(plan, request, self._rng)
+        rng = cache(self._rng)
+        decision = self._decide(plan, request, rng)
+        try:
+            shadow = self._decide(beside, request, rng)
+        except Exception:  # noqa: BLE001 - what fails in shadow would have shed the call, and must not do so here
+            shadow = self._failed(shadows)
+        return replace(decision, shadow=shadow) if spoken(shadow) else decision
+
+    def _failed(self, shadows: list[LoadedPolicy]) -> Decision:
+        reasons = (
+            Reason(one.name, one.kind, "", "shed", "", "its evaluation failed", self.revision, shadow=True)
+            for one in shadows
+        )
+        verdict = Shed(message="The decision failed")
+        return Decision(verdict, reasons=tuple(reasons), epoch=self.epoch, revision=self.revision)
+
+    def _decide(self, plan: _Plan, request: DecisionRequest, rng: Callable[[], float]) -> Decision:
         contexts, operation = request.contexts, request.operation
         reasons: list[Reason] = []
         verdict: Verdict = PERMIT
         if plan.access:
             verdict = _authorise(plan.access, contexts, request, operation, reasons)
             if verdict is not PERMIT:
-                return Decision(verdict, None, None, _NOTHING, (), tuple(reasons), self.epoch, self.revision)
+                return self._decision(verdict, None, None, _NOTHING, (), reasons)
         route, qos, advice = None, None, _NOTHING
         if plan.traffic:
             outcome = (
@@ -129,7 +182,7 @@ class Engine:
             )
             if outcome is not None:
                 route = (
-                    outcome.route if outcome.split is None else self._share(outcome, outcome.split, contexts, request)
+                    outcome.route if outcome.split is None else _share(outcome, outcome.split, contexts, request, rng)
                 )
                 advice = outcome.advice
                 reasons.append(outcome.reason_for(contexts))
@@ -140,18 +193,48 @@ class Engine:
                 advice = {**outcome.advice, **advice} if advice else outcome.advice
                 reasons.append(outcome.reason_for(contexts))
         limits = _limits(plan.limits, contexts, request, operation) if plan.limits else ()
-        return Decision(PERMIT, route, qos, advice, limits, tuple(reasons), self.epoch, self.revision)
+        return self._decision(PERMIT, route, qos, advice, limits, reasons)
 
-    def _share(self, outcome: Outcome, split: Splitter, contexts: Any, request: DecisionRequest) -> Route:
-        value = _text_of(split.sticky, contexts, request)
-        total = split.edges[-1]
-        bucket = bucket_of(split.salt, value, total) if value else int(self._rng() * total)
-        base = outcome.route or Route()
-        return Route(split.subsets[share_at(split.edges, bucket)], base.priority, value, base.timeout)
+    def _decision(
+        self,
+        verdict: Verdict,
+        route: Route | None,
+        qos: Qos | None,
+        advice: Mapping[str, Any],
+        limits: tuple[Limit, ...],
+        reasons: list[Reason],
+    ) -> Decision:
+        decision = _new(NEW_DECISION)
+        decision.verdict = verdict
+        decision.route = route
+        decision.qos = qos
+        decision.advice = advice
+        decision.limits = limits
+        decision.reasons = tuple(reasons)
+        decision.epoch = self.epoch
+        decision.revision = self.revision
+        decision.shadow = None
+        decision.__class__ = Decision
+        return cast("Decision", decision)
+
+
+def _share(
+    outcome: Outcome, split: Splitter, contexts: Any, request: DecisionRequest, rng: Callable[[], float]
+) -> Route:
+    value = _text_of(split.sticky, contexts, request)
+    total = split.edges[-1]
+    bucket = bucket_of(split.salt, value, total) if value else int(rng() * total)
+    base = outcome.route or Route()
+    return Route(split.subsets[share_at(split.edges, bucket)], base.priority, value, base.timeout)
 
 
 def _phases(policies: list[LoadedPolicy]) -> dict[str, _Plan]:
-    return {phase.value: _Plan([policy for policy in policies if phase in PHASES[policy.kind]]) for phase in Phase}
+    return {phase.value: _plan_of([policy for policy in policies if phase in PHASES[policy.kind]]) for phase in Phase}
+
+
+def _plan_of(policies: list[LoadedPolicy]) -> _Plan:
+    in_force = [policy for policy in policies if not policy.shadow]
+    return _Plan(in_force, [policy for policy in policies if policy.shadow])
 
 
 def _authorise(

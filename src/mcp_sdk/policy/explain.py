@@ -20,9 +20,11 @@ from mcp_sdk.policy.presence import path_of
 from mcp_sdk.policy.program import RuleRow, refuses
 from mcp_sdk.policy.schema import GEO
 from mcp_sdk.policy.shapes import expressions
+from mcp_sdk.shadow import in_words
 
 __all__ = ["Explanation", "PolicySeen", "RuleSeen", "Seen", "explain"]
 
+_OF_POLICY = ("policy", "kind", "file", "line", "applies", "shadow")
 HIDDEN = "(hidden)"
 ABSENT = "(absent)"
 _SHOWN = frozenset(
@@ -86,7 +88,7 @@ class RuleSeen:
 
 @dataclass(frozen=True, slots=True)
 class PolicySeen:
-    """One policy of the target: whether its target holds the call, and each of its rules."""
+    """One policy of the target: whether its target holds the call, each of its rules, and whether it is in shadow."""
 
     policy: str
     kind: str
@@ -94,10 +96,11 @@ class PolicySeen:
     line: int
     applies: bool
     rules: tuple[RuleSeen, ...]
+    shadow: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON."""
-        plain: dict[str, Any] = {name: getattr(self, name) for name in ("policy", "kind", "file", "line", "applies")}
+        plain: dict[str, Any] = {name: getattr(self, name) for name in _OF_POLICY}
         return plain | {"rules": [rule.to_dict() for rule in self.rules]}
 
 
@@ -117,13 +120,15 @@ class Explanation:
                 continue
             rules = [rule for rule in policy.rules if rule.rule == deciding.rule] if deciding.rule else policy.rules
             said += "".join(f"; {rule}" for rule in rules)
-        return said + "."
+        words = in_words(self.decision)
+        return said + (f". In shadow: {words}." if words else ".")
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON."""
         return {
             "decision": self.decision.verdict.name,
             "sentence": self.sentence(),
+            "shadow": self.decision.shadow.verdict.name if self.decision.shadow else None,
             "epoch": self.decision.epoch,
             "revision": self.decision.revision,
             "policies": [policy.to_dict() for policy in self.policies],
@@ -134,7 +139,7 @@ def explain(engine: Engine, request: DecisionRequest) -> Explanation:
     """Decide a request, and tell of every policy of its target what each rule saw."""
     of_target = [
         policy
-        for policy in engine.policies
+        for policy in (*engine.policies, *engine.shadows)
         if (policy.namespace, policy.service) == (request.namespace, request.service)
         and request.phase in PHASES[policy.kind]
     ]
@@ -144,7 +149,8 @@ def explain(engine: Engine, request: DecisionRequest) -> Explanation:
 def _policy(engine: Engine, policy: LoadedPolicy, request: DecisionRequest) -> PolicySeen:
     applies = request.operation in policy.operations
     rules = tuple(_rule(engine, policy, RuleRow(*row), request) for row in policy.plain["rules"]) if applies else ()
-    return PolicySeen(policy.name, policy.kind, policy.plain["file"], policy.plain["line"], applies, rules)
+    plain = policy.plain
+    return PolicySeen(policy.name, policy.kind, plain["file"], plain["line"], applies, rules, policy.shadow)
 
 
 def _rule(engine: Engine, policy: LoadedPolicy, rule: RuleRow, request: DecisionRequest) -> RuleSeen:

@@ -25,7 +25,7 @@ from mcp_sdk.policy.program import RuleRow, check_format, refuses
 from mcp_sdk.policy.values import pattern
 from mcp_sdk.services import Subset
 
-__all__ = ["Loaded", "LoadedPolicy", "Outcome", "Splitter", "load"]
+__all__ = ["Loaded", "LoadedPolicy", "Outcome", "Splitter", "load", "together"]
 
 RANKS = {"deny": 0, "review": 1, "step_up": 2, "permit": 3}
 _TRUST = ("local", "store", "verified", "unsigned", "expired", "bad_signature")
@@ -46,6 +46,11 @@ class Splitter:
     edges: tuple[int, ...]
     sticky: Callable[[Any, Any], Any] | None
     salt: str
+
+    def __str__(self) -> str:
+        weights = (edge - before for before, edge in zip((0, *self.edges), self.edges, strict=False))
+        shares = (f"{subset.version} {weight}" for subset, weight in zip(self.subsets, weights, strict=True))
+        return f"split {', '.join(shares)}"
 
 
 @dataclass(slots=True)
@@ -79,7 +84,15 @@ class Outcome:
         if reason is None:
             base = self.reason
             reason = Reason(
-                base.policy, base.kind, base.rule, base.effect, base.clause, base.detail, base.revision, trust
+                base.policy,
+                base.kind,
+                base.rule,
+                base.effect,
+                base.clause,
+                base.detail,
+                base.revision,
+                trust,
+                base.shadow,
             )
             self.reasons[trust] = reason
         return reason
@@ -103,12 +116,18 @@ class LoadedPolicy:
     models: frozenset[str]
     plain: Mapping[str, Any]
 
+    @property
+    def shadow(self) -> bool:
+        """Whether it only tells what it would have made of a call."""
+        return bool(self.plain["shadow"])
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Every policy of a program that is in force."""
+    """Every policy of a program: those in force, and those in shadow; each in the order in which they are asked."""
 
     policies: tuple[LoadedPolicy, ...]
+    shadows: tuple[LoadedPolicy, ...] = ()
 
 
 def load(programs: Mapping[str, Any], *, revision: int, before: Iterable[LoadedPolicy] = ()) -> Loaded:
@@ -142,12 +161,33 @@ def _loaded(programs: Mapping[str, Any], revision: int, before: Iterable[LoadedP
     if "re2" in uses:
         pattern("")
     shapes = _Shapes(programs.get("shapes", ()))
-    enforced = [plain for plain in programs.get("policies", ()) if not plain["shadow"]]
     trees = {policy.plain["digest"]: policy.index.tree for policy in before if "digest" in policy.plain}
     policies = [
-        _PolicyLoader(plain, programs, shapes, revision).load(trees.get(plain.get("digest"))) for plain in enforced
+        _PolicyLoader(plain, programs, shapes, revision).load(trees.get(plain.get("digest")))
+        for plain in programs.get("policies", ())
     ]
-    return Loaded(tuple(sorted(policies, key=lambda policy: (not policy.operations.patterns, policy.name))))
+    policies.sort(key=_order)
+    return Loaded(
+        tuple(policy for policy in policies if not policy.shadow), tuple(policy for policy in policies if policy.shadow)
+    )
+
+
+def _order(policy: LoadedPolicy) -> tuple[bool, str]:
+    return (not policy.operations.patterns, policy.name)
+
+
+def together(policies: Sequence[LoadedPolicy], shadows: Sequence[LoadedPolicy]) -> list[LoadedPolicy]:
+    """Give what would be in force were the policies in shadow in force too, in order.
+
+    A target has one TrafficPolicy: one in shadow takes the place of the one in force.
+    """
+    taken = {_target(policy) for policy in shadows if policy.kind == "TrafficPolicy"}
+    kept = [one for one in policies if one.kind != "TrafficPolicy" or _target(one) not in taken]
+    return sorted([*kept, *shadows], key=_order)
+
+
+def _target(policy: LoadedPolicy) -> frozenset[str]:
+    return frozenset(pattern.text for pattern in policy.operations.patterns)
 
 
 @lru_cache(maxsize=4096)
@@ -262,12 +302,14 @@ class _PolicyLoader:
             return None
         if kind == "QosPolicy":
             return self.qos(default, None)
-        verdict = Denied() if default == "deny" else Permit()
-        return Outcome(self.reason(None, default), self.models, verdict, RANKS[default])
+        verdict, detail = (Denied(), "no rule granted") if default == "deny" else (Permit(), "")
+        return Outcome(self.reason(None, default, detail), self.models, verdict, RANKS[default])
 
     def reason(self, rule: RuleRow | None, effect: str, detail: str = "") -> Reason:
-        name, clause = (rule.name, rule.clause) if rule else ("", "")
-        return Reason(self.plain["name"], self.plain["kind"], name, effect, clause, detail, self.revision)
+        name, clause, plain = rule.name if rule else "", rule.clause if rule else "", self.plain
+        return Reason(
+            plain["name"], plain["kind"], name, effect, clause, detail, self.revision, shadow=bool(plain["shadow"])
+        )
 
     def looks_at(self, rule: RuleRow | None) -> tuple[str, ...]:
         return tuple(self.shapes.rows[rule.shape]["models"]) if rule else self.models
@@ -289,7 +331,7 @@ class _PolicyLoader:
         subset = _subset(route.get("version", ""), route.get("labels", {}))
         decided = Route(subset, route.get("priority", ""), "", route.get("timeout"))
         split = self.splitter(route, rule.name if rule else "default") if route.get("split") else None
-        reason = self.reason(rule, "route", "split" if split else str(subset or "any endpoint"))
+        reason = self.reason(rule, "route", str(split or subset or "any endpoint"))
         return Outcome(reason, self.looks_at(rule), route=decided, split=split, advice=MappingProxyType(advice))
 
     def splitter(self, route: Mapping[str, Any], name: str) -> Splitter:

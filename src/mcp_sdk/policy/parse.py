@@ -298,9 +298,9 @@ _READERS: Mapping[str, Callable[[dict[str, Any], Fields, Models], Policy]] = {
 
 
 def check_names(policies: Iterable[Policy], findings: Collector) -> None:
-    """Report policies of one kind and name, and second TrafficPolicies of one target."""
+    """Report policies of one kind and name, and second TrafficPolicies of one target, in force or in shadow."""
     names: set[tuple[str, str, str]] = set()
-    targets: dict[tuple[str, str, tuple[str, ...]], str] = {}
+    targets: dict[tuple[str, str, bool, tuple[str, ...]], str] = {}
     for policy in policies:
         key = (policy.kind, policy.namespace, policy.name)
         if key in names and policy.name:
@@ -313,7 +313,7 @@ def check_names(policies: Iterable[Policy], findings: Collector) -> None:
 
 
 def _check_target(policy: Policy, targets: dict[Any, str], findings: Collector) -> None:
-    key = (policy.namespace, policy.target.service, tuple(sorted(policy.target.operations)))
+    key = (policy.namespace, policy.target.service, policy.shadow, tuple(sorted(policy.target.operations)))
     first = targets.setdefault(key, policy.name)
     if first is not policy.name:
         message = (
