@@ -42,7 +42,7 @@ DECISION = Decision(
 
 def test_a_record_is_enough_to_decide_again() -> None:
     """Input and outcome are there as plain JSON; headers, query and claims are not."""
-    record = json.loads(json.dumps(describe(REQUEST, DECISION)))
+    record = json.loads(json.dumps(describe(REQUEST, DECISION, Telemetry())))
     assert record["contexts"][0]["attributes"] == {"amount": 1250}
     assert (record["verdict"], record["qos"], record["revision"]) == ("deny", "high", 3)
     assert record["reasons"][0]["clause"] == "request.geo.country in blocked"

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mcp_sdk import shadow
+from mcp_sdk.context import EntityRef
+from mcp_sdk.decision_record import hide_changes, plain_decision, plain_request
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.telemetry import Telemetry
 
@@ -23,49 +25,25 @@ logger = logging.getLogger("mcp_sdk.decisions")
 
 
 def describe(
-    request: DecisionRequest, decision: Decision, *, anonymous: bool = False, operation: str | None = None
+    request: DecisionRequest,
+    decision: Decision,
+    telemetry: Telemetry,
+    *,
+    absent: Iterable[EntityRef] = (),
 ) -> dict[str, Any]:
     """Give a decision and the input it was made from as plain JSON, enough to decide it again.
 
-    Headers, the query and the principal's further attributes are left out: they hold secrets more often than reasons.
-    ``anonymous`` leaves out the principal's id, whose pseudonym stands among the contexts; ``operation`` is shown in
-    the place of the request's, whose path may hold an id that has a pseudonym.
+    ``mcp_sdk.decision_record`` says what is in it. ``telemetry`` knows which ids have pseudonyms and may not be shown;
+    ``absent`` are references that policies look at and nobody found.
     """
-    return {
-        "time": request.now.isoformat(),
-        "service": request.service,
-        "operation": request.operation if operation is None else operation,
-        "phase": request.phase.value,
-        "namespace": request.namespace,
-        "environment": request.environment,
-        "principal": _principal(request, anonymous=anonymous),
-        "source": {"service": request.source.service, "verified": request.source.verified},
-        "geo": {"country": request.request.geo.country, "region": request.request.geo.region},
-        "contexts": [context.to_dict() for context in request.contexts.values()],
-        "verdict": decision.verdict.name,
-        "route": str(decision.route.subset) if decision.route is not None else None,
-        "qos": decision.qos.priority if decision.qos is not None else None,
-        "reasons": [_reason(reason) for reason in decision.reasons],
-        "epoch": decision.epoch,
-        "revision": decision.revision,
-        "shadow": None if decision.shadow is None else {"verdict": decision.shadow.verdict.name},
-    }
-
-
-def _principal(request: DecisionRequest, *, anonymous: bool) -> dict[str, Any]:
-    principal = request.principal
-    return {
-        "id": "" if anonymous else principal.id,
-        "authenticated": principal.authenticated,
-        "roles": list(principal.roles),
-        "scopes": list(principal.scopes),
-        "mfa": principal.mfa,
-        "acr": principal.acr,
-    }
-
-
-def _reason(reason: Any) -> dict[str, Any]:
-    return {name: getattr(reason, name) for name in ("policy", "kind", "rule", "effect", "clause", "detail", "trust")}
+    plain = plain_request(
+        request,
+        operation=telemetry.operation(request),
+        anonymous=telemetry.anonymous,
+        pseudonymous=telemetry.pseudonymous,
+        absent=absent,
+    )
+    return plain | plain_decision(decision)
 
 
 def _to_logger(record: dict[str, Any]) -> None:
@@ -84,18 +62,29 @@ class DecisionLog:
         """Whether anybody listens."""
         return self._sink is not None or logger.isEnabledFor(logging.INFO)
 
-    def write(self, request: DecisionRequest, decision: Decision, telemetry: Telemetry) -> None:
-        """Mask and write one record; never raises."""
+    def write(
+        self,
+        request: DecisionRequest,
+        decision: Decision,
+        telemetry: Telemetry,
+        *,
+        absent: Iterable[EntityRef] = (),
+    ) -> None:
+        """Mask and write one record; never raises. ``absent`` is as for ``describe``."""
         if not self.enabled:
             return
         try:
-            shown = telemetry.operation(request)
-            record = describe(request, decision, anonymous=telemetry.anonymous, operation=shown)
-            masked = dict(record if self._mask is None else self._mask(record))
+            masked = self._masked(describe(request, decision, telemetry, absent=absent))
         except Exception:  # noqa: BLE001 - a mask is the user's code; whatever it raises, nothing unmasked may leave
             telemetry.dropped("decision_log", "mask_failed")
             return
         self._deliver(masked, telemetry)
+
+    def _masked(self, record: dict[str, Any]) -> dict[str, Any]:
+        if self._mask is None:
+            return record
+        before = json.dumps(record)
+        return hide_changes(before, dict(self._mask(record)))
 
     def _deliver(self, record: Mapping[str, Any], telemetry: Telemetry) -> None:
         try:

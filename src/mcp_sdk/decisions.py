@@ -310,6 +310,13 @@ class Decision:
         """Whether the verdict is a permit."""
         return isinstance(self.verdict, Permit)
 
+    @property
+    def drawn(self) -> bool:
+        """Whether chance chose the route: the share of a split that nothing sticks."""
+        if self.route is None or self.route.sticky:
+            return False
+        return any(reason.effect == "route" and reason.detail.startswith("split ") for reason in self.reasons)
+
     def sentence(self) -> str:
         """Give the decision and its first reason in one sentence for a person."""
         what: str = self.verdict.name

@@ -10,6 +10,7 @@ MeshError
 ├── InvalidTransition       a move that the model forbids, where the model says ``enforce``
 ├── PolicyError             policies that do not check; carries every finding with its place
 ├── BaggageError            a baggage header that cannot be read
+├── RecordError             a record of the decision log that cannot be read
 ├── StoreError              the store refused or could not be reached
 │   ├── StoreUnavailable
 │   └── RevisionConflict    somebody else published first
@@ -36,6 +37,7 @@ __all__ = [
     "ModelError",
     "NoEndpoint",
     "PolicyError",
+    "RecordError",
     "RevisionConflict",
     "StoreError",
     "StoreUnavailable",
@@ -153,6 +155,14 @@ class PolicyError(MeshError):
         lines = [str(finding) for finding in self.findings[: self.SHOWN]]
         rest = len(self.findings) - self.SHOWN
         super().__init__("\n".join(lines + ([f"… and {rest} more"] if rest > 0 else [])))
+
+
+class RecordError(MeshError):
+    """A record of the decision log cannot be read; ``line`` is its place in the log, from 1, 0 when unknown."""
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        self.line = line
+        super().__init__(f"line {line}: {message}" if line else message)
 
 
 class BaggageError(MeshError):

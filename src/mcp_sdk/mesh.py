@@ -21,6 +21,7 @@ from mcp_sdk.config import Config, from_env
 from mcp_sdk.context import EntityRef, ModelContext, Transition
 from mcp_sdk.decision_log import DecisionLog, print_decision
 from mcp_sdk.decisions import Decision, DecisionRequest, Shed
+from mcp_sdk.enforcement import missing
 from mcp_sdk.entities import Entity, bind
 from mcp_sdk.exceptions import ModelError
 from mcp_sdk.listeners import Listeners
@@ -190,7 +191,8 @@ class Mesh:
         """Ask the control plane, count the answer and log it. Never raises."""
         decision = self._answer(request)
         self.telemetry.decided(request, decision)
-        self.decision_log.write(request, decision, self.telemetry)
+        if self.decision_log.enabled:
+            self.decision_log.write(request, decision, self.telemetry, absent=missing(self, request))
         if self.config.debug:
             print_decision(request, decision, self.telemetry, self.config.mode)
         return decision

@@ -186,6 +186,11 @@ class Telemetry:
         """Whether the ids of principals may not leave the process as they are."""
         return any(model.principal and model.pseudonymise for model in self._models.values())
 
+    @property
+    def pseudonymous(self) -> bool:
+        """Whether a path may hold an id that is to be shown as a pseudonym only."""
+        return any(model.pseudonymise for model in self._models.values())
+
     def operation(self, request: DecisionRequest) -> str:
         """Give a request's operation as logs may have it: ids in its path are the pseudonyms that the request has."""
         name, hidden = self._name, [model for model in self._models.values() if model.pseudonymise]

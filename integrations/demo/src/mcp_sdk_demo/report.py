@@ -105,7 +105,7 @@ def _facts(record: Mapping[str, Any], clause: str) -> Iterator[str]:
         roles = ", ".join(principal["roles"]) or "none"
         yield f"caller {principal['id'] or 'nobody'}: mfa {str(principal['mfa']).lower()}, roles {roles}"
     if "geo." in clause:
-        yield f"country {record['geo']['country'] or 'unknown'}"
+        yield f"country {record['request']['geo']['country'] or 'unknown'}"
 
 
 def _present(model: str, name: str, value: Any) -> str:
