@@ -5,6 +5,9 @@ import json
 from concurrent.futures import Future
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from scripted import ScriptedPlane, call, scope_of, signed
 
 from mcp_sdk import Decision, Denied, Mesh, ModelContext, Reason, Refused, StepUpRequired, Trust
@@ -283,3 +286,22 @@ def test_without_a_lifespan_the_first_requests_start_the_mesh_together():
     assert [messages[0]["status"] for messages in sent] == [200, 200]
     assert plane.starts == 1
     mesh.close()
+
+
+def test_the_span_tells_of_policies_in_shadow(mesh, plane):
+    """What they would have changed is an event of the request's span; the request goes on."""
+    shadow = Decision(Denied(), reasons=(Reason("tried", "AccessPolicy", "", "deny", shadow=True),))
+    plane.rule = lambda _: Decision(shadow=shadow)
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with provider.get_tracer("test").start_as_current_span("request"):
+        assert served(MeshMiddleware(App(), mesh), scope_of())[0]["status"] == 200
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes["mcp_sdk.decision.verdict"] == "permit"
+    (event,) = span.events
+    told = {"outcome": "nothing_granted", "policy": "tried", "rule": ""}
+    assert (event.name, dict(event.attributes)) == (
+        "mcp_sdk.shadow",
+        {f"mcp_sdk.shadow.{name}": text for name, text in told.items()},
+    )

@@ -112,3 +112,14 @@ def test_a_path_is_hidden_where_ids_are_pseudonyms(call: Build, pseudonymise: bo
     made = Engine(compile_policies({"p.yaml": text}, models), models, epoch=1, revision=1)
     asked = call("clinic", namespace="shop", request=RequestFacts(path="/patients/123-45"))
     assert explain(made, asked).policies[0].rules[0].clauses[0].facts == {"request.path": shown}
+
+
+def test_policies_in_shadow_are_explained(models: Mapping[str, BusinessModel], call: Build) -> None:
+    """They stand among the others, marked; the sentence says what they would have changed."""
+    text = "kind: AccessPolicy\nmetadata: {name: p}\nspec: {target: {service: s}, default: deny, shadow: true}\n"
+    engine = Engine(compile_policies({"p.yaml": text}, models), models)
+    explained = explain(engine, call("s"))
+    assert [(policy.policy, policy.shadow) for policy in explained.policies] == [("p", True)]
+    plain = explained.to_dict()
+    assert (plain["decision"], plain["shadow"]) == ("permit", "deny")
+    assert explained.sentence().endswith(". In shadow: deny by the default of 'p' (no rule granted).")

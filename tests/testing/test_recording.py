@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import mcp_sdk.testing
-from mcp_sdk import Mesh
+from mcp_sdk import DecisionRequest, Mesh
 from mcp_sdk.testing import FakeClock, RecordingMesh, SequentialIds, StoreSuite, recording_mesh
 
 
@@ -39,3 +39,13 @@ def test_a_mesh_of_another_clock_says_so() -> None:
     with pytest.raises(TypeError, match="recording_mesh"):
         _ = mesh.clock
     assert isinstance(recording_mesh(), Mesh)
+
+
+def test_words_of_policies_in_shadow_are_captured() -> None:
+    """Each with what it would have changed."""
+    text = "kind: AccessPolicy\nmetadata: {name: p}\nspec: {target: {service: s}, default: deny, shadow: true}\n"
+    with recording_mesh() as mesh:
+        mesh.policies(text)
+        assert mesh.decide(DecisionRequest("s")).permitted
+        assert [(reason.policy, outcome) for reason, outcome in mesh.captured.shadows] == [("p", "nothing_granted")]
+        assert mesh.telemetry.shadows.read() == {("inbound", "p", "nothing_granted"): 1}

@@ -9,9 +9,10 @@ from mcp_sdk import current
 from mcp_sdk.clock import Runtime
 from mcp_sdk.config import from_env
 from mcp_sdk.context import EntityRef, Outcome, Transition
-from mcp_sdk.decisions import Decision, DecisionRequest
+from mcp_sdk.decisions import Decision, DecisionRequest, Reason
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import BusinessModel
+from mcp_sdk.shadow import outcomes
 from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.testing.runtime import FakeClock, SequentialIds
 
@@ -56,6 +57,11 @@ class Captured:
     def aborted(self) -> list[Transition]:
         """Those of business calls that failed."""
         return [event for event in self.transitions if event.outcome is Outcome.ABORTED]
+
+    @property
+    def shadows(self) -> list[tuple[Reason, str]]:
+        """Each word of a policy in shadow, with what it would have changed (see ``mcp_sdk.shadow``)."""
+        return [told for _, decision in self.decisions for told in outcomes(decision)]
 
     def states(self, model: str, entity_id: Any = None) -> list[str | None]:
         """Give the states that entities of a model, or one of them, moved to; aborted moves are left out."""
