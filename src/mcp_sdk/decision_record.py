@@ -34,6 +34,20 @@ _REQUEST = ("method", "path", "operation", "scheme", "host", "size")
 _PRINCIPAL = ("id", "authenticated", "type", "roles", "scopes", "mfa", "acr", "auth_time")
 _SOURCE = ("service", "namespace", "environment", "verified")
 _GEO = tuple(field.name for field in fields(Geo))
+
+
+def _kinds(kind: type[Any], names: Iterable[str]) -> dict[str, type[Any]]:
+    """Give the types of some fields of a frozen value: those of their defaults."""
+    defaults = {field.name: field.default for field in fields(kind)}
+    return {name: type(defaults[name]) for name in names}
+
+
+_KINDS = {
+    RequestFacts: _kinds(RequestFacts, _REQUEST),
+    Principal: _kinds(Principal, [name for name in _PRINCIPAL if name != "auth_time"]),
+    Source: _kinds(Source, _SOURCE),
+    Geo: _kinds(Geo, _GEO),
+}
 _NEVER = ("request.headers", "request.query", "principal.attributes", "source.address")
 _OF_PATH = ("request.path", "request.operation")
 _CALL = ("service", "operation", "phase", "namespace")
@@ -151,19 +165,17 @@ def request_from_record(record: Any) -> DecisionRequest:
     """
     fields = _Fields(record)
     fields.check_format()
-    geo = fields.inner("request").inner("geo")
-    facts = fields.inner("request").keywords(RequestFacts, _REQUEST)
-    principal = fields.inner("principal")
-    known = principal.keywords(Principal, [name for name in _PRINCIPAL if name != "auth_time"])
+    facts, principal = fields.inner("request"), fields.inner("principal")
+    geo = facts.inner("geo").keywords(Geo)
     return DecisionRequest(
         service=fields.read("service", str),
         operation=fields.read("operation", str),
         phase=fields.made("phase", Phase),
         contexts={context.model: context for context in fields.each("contexts", _context)},
         references=tuple(fields.each("references", _ref)),
-        request=RequestFacts(**facts, geo=Geo(**geo.keywords(Geo, _GEO))),
-        principal=Principal(**known, auth_time=principal.moment("auth_time")),
-        source=Source(**fields.inner("source").keywords(Source, _SOURCE)),
+        request=RequestFacts(**facts.keywords(RequestFacts), geo=Geo(**geo)),
+        principal=Principal(**principal.keywords(Principal), auth_time=principal.moment("auth_time")),
+        source=Source(**fields.inner("source").keywords(Source)),
         namespace=fields.read("namespace", str),
         environment=fields.read("environment", str),
         now=fields.needed("time"),
@@ -245,10 +257,13 @@ class _Fields:
         except (ModelError, TypeError, ValueError) as error:
             raise RecordError(f"{self.path}{name} cannot be read: {error!s:.120}") from error
 
-    def keywords(self, kind: type[Any], names: Iterable[str]) -> dict[str, Any]:
-        """Give the fields that a frozen value is built of, each of the type of its default."""
-        defaults = {field.name: field.default for field in fields(kind)}
-        return {name: self.typed(name, type(defaults[name])) for name in names}
+    def keywords(self, value: type[Any]) -> dict[str, Any]:
+        """Give the fields that a frozen value is built of."""
+        plain, kinds = self.plain, _KINDS[value]
+        return {
+            name: plain[name] if type(plain.get(name)) is kind else self.typed(name, kind)
+            for name, kind in kinds.items()
+        }
 
     def typed(self, name: str, kind: type[Any]) -> Any:
         if kind is not tuple:
