@@ -70,6 +70,8 @@ def test_somebody_decided_otherwise_ends_with_1(folder: Path) -> None:
     assert (status, out.splitlines()[0]) == (1, "8 calls decided, 2 otherwise (25.0%), 2 of them newly refused")
     assert "verdict  permit  deny   2" in out
     assert [run(folder, *argv, "--fail-on", what)[0] for what in ("any", "refused", "none")] == [1, 1, 0]
+    (folder / "changed" / "models.yaml").unlink()
+    assert run(folder, *argv)[1] == out, "the models are those of the policies it is compared with"
     loosened = ["replay", "@log.jsonl", "-p", "@loose"]
     (folder / "loose").mkdir()
     (folder / "loose" / "models.yaml").write_text((folder / "policies" / "models.yaml").read_text())

@@ -274,6 +274,17 @@ def test_a_shadow_route_takes_the_place_of_its_target_s(models: Models, call: Bu
         build(models, TRAFFIC, tried, policy("TrafficPolicy", "w", SHADOW + "  default: {version: v9}"))
 
 
+def test_a_shadow_comes_into_force_with_the_next_revision(models: Models, call: Build) -> None:
+    """What was loaded for the revision before does not stay in shadow, nor the other way round."""
+    tried = access("p", "permit", "deny: true", more=SHADOW)
+    before = build(models, tried)
+    after = build(models, tried.replace("shadow: true", "shadow: false"), before=before)
+    again = build(models, tried, before=after)
+    assert [engine.decide(call("s")).permitted for engine in (before, after, again)] == [True, False, True]
+    assert not after.decide(call("s")).reasons[0].shadow
+    assert [engine.decide(call("s")).shadow is None for engine in (before, after, again)] == [False, True, False]
+
+
 def test_a_split_draws_one_number_for_both(models: Models, call: Build) -> None:
     """Shares in shadow move only the calls that the weights move."""
     numbers = iter([0.1, 0.6, 0.9])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mcp_sdk.cli.command import FAILED, OK
@@ -15,6 +16,7 @@ from mcp_sdk.cli.plane import connected
 from mcp_sdk.cli.policy.verb import counted
 from mcp_sdk.cli.sources import read_models, read_policies
 from mcp_sdk.exceptions import ConfigurationError
+from mcp_sdk.models import BusinessModel
 
 if TYPE_CHECKING:
     from mcp_sdk.policy.engine import Engine
@@ -39,13 +41,18 @@ def add_log(parser: ArgumentParser) -> None:
     parser.add_argument("--complete", action="store_true", help="exit status 1 also when a line could not be decided")
 
 
-def engine_of(paths: Sequence[str] | None, args: Namespace) -> Engine:
-    """Give an engine of policy files, or of what is in force in the store where there are none."""
+def engine_of(
+    paths: Sequence[str] | None, args: Namespace, models: Mapping[str, BusinessModel] = MappingProxyType({})
+) -> Engine:
+    """Give an engine of policy files, or of what is in force in the store where there are none.
+
+    ``models`` are those of files that declare none.
+    """
     from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - the engine's load is for these verbs alone
     from mcp_sdk.policy.replay import engine_for_replay  # noqa: PLC0415
 
     if paths:
-        models = read_models(paths)
+        models = read_models(paths) or models
         return engine_for_replay(compile_policies(read_policies(paths), models), models)
     with connected(args) as mesh:
         snapshot = mesh.control_plane.snapshot()

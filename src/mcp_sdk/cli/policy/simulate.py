@@ -28,7 +28,8 @@ def _run(args: Namespace, output: Output) -> int:
     from mcp_sdk.policy.records import read_records  # noqa: PLC0415 - the engine's load is for this verb alone
     from mcp_sdk.policy.replay import simulate  # noqa: PLC0415
 
-    changed, current = engine_of(args.policies, args), engine_of(args.against, args)
+    current = engine_of(args.against, args)
+    changed = engine_of(args.policies, args, current.models)
     report = watched(
         args.logs, output, lambda lines: simulate(read_records(lines), changed, current, samples=args.samples)
     )
