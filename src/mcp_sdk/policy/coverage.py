@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import combinations, groupby
 from typing import Any
 
@@ -26,7 +26,7 @@ from mcp_sdk.policy.study import RANKS, Studied, Study, effect_of, place_of
 
 __all__ = ["check_coverage"]
 
-MAX_CLAUSES = 12
+MAX_CLAUSES = 8
 NAMED = 3
 _ANYWHERE: Sequence[Box] = ({},)
 
@@ -35,48 +35,47 @@ def check_coverage(policy: Policy, rules: Sequence[Studied], study: Study, findi
     """Report dead, shadowed, contradicted and redundant rules of one policy, and a default that never speaks."""
     ordered = sorted(rules, key=lambda one: RANKS.get(effect_of(one.rule), 0))
     coverage = _Coverage(study, findings, ordered)
+    coverage.dead()
     if isinstance(policy, RateLimitPolicy):
-        coverage.alive()
         return
     speaking = coverage.speaking()
     coverage.default(policy)
     if findings.failures == 0:
-        redundant = {id(one) for run in _runs(speaking) for one in coverage.redundant(run)}
-        _like_default(policy, [one for one in speaking if id(one) not in redundant], findings)
+        idle = {number for run in coverage.runs(speaking) for number in coverage.redundant(run)}
+        coverage.like_default(policy, set(speaking) - idle)
 
 
 class _Coverage:
     def __init__(self, study: Study, findings: Collector, rules: Sequence[Studied]) -> None:
         self.study, self.findings, self.rules = study, findings, rules
-        self.rivals = Rivals(study.space, map(study.matching, rules))
+        self.boxes = [study.matching(one) for one in rules]
+        self.rivals = Rivals(study.space, self.boxes)
 
-    def alive(self) -> Iterable[tuple[int, list[Box]]]:
-        """Report rules that can never hold; give the others with where they match."""
-        return [(number, boxes) for number, one in enumerate(self.rules) if (boxes := self._boxes(one))]
+    def dead(self) -> None:
+        """Report rules whose condition can never hold."""
+        for one, boxes in zip(self.rules, self.boxes, strict=True):
+            if not boxes or (one.refusing and not self.study.holding(one)):
+                self._dead(one, boxes)
 
-    def _boxes(self, one: Studied) -> list[Box]:
-        boxes = self.study.matching(one)
-        if boxes and (not one.refusing or self.study.holding(one)):
-            return boxes
+    def _dead(self, one: Studied, boxes: Sequence[Box]) -> None:
         code = "MCP0104" if boxes else "MCP0103"
         what = "only errors make it refuse" if boxes else "it can never apply"
-        message = f"rule {one.rule.name!r}: {what}, for {_contradiction(self.study, one)}"
+        why = "" if self.findings.full else _contradiction(self.study, one)
+        message = f"rule {one.rule.name!r}: {what}, for {why}"
         if self.study.holding(one, space=self.study.space.opened):
             message += "; no other states are declared"
         self.findings.report(code, message, one.rule.at)
-        return boxes
 
-    def speaking(self) -> list[Studied]:
-        """Report rules whose calls others take; give those that may speak, in the order in which they are asked."""
+    def speaking(self) -> list[int]:
+        """Report rules whose calls others take; give the numbers of those that may speak, in order."""
         found = []
-        for number, one in enumerate(self.rules):
-            boxes = self._boxes(one)
+        for number, boxes in enumerate(self.boxes):
             takers = covering(self.study.space, boxes, self.rivals.of(boxes)) if boxes else None
             if takers is not None:
-                self._taken(one, [self.rules[taker] for taker in takers])
+                self._taken(self.rules[number], [self.rules[taker] for taker in takers])
             elif boxes:
                 self.rivals.add(number, boxes)
-                found.append(one)
+                found.append(number)
         return found
 
     def _taken(self, one: Studied, takers: Sequence[Studied]) -> None:
@@ -84,11 +83,11 @@ class _Coverage:
         refused = any(taker.refusing for taker in takers) and not one.refusing and effect_of(one.rule) == "permit"
         if refused:
             message = f"rule {one.rule.name!r} grants nothing: {names} refuse{_s(takers)} every call that it permits"
-        elif takers[0].shape == ["lit", True]:
+        elif takers[0].shape.expr == ["lit", True]:
             message = f"rule {one.rule.name!r} can never apply: {names} before it always does"
         else:
             message = f"rule {one.rule.name!r} can never speak: {names} take{_s(takers)} every call that it matches"
-        if self._by_declaration(one, takers):
+        if not self.findings.full and self._by_declaration(one, takers):
             message += "; no other states are declared"
         self.findings.report("MCP0105" if refused else "MCP0102", message, one.rule.at)
 
@@ -109,26 +108,42 @@ class _Coverage:
             message = f"the default of {policy.name!r} never speaks: {names} take{_s(takers)} every call"
             self.findings.report("MCP0109", message, last.at)
 
-    def redundant(self, run: Sequence[Studied]) -> Iterator[Studied]:
-        """Report and yield those of rules with one effect, asked one after the other, that later ones make needless."""
-        study = self.study
-        rivals = Rivals(study.space, map(study.matching, run))
-        for number in reversed(range(len(run))):
-            boxes = study.matching(run[number])
-            takers = covering(study.space, boxes, rivals.of(boxes))
+    def runs(self, speaking: Sequence[int]) -> Iterator[list[int]]:
+        """Yield those of ``speaking`` that stand together and say the same, also but for rules that never speak now."""
+        among = set(speaking)
+        for _, run in groupby(self._alive(), key=lambda number: _effect(self.rules[number].rule)):
+            kept = [number for number in run if number in among]
+            if len(kept) > 1:
+                yield kept
+
+    def _alive(self) -> list[int]:
+        return [number for number, boxes in enumerate(self.boxes) if boxes]
+
+    def like_default(self, policy: Policy, numbers: Container[int]) -> None:
+        """Report those of ``numbers`` that stand just before the default, and say the same as it."""
+        effect = _effect_of_default(policy)
+        for number in reversed(self._alive()):
+            rule = self.rules[number].rule
+            if effect is None or _effect(rule) != effect:
+                return
+            if number in numbers:
+                message = f"rule {rule.name!r} changes nothing: the default of {policy.name!r} says the same"
+                self.findings.report("MCP0108", message, rule.at)
+
+    def redundant(self, run: Sequence[int]) -> Iterator[int]:
+        """Report and yield those of rules that stand together and say the same which later ones make needless."""
+        rivals = self.rivals.none()
+        for number in reversed(run):
+            boxes, rule = self.boxes[number], self.rules[number].rule
+            takers = covering(self.study.space, boxes, rivals.of(boxes))
             if takers is None:
                 rivals.add(number, boxes)
                 continue
-            names = _listed(run[taker].rule for taker in takers)
-            does, rule = "does" if len(takers) == 1 else "do", run[number].rule
+            names = _listed(self.rules[taker].rule for taker in takers)
+            does = "does" if len(takers) == 1 else "do"
             message = f"rule {rule.name!r} changes nothing: {names} after it {does} the same to every call of it"
             self.findings.report("MCP0108", message, rule.at)
-            yield run[number]
-
-
-def _runs(rules: Sequence[Studied]) -> Iterable[list[Studied]]:
-    runs = (list(run) for _, run in groupby(rules, key=lambda one: _effect(one.rule)))
-    return (run for run in runs if len(run) > 1)
+            yield number
 
 
 def _effect(rule: Rule) -> Any:
@@ -141,16 +156,6 @@ def _effect(rule: Rule) -> Any:
         own = rule.name if rule.route.split and not rule.route.salt else ""
         return (repr(rule.route), repr(dict(rule.advice)), own)
     return rule.name
-
-
-def _like_default(policy: Policy, rules: Sequence[Studied], findings: Collector) -> None:
-    """Report the rules just before the default that say the same as it."""
-    effect = _effect_of_default(policy)
-    for one in reversed(rules):
-        if effect is None or _effect(one.rule) != effect:
-            return
-        message = f"rule {one.rule.name!r} changes nothing: the default of {policy.name!r} says the same"
-        findings.report("MCP0108", message, one.rule.at)
 
 
 def _effect_of_default(policy: Policy) -> Any:
@@ -166,7 +171,7 @@ def _effect_of_default(policy: Policy) -> Any:
 
 def _contradiction(study: Study, one: Studied) -> str:
     """Say which clauses of a rule's condition cannot hold, alone or together."""
-    parts = list(zip(clause_shapes(one.shape), clause_texts(one.checked), strict=True))
+    parts = list(zip(clause_shapes(one.shape.expr), clause_texts(one.checked), strict=True))
     for shape, text in parts[:MAX_CLAUSES]:
         if not study.part(one, shape):
             return f"{_shown(text)} is never true"

@@ -73,8 +73,7 @@ def _stays(model: str, attribute: str) -> str:
 
 def check_values(one: Studied, study: Study, findings: Collector) -> None:
     """Report values that a condition asks for and its other clauses exclude, and clauses that name every state."""
-    forms = study.forms(one.shape, one.params, on_error=False)
-    tests = dict.fromkeys(test for form in forms for test in form.tests if test.path[0] != OPAQUE)
+    tests = dict.fromkeys(test for form in one.shape.true for test in form.tests if test.path[0] != OPAQUE)
     asked = Counter(test.path for test in tests)
     boxes = study.holding(one) if len(asked) < len(tests) else []
     for test in tests:

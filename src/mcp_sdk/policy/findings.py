@@ -144,10 +144,15 @@ class Collector:
     def add(self, finding: Finding) -> None:
         """Keep a finding unless the bound is reached."""
         self.failures += finding.severity == "error"
-        if len(self.found) < self.limit:
-            self.found.append(finding)
-        else:
+        if self.full:
             self.left_out += 1
+        else:
+            self.found.append(finding)
+
+    @property
+    def full(self) -> bool:
+        """Whether further findings are only counted."""
+        return len(self.found) >= self.limit
 
     @property
     def errors(self) -> tuple[Finding, ...]:

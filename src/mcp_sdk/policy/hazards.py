@@ -8,8 +8,7 @@ from typing import Any
 from mcp_sdk.policy.fields import shown
 from mcp_sdk.policy.findings import Collector
 from mcp_sdk.policy.normal import Path, path_to
-from mcp_sdk.policy.presence import path_of, unguarded
-from mcp_sdk.policy.shapes import expressions
+from mcp_sdk.policy.presence import path_of
 from mcp_sdk.policy.study import Studied, Study
 from mcp_sdk.policy.syntax import Tree, walk
 
@@ -31,7 +30,7 @@ def check_hazards(one: Studied, study: Study, findings: Collector) -> None:
 
 
 def _unguarded(one: Studied, findings: Collector) -> None:
-    parts = unguarded(one.shape, frozenset())
+    parts = one.shape.unguarded
     if not parts:
         return
     condition = one.checked.condition
@@ -43,7 +42,7 @@ def _unguarded(one: Studied, findings: Collector) -> None:
 
 
 def _dangers(tree: Tree, one: Studied, study: Study) -> Iterator[tuple[Tree, str]]:
-    if not any(node[0] == "call" and _risky(node[1]) for node in expressions(one.shape)):
+    if not any(map(_risky, one.shape.functions)):
         return
     for node in walk(tree):
         if node.kind == "call" and _risky(node.value):

@@ -17,9 +17,11 @@ from mcp_sdk.policy.regions import Box, Space
 
 __all__ = ["Rivals"]
 
-GROUP = 32
+GROUP = 16
 NAMED = 16
 """So many values of a fact are counted and looked up."""
+MAX_BOXES = 2048
+"""So many pairs of boxes are compared for one rule."""
 
 Key = tuple[Path, Hashable] | tuple[Path] | tuple[()]
 
@@ -33,6 +35,12 @@ class Rivals:
         self._groups: dict[Key, list[tuple[int, Box]]] = {}
         self._boxes: dict[int, Sequence[Box]] = {}
         self._broad: list[tuple[int, Path]] = []
+
+    def none(self) -> Rivals:
+        """Give one that holds no rules yet, for some of the same rules."""
+        empty = Rivals(self._space, ())
+        empty._counts = self._counts
+        return empty
 
     def add(self, number: int, boxes: Sequence[Box]) -> None:
         """Let a rule be a rival of those that come after."""
@@ -63,10 +71,16 @@ class Rivals:
         return False
 
     def of(self, boxes: Sequence[Box]) -> dict[int, Sequence[Box]]:
-        """Give the rules that may take calls which are in ``boxes``, in order."""
+        """Give rules that may take calls which are in ``boxes``, in order, as many as there is room for."""
         found = {number for box in boxes for key in _lookups(box) for number, _ in self._groups.get(key, ())}
         found.update(number for number, path in self._broad if not any(path in box for box in boxes))
-        return {number: self._boxes[number] for number in sorted(found) if number in self._boxes}
+        rivals, room = {}, MAX_BOXES // (len(boxes) or 1)
+        for number in sorted(found):
+            taken = self._boxes.get(number, ())
+            room -= len(taken)
+            if taken and room >= 0:
+                rivals[number] = taken
+        return rivals
 
 
 def _values(box: Box) -> list[tuple[Path, Hashable]]:

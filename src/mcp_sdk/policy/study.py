@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.check import Checked
 from mcp_sdk.policy.domains import Domain
 from mcp_sdk.policy.normal import Form, forms
-from mcp_sdk.policy.presence import models_of
+from mcp_sdk.policy.presence import models_of, unguarded
 from mcp_sdk.policy.regions import TENTATIVE, Box, Space
 from mcp_sdk.policy.resources import AccessRule, LimitRule, Policy, Rule
-from mcp_sdk.policy.shapes import shape_of
+from mcp_sdk.policy.shapes import expressions, shape_of
 
-__all__ = ["RANKS", "Studied", "Study", "effect_of", "place_of", "refuses"]
+__all__ = ["RANKS", "Shape", "Studied", "Study", "effect_of", "place_of", "refuses"]
 
 RANKS = {"deny": 0, "review": 1, "step_up": 2, "permit": 3}
 _CERTAIN = Domain(frozenset({False}))
@@ -37,6 +38,38 @@ def place_of(rule: Rule) -> str:
     return f"{rule.name!r} ({rule.at.file}:{rule.at.line})"
 
 
+class Shape:
+    """One shape, shared by the rules that have it; what is asked of it is found once."""
+
+    def __init__(self, expr: Any, params: tuple[str, ...]) -> None:
+        self.expr, self.params = expr, params
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """The models that it looks at."""
+        return models_of(self.expr)
+
+    @cached_property
+    def true(self) -> tuple[Form, ...]:
+        """When it is true."""
+        return forms(self.expr, self.params, on_error=False, whole=True)
+
+    @cached_property
+    def not_false(self) -> tuple[Form, ...]:
+        """When it is true or errs."""
+        return forms(self.expr, self.params, on_error=True, whole=True)
+
+    @cached_property
+    def unguarded(self) -> list[Any]:
+        """The parts that can err."""
+        return unguarded(self.expr, frozenset())
+
+    @cached_property
+    def functions(self) -> frozenset[str]:
+        """The functions that it calls."""
+        return frozenset(node[1] for node in expressions(self.expr) if node[0] == "call")
+
+
 @dataclass(frozen=True, slots=True)
 class Studied:
     """One rule with its condition's shape, and the constants in it."""
@@ -44,8 +77,7 @@ class Studied:
     policy: Policy
     rule: Rule
     checked: Checked
-    shape: Any
-    params: tuple[str, ...]
+    shape: Shape
     constants: tuple[Any, ...]
 
     @property
@@ -55,12 +87,12 @@ class Studied:
 
 
 class Study:
-    """Studies the rules of policies; the forms of a shape are found once."""
+    """Studies the rules of policies."""
 
     def __init__(self, models: Mapping[str, BusinessModel]) -> None:
         self.models = models
         self.space = Space(models)
-        self._forms: dict[tuple[str, tuple[str, ...], bool], tuple[Form, ...]] = {}
+        self._shapes: dict[str, Shape] = {}
 
     def rules(self, policy: Policy, checked: Mapping[int, Checked]) -> Iterator[Studied]:
         """Yield the rules of a policy that did check, in order."""
@@ -69,27 +101,26 @@ class Study:
             condition = checked.get(id(rule.when))
             if condition is not None:
                 found = shape_of(condition.tree, policy.constants)
-                yield Studied(policy, rule, condition, found.shape, found.params, found.constants)
+                yield Studied(policy, rule, condition, self._shape(found.shape, found.params), found.constants)
 
-    def forms(self, shape: Any, params: tuple[str, ...], *, on_error: bool) -> tuple[Form, ...]:
-        """Give the whole normal form of a shape."""
-        key = (json.dumps(shape), params, on_error)
-        found = self._forms.get(key)
+    def _shape(self, expr: Any, params: tuple[str, ...]) -> Shape:
+        key = json.dumps([expr, params])
+        found = self._shapes.get(key)
         if found is None:
-            found = self._forms[key] = forms(shape, params, on_error=on_error, whole=True)
+            found = self._shapes[key] = Shape(expr, params)
         return found
 
     def matching(self, one: Studied, space: Space | None = None) -> list[Box]:
         """Give where a rule matches; a grant also needs contexts that are not tentative."""
         boxes = self.holding(one, on_error=one.refusing, space=space)
-        if effect_of(one.rule) != "permit" or one.policy.allow_tentative:
+        if effect_of(one.rule) != "permit" or one.policy.allow_tentative or not one.shape.models:
             return boxes
-        certain: Box = {(TENTATIVE, model): _CERTAIN for model in models_of(one.shape)}
+        certain: Box = {(TENTATIVE, model): _CERTAIN for model in one.shape.models}
         return [{**box, **certain} for box in boxes]
 
     def holding(self, one: Studied, *, on_error: bool = False, space: Space | None = None) -> list[Box]:
         """Give where a rule's condition is true; with ``on_error`` where it is not false."""
-        found = self.forms(one.shape, one.params, on_error=on_error)
+        found = one.shape.not_false if on_error else one.shape.true
         return (space or self.space).boxes(found, one.constants)
 
     def part(self, one: Studied, *shapes: Any) -> list[Box]:
@@ -97,4 +128,4 @@ class Study:
         joined = shapes[0]
         for shape in shapes[1:]:
             joined = ["call", "_&&_", "bool", joined, shape]
-        return self.space.boxes(self.forms(joined, one.params, on_error=False), one.constants)
+        return self.space.boxes(self._shape(joined, one.shape.params).true, one.constants)

@@ -18,7 +18,7 @@ from mcp_sdk.policy.study import Studied, Study, effect_of, place_of
 __all__ = ["check_operations", "check_rank", "check_refusals"]
 
 MAX_POLICIES = 40
-MAX_PAIRS = 20_000
+MAX_PAIRS = 2_000
 """So much is compared for one target; past it nothing is claimed."""
 
 
