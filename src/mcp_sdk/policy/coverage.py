@@ -35,7 +35,8 @@ def check_coverage(policy: Policy, rules: Sequence[Studied], study: Study, findi
     """Report dead, shadowed, contradicted and redundant rules of one policy, and a default that never speaks."""
     ordered = sorted(rules, key=lambda one: RANKS.get(effect_of(one.rule), 0))
     coverage = _Coverage(study, findings, ordered)
-    coverage.dead()
+    if findings.failures == 0:
+        coverage.dead()
     if isinstance(policy, RateLimitPolicy):
         return
     speaking = coverage.speaking()
