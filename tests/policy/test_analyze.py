@@ -233,6 +233,7 @@ def test_a_grant_that_another_policy_contradicts_never_grants(one: str, other: s
         ([("order.state in ['created', 'paid', 'shipped']", "permit")], ["MCP0111:6"]),
         ([("parcel.state == 'lost'", "permit")], ["MCP0112:6"]),
         ([("order.note == 'x'", "permit")], ["MCP0114:6"]),
+        ([("order.channel in ['a', 'b'] && order.channel < 'b'", "permit")], ["MCP0110:6"]),
         ([("100 / order.items > 3", "permit")], ["MCP0115:6"]),
         ([("order.tags[1] == 'x'", "permit")], ["MCP0115:6"]),
         ([("int(order.channel) > 3", "permit")], ["MCP0115:6"]),
@@ -257,6 +258,8 @@ def test_what_is_certain_is_found(rules: list[tuple[str, str]], expected: list[s
         [("has(order.items) && order.items != 0 && 100 / order.items > 3", "permit")],
         [("'x' in request.headers && request.headers['x'] == 'y'", "permit")],
         [("order.state == 'created'", "permit"), ("order.state == 'paid'", "deny")],
+        [("has(order.note) && order.note == 'x'", "permit")],
+        [("request.headers.tenant == 'a'", "deny"), ("request.headers.tenant == 'b'", "deny")],
     ],
 )
 def test_what_is_not_certain_is_not_claimed(rules: list[tuple[str, str]]) -> None:
@@ -284,6 +287,17 @@ def test_a_claim_that_rests_on_the_declared_states_says_so() -> None:
     (finding,) = check_policies({"p": access(("order.state == 'paid' && order.state == 'created'", "permit"))}, MODELS)
     assert finding.message == (
         "rule 'r0': it can never apply, for order.state == 'paid' and order.state == 'created' exclude each other"
+    )
+
+
+def test_a_value_is_said_in_its_unit() -> None:
+    """A decimal is in major units, as it was written."""
+    models = {"transfer": BusinessModel("transfer", attributes={"amount": "decimal"})}
+    text = access(("transfer.amount in [10.5, 20] && transfer.amount > 15", "permit"))
+    (finding,) = check_policies({"p": text}, models)
+    assert (finding.code, finding.message) == (
+        "MCP0110",
+        "transfer.amount == 10.50 can never hold here: other clauses of rule 'r0' exclude it",
     )
 
 
@@ -325,7 +339,8 @@ def test_policies_of_one_target_are_compared() -> None:
 
 
 def test_what_nobody_uses_is_found_at_its_place() -> None:
-    """Constants that no expression names, and operations that another one covers."""
+    """Constants that no expression names, and operations that another one covers or no call has."""
+    assert found(access(more=", operations: [HEAD /a]")) == ["MCP0118:4"]
     text = access(
         ("order.items > low && order.channel in known", "permit"), more=", operations: [GET /a, '* /a', '* /a']"
     )

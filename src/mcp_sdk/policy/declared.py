@@ -51,17 +51,16 @@ def _never(model: str, state: str) -> str:
 
 
 def check_attributes(checked: Checked, models: Mapping[str, BusinessModel], findings: Collector) -> None:
-    """Report reads of attributes that are declared not to travel, once for each attribute of a condition."""
-    seen: set[tuple[str, str]] = set()
+    """Report reads of attributes that are declared not to travel, once in a condition; one that asks has() knows."""
+    reads = {}
     for node in walk(checked.tree):
-        if node.kind not in ("select", "has") or node.args[0].kind != "name" or node.args[0].type != node.args[0].value:
-            continue
-        path = (node.args[0].value, node.value)
-        model = models.get(path[0])
-        attribute = model.attributes.get(path[1]) if model else None
-        if attribute is not None and not attribute.travels and path not in seen:
-            seen.add(path)
-            findings.report("MCP0114", _stays(*path), checked.place(node))
+        if node.kind in ("select", "has") and node.args[0].kind == "name" and node.args[0].type == node.args[0].value:
+            reads.setdefault((node.kind, node.args[0].value, node.value), node)
+    for (kind, name, read), node in reads.items():
+        model = models.get(name)
+        attribute = model.attributes.get(read) if model else None
+        if attribute is not None and not attribute.travels and kind == "select" and ("has", name, read) not in reads:
+            findings.report("MCP0114", _stays(name, read), checked.place(node))
 
 
 def _stays(model: str, attribute: str) -> str:
@@ -86,9 +85,16 @@ def check_values(one: Studied, study: Study, findings: Collector) -> None:
         for value in values if boxes and asked[test.path] > 1 else ():
             if _somewhere(test.path, value, boxes):
                 continue
-            fact = ".".join(test.path)
-            message = f"{fact} is never {shown(value)} here: other clauses of rule {one.rule.name!r} exclude it"
+            said = _said(test.path, value, study.models)
+            message = f"{said} can never hold here: other clauses of rule {one.rule.name!r} exclude it"
             findings.report("MCP0110", message, one.checked.place(_literal(one.checked.tree, value)))
+
+
+def _said(path: Path, value: Any, models: Mapping[str, BusinessModel]) -> str:
+    model = models.get(path[0])
+    attribute = model.attributes.get(path[-1]) if model else None
+    decimal = attribute is not None and attribute.type == "decimal"
+    return f"{'.'.join(path)} == {attribute.present(value) if attribute and decimal else shown(value)}"
 
 
 def _somewhere(path: Path, value: Any, boxes: Iterable[Box]) -> bool:

@@ -46,6 +46,7 @@ CODES = {
     "MCP0115": "a rule that grants or routes can err for more than an absent fact",
     "MCP0116": "a constant is never used",
     "MCP0117": "an operation of a target is covered by another one of it",
+    "MCP0118": "an operation of a target is one of HEAD, which is governed as GET",
 }
 """What each code says."""
 
@@ -82,10 +83,11 @@ MEND = {
     "MCP0111": "Write has(…), or leave out the state that was not meant.",
     "MCP0112": "Declare the transition that leads there, or delete the state.",
     "MCP0113": "Declare the transition that leads there, or delete the state.",
-    "MCP0114": "Let the attribute travel, or guard it: it is there only where the target looks the entity up.",
+    "MCP0114": "Let the attribute travel, or ask has() first: it is there only where the target looks the entity up.",
     "MCP0115": "Guard the division, index or conversion; where it errs, the rule does not match.",
     "MCP0116": "Delete it, or use it.",
     "MCP0117": "Delete it: the other pattern has all of its calls.",
+    "MCP0118": "Write GET, which governs both.",
 }
 """How to mend what each code says."""
 

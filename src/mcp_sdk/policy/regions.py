@@ -173,7 +173,9 @@ def _tidied(domain: Domain) -> Domain:
     if domain.values is not None or low is None or high is None:
         return domain
     values: Iterable[Any]
-    if isinstance(low, str) and high == low + "\0":
+    if not low < high:
+        values = ()
+    elif isinstance(low, str) and high == low + "\0":
         values = (low,)
     elif isinstance(low, int) and isinstance(high, int) and high - low <= FEW:
         values = range(low, high)

@@ -30,15 +30,18 @@ class _Governing:
 
 
 def check_operations(policy: Policy, findings: Collector) -> None:
-    """Report operations of a policy's target that another one of it covers."""
+    """Report operations of a policy's target that another one of it covers, or that no call has."""
     patterns = list(enumerate(_patterns(policy)))
     for number, pattern in patterns[:MAX_PAIRS]:
+        at = policy.target.places[number] if number < len(policy.target.places) else policy.at
+        if pattern.method == "HEAD":
+            message = f"operation {pattern.text!r} is of no call: a HEAD request is governed as GET"
+            findings.report("MCP0118", message, at)
         before = (other for place, other in patterns[:200] if _first(place, other, number, pattern))
         other = next(before, None)
         if other is not None:
-            places = policy.target.places
             message = f"operation {pattern.text!r} adds nothing: {other.text!r} of the same target covers it"
-            findings.report("MCP0117", message, places[number] if number < len(places) else policy.at)
+            findings.report("MCP0117", message, at)
 
 
 def _first(place: int, other: OperationPattern, number: int, pattern: OperationPattern) -> bool:
