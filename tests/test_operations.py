@@ -104,7 +104,7 @@ def _distinct(parts: list[str]) -> list[str]:
     return [part.replace("x", f"x{number}") for number, part in enumerate(parts)]
 
 
-PATHS = ["/".join(parts) for count in range(4) for parts in product(("a", "b", "c", ""), repeat=count)]
+PATHS = ["/".join(parts) for count in range(5) for parts in product(("a", "b", "c", ""), repeat=count)]
 OPERATIONS = [
     *(f"{method} /{path}" for method in ("GET", "PUT") for path in PATHS),
     *(f"{head}{tail}" for head in ("s", "s.a", "s.b", "t") for tail in ("", ".c", ".c.d")),
