@@ -106,9 +106,11 @@ class Conjunction(NamedTuple):
     exact: bool
 
 
-def disjuncts(shape: Any, params: Sequence[str], constants: Sequence[Any], *, on_error: bool) -> list[Conjunction]:
+def disjuncts(
+    shape: Any, params: Sequence[str], constants: Sequence[Any], *, on_error: bool, whole: bool = False
+) -> list[Conjunction]:
     """Give the ways in which a rule can match; empty when it certainly never does."""
-    filled = ((form, facts_of(form, constants)) for form in forms(shape, params, on_error=on_error))
+    filled = ((form, facts_of(form, constants)) for form in forms(shape, params, on_error=on_error, whole=whole))
     return [Conjunction(facts, form.exact) for form, facts in filled if facts is not None]
 
 
