@@ -52,7 +52,7 @@ def _never(model: str, state: str) -> str:
 
 def check_attributes(checked: Checked, models: Mapping[str, BusinessModel], findings: Collector) -> None:
     """Report reads of attributes that are declared not to travel, once in a condition; one that asks has() knows."""
-    reads = {}
+    reads: dict[tuple[str, str, str], Tree] = {}
     for node in walk(checked.tree):
         if node.kind in ("select", "has") and node.args[0].kind == "name" and node.args[0].type == node.args[0].value:
             reads.setdefault((node.kind, node.args[0].value, node.value), node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -95,8 +96,9 @@ NOTES = frozenset({"MCP0108", "MCP0109", "MCP0111", "MCP0115"})
 
 
 def severity_of(code: str) -> str:
-    """Give the severity of a code's findings: ``error`` keeps policies from taking effect."""
-    return "error" if code < "MCP0100" else "note" if code in NOTES else "warning"
+    """Give the severity of a code's findings: what is said of policies that check is no error."""
+    analysed = "MCP0100" <= code < "MCP0200"
+    return "note" if code in NOTES else "warning" if analysed else "error"
 
 
 class Placed(Protocol):
@@ -150,6 +152,11 @@ class Collector:
             self.left_out += 1
         else:
             self.found.append(finding)
+
+    def extend(self, findings: Iterable[Finding]) -> None:
+        """Keep several."""
+        for finding in findings:
+            self.add(finding)
 
     @property
     def full(self) -> bool:
