@@ -17,6 +17,7 @@ from mcp_sdk.policy.domains import ABSENT, Domain
 from mcp_sdk.policy.normal import OPAQUE, Form, Path, facts_of, opaque_part
 from mcp_sdk.policy.presence import cannot_err
 from mcp_sdk.policy.schema import FIXED, fields_of
+from mcp_sdk.policy.witnesses import witnessed
 
 __all__ = ["TENTATIVE", "Box", "Space", "covering"]
 
@@ -25,6 +26,8 @@ TENTATIVE = "~"
 """Begins the path that says whether a model's context is tentative."""
 
 MAX_PIECES = 64
+MAX_CUTS, CUTS_OF_A_RULE = 500_000, 1000
+"""So many boxes are cut by others in all, and for one rule; past that nothing more is claimed of several together."""
 FEW = 16
 _BOTH = frozenset({True, False})
 _TYPES: Mapping[str, Domain] = {
@@ -39,6 +42,7 @@ class Space:
 
     def __init__(self, models: Mapping[str, BusinessModel], *, open: bool = False) -> None:  # noqa: A002 - as in "open world"
         self.models, self.open = models, open
+        self.cuts = MAX_CUTS
         self._known: dict[Path, Domain] = {}
 
     @cached_property
@@ -107,6 +111,7 @@ class Space:
         """Give what is left of boxes; where that comes in too many pieces, more than is left."""
         pieces = list(boxes)
         for one in taken:
+            self.cuts -= len(pieces)
             cut = [piece for box in pieces for piece in self.minus(box, one)]
             if len(cut) <= MAX_PIECES:
                 pieces = cut
@@ -127,7 +132,12 @@ def covering(space: Space, boxes: Sequence[Box], takers: Mapping[int, Sequence[B
             return [number]
     pieces: list[Box] = list(boxes)
     used: dict[int, Sequence[Box]] = {}
+    if witnessed(boxes, (other for taken in near.values() for other in taken), space.all_of):
+        return None
+    enough = space.cuts - CUTS_OF_A_RULE
     for number, taken in near.items():
+        if space.cuts < max(enough, 0):
+            return None
         pieces, used[number] = space.left(pieces, taken), taken
         if not pieces:
             return _fewest(space, boxes, used)

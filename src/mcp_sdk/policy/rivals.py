@@ -20,7 +20,7 @@ __all__ = ["Rivals"]
 GROUP = 16
 NAMED = 16
 """So many values of a fact are counted and looked up."""
-MAX_BOXES = 2048
+MAX_BOXES = 1024
 """So many pairs of boxes are compared for one rule."""
 
 Key = tuple[Path, Hashable] | tuple[Path] | tuple[()]
