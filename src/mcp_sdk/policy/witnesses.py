@@ -38,7 +38,7 @@ def _lowest(domain: Domain) -> Any:
     if domain.absent:
         return None
     if domain.values is not None:
-        return min(domain.values)
+        return min(domain.values, default=None)
     value = -math.inf if domain.low is None else domain.low
     while value in domain.but and value is not None:
         value = after(value)
