@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,53 @@ def test_a_set_holds_what_its_patterns_match(operation: str) -> None:
 def test_a_set_without_patterns_holds_everything() -> None:
     """A target without operations is the whole service."""
     assert "GET /x" in OperationSet([])
+
+
+pieces = st.lists(st.sampled_from(["a", "b", "{x}", ""]), max_size=3)
+paths = st.tuples(st.sampled_from(["GET", "PUT", "*"]), pieces, st.sampled_from(["", "/**"])).map(
+    lambda parts: f"{parts[0]} /{'/'.join(_distinct(parts[1]))}{parts[2]}"
+)
+names = st.tuples(st.sampled_from(["s", "s.a", "s.b", "t"]), st.sampled_from(["", ".*", ".**"])).map("".join)
+
+
+def _distinct(parts: list[str]) -> list[str]:
+    return [part.replace("x", f"x{number}") for number, part in enumerate(parts)]
+
+
+PATHS = ["/".join(parts) for count in range(5) for parts in product(("a", "b", "c", ""), repeat=count)]
+OPERATIONS = [
+    *(f"{method} /{path}" for method in ("GET", "PUT") for path in PATHS),
+    *(f"{head}{tail}" for head in ("s", "s.a", "s.b", "t") for tail in ("", ".c", ".c.d")),
+]
+
+
+@given(one=paths | names, other=paths | names)
+def test_a_pattern_that_covers_another_has_all_of_its_operations(one: str, other: str) -> None:
+    """Covering and meeting are what matching shows, operation by operation."""
+    first, second = OperationPattern.parse(one), OperationPattern.parse(other)
+    both = [(first.match(operation) is not None, second.match(operation) is not None) for operation in OPERATIONS]
+    assert not first.covers(second) or all(mine or not theirs for mine, theirs in both)
+    assert first.meets(second) or not any(mine and theirs for mine, theirs in both)
+    assert (
+        first.covers(second)
+        or one == other
+        or any(theirs and not mine for mine, theirs in both)
+        or not any(theirs for _, theirs in both)
+    )
+    assert not first.meets(second) or any(mine and theirs for mine, theirs in both)
+
+
+def test_sets_cover_and_meet_by_their_patterns() -> None:
+    """Without patterns a set has every operation."""
+
+    def operations(*texts: str) -> OperationSet:
+        return OperationSet(map(OperationPattern.parse, texts))
+
+    every, some, other = operations(), operations("GET /a", "* /b/**"), operations("PUT /b/c")
+    assert every.covers(some)
+    assert some.covers(other)
+    assert not some.covers(every)
+    assert not other.covers(some)
+    assert every.meets(some)
+    assert some.meets(other)
+    assert not operations("GET /c").meets(some)

@@ -11,7 +11,7 @@ import pytest
 
 from mcp_sdk.config import PREFIX, Config
 from mcp_sdk.exceptions import MeshError
-from mcp_sdk.policy.findings import CODES
+from mcp_sdk.policy.findings import CODES, MEND, severity_of
 
 DOCS = Path(__file__).parents[1]
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "decisions" not in path.parts and path.name != "benchmarks.md")
@@ -43,10 +43,10 @@ def test_configuration_tells_the_defaults() -> None:
             assert written[spec.name] == f"`{shown}`", spec.name
 
 
-def test_policies_lists_every_finding() -> None:
-    """Each code of a finding stands in the table with its meaning."""
-    listed = re.findall(r"^\| (MCP\d+) \| \w+ \| (.*) \|$", page("policies.md"), re.MULTILINE)
-    assert [(code, text.replace("`", "")) for code, text in listed] == list(CODES.items())
+def test_policy_check_lists_every_finding() -> None:
+    """Each code of a finding stands in the table with its severity, its meaning and how to mend it."""
+    listed = re.findall(r"^\| (MCP\d+) \| (\w+) \| (.*) \| (.*) \|$", page("policy-check.md"), re.MULTILINE)
+    assert listed == [(code, severity_of(code), says, MEND[code]) for code, says in CODES.items()]
 
 
 def test_errors_shows_the_whole_family() -> None:

@@ -18,6 +18,7 @@ import pytest
 
 DOCS = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGES = sorted(page.name for page in DOCS.glob("*.md") if "```console" in page.read_text())
 PORTS = ("8000", "8001", "8002")
 PATIENCE = 30.0
 
@@ -126,7 +127,7 @@ def steps(text: str) -> Iterator[tuple[str, str]]:
         yield command, output.strip("\n")
 
 
-@pytest.mark.parametrize("page", ["tutorial.md", "cli.md", "simulate.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_what_a_reader_sees(page: str, tmp_path: Path) -> None:
     """Every file is written, every command typed, and every output is as printed."""
     if shutil.which("curl") is None:

@@ -84,6 +84,49 @@ class OperationPattern:
         wanted = count + (self.text.endswith(".*"))
         return {} if len(parts) == wanted else None
 
+    def covers(self, other: OperationPattern) -> bool:
+        """Tell whether every operation of another pattern is one of this."""
+        if not self.method or not other.method:
+            return not self.method and not other.method and self._covers_dotted(other)
+        if self.method not in ("*", other.method) or len(self.segments) > len(other.segments):
+            return False
+        if not self.rest and (other.rest or len(self.segments) < len(other.segments)):
+            return False
+        return all(_has(*pair) for pair in zip(self._parts, other._parts, strict=False))
+
+    def _covers_dotted(self, other: OperationPattern) -> bool:
+        count, more = len(self.segments), len(other.segments) - len(self.segments)
+        if other.segments[:count] != self.segments:
+            return False
+        one, many = other.text.endswith(".*"), other.rest
+        if self.rest:
+            return more > 0 or one or many
+        if self.text.endswith(".*"):
+            return not many and more + one == 1
+        return not many and more + one == 0
+
+    def meets(self, other: OperationPattern) -> bool:
+        """Tell whether some operation is of both patterns."""
+        if not self.method or not other.method:
+            return self.covers(other) or other.covers(self)
+        if self.method != other.method and "*" not in (self.method, other.method):
+            return False
+        short, long = sorted((self, other), key=lambda one: len(one.segments))
+        if not short.rest and len(short.segments) < len(long.segments):
+            return False
+        return all(_has(*pair) or _has(*pair[::-1]) for pair in zip(self._parts, other._parts, strict=False))
+
+    @property
+    def _parts(self) -> list[str | None]:
+        """The segments; None for a parameter."""
+        names = self.params or ("",) * len(self.segments)
+        return [None if name else segment for segment, name in zip(self.segments, names, strict=True)]
+
+
+def _has(part: str | None, other: str | None) -> bool:
+    """Tell whether a segment of a pattern stands for all that another one does; a parameter is never empty."""
+    return other != "" if part is None else part == other
+
 
 class OperationSet:
     """Several patterns, asked at once; without patterns every operation is in it."""
@@ -98,6 +141,18 @@ class OperationSet:
         self._plain = re.compile(
             "|".join(map(_regex, filter(lambda one: one.method, self.patterns))) or r"(?!)", re.DOTALL
         )
+
+    def covers(self, other: OperationSet) -> bool:
+        """Tell whether every operation of another set is certainly in this one."""
+        if not self.patterns or not other.patterns:
+            return not self.patterns
+        return all(any(one.covers(pattern) for one in self.patterns) for pattern in other.patterns)
+
+    def meets(self, other: OperationSet) -> bool:
+        """Tell whether some operation is in both sets."""
+        if not self.patterns or not other.patterns:
+            return True
+        return any(one.meets(pattern) for one in self.patterns for pattern in other.patterns)
 
     def __contains__(self, operation: str) -> bool:
         if not self.patterns or operation in self._exact:

@@ -125,11 +125,14 @@ def test_a_refusing_rule_that_can_err_is_a_warning(models: Models) -> None:
 
 
 def test_a_rule_behind_one_that_always_applies_is_a_warning(models: Models) -> None:
-    """Only a certain shadow is claimed: the same effect after ``true``."""
-    rules = "  rules:\n" + "".join(
-        f"  - {{when: 'true', effect: {effect}}}\n" for effect in ("permit", "deny", "permit")
-    )
-    assert [(finding.code, finding.line) for finding in check_policies({"p": HEAD + rules}, models)] == [("MCP0102", 9)]
+    """What always refuses contradicts every grant; what always grants hides other grants, and the default."""
+
+    def found(*effects: str) -> list[tuple[str, int]]:
+        rules = "".join(f"  - {{when: 'true', effect: {effect}}}\n" for effect in effects)
+        return [(finding.code, finding.line) for finding in check_policies({"p": f"{HEAD}  rules:\n{rules}"}, models)]
+
+    assert found("permit", "deny", "permit") == [("MCP0105", 7), ("MCP0109", 8), ("MCP0105", 9)]
+    assert found("permit", "permit") == [("MCP0109", 7), ("MCP0102", 8)]
 
 
 def test_the_program_is_the_same_byte_for_byte(models: Models, golden: Callable[[str, str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -14,7 +15,7 @@ from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.policy import compile_policies
 from mcp_sdk.policy.codegen import compile_shape
 from mcp_sdk.policy.domains import ABSENT, NOTHING, PRESENT, Domain, after, prefixed
-from mcp_sdk.policy.normal import Conjunction, disjuncts
+from mcp_sdk.policy.normal import OPAQUE, Conjunction, disjuncts, opaque_part
 from mcp_sdk.policy.program import RuleRow
 
 
@@ -33,6 +34,8 @@ def fulfils(conjunction: Conjunction, request: DecisionRequest) -> bool:
 
 def read(path: tuple[str, ...], request: DecisionRequest) -> Any:
     """Read a fact; None where it is absent."""
+    if path[0] == OPAQUE:
+        return opaque(path, request)
     if path[0] == "order":
         context = request.contexts.get("order")
         return None if context is None else context.facts.get(path[1])
@@ -40,6 +43,26 @@ def read(path: tuple[str, ...], request: DecisionRequest) -> Any:
     for name in path:
         value = getattr(value, name)
     return value
+
+
+def opaque(path: tuple[str, ...], request: DecisionRequest) -> Any:
+    """Evaluate a part that no test can tell; None where it errs."""
+    params: list[str] = []
+    expression = numbered(opaque_part(path), params)
+    part = compile_shape({"expr": expression, "params": params}, "value", name="part")(*json.loads(path[2]))
+    try:
+        return part(request.contexts, request)
+    except Exception:
+        return None
+
+
+def numbered(node: Any, params: list[str]) -> Any:
+    if not isinstance(node, list) or not node or node[0] == "lit":
+        return node
+    if node[0] == "k":
+        params.append(node[1])
+        return ["k", len(params) - 1]
+    return [numbered(part, params) for part in node]
 
 
 @settings(max_examples=400, deadline=None)
@@ -57,6 +80,35 @@ def test_a_rule_matches_only_where_a_conjunction_holds(
         holding = [conjunction for conjunction in found if fulfils(conjunction, request)]
         assert holding or not matched
         assert matched or not any(conjunction.exact for conjunction in holding)
+
+
+@settings(max_examples=200, deadline=None)
+@given(when=condition, inputs=calls, refuses=st.booleans())
+def test_the_whole_form_tells_every_match(
+    when: str, inputs: list[tuple[dict[str, Any], str, bool]], refuses: bool
+) -> None:
+    """With the parts that no test can tell as facts of their own, a rule matches just where a conjunction holds."""
+    shape, constants = compiled(when)
+    matches = compile_shape(shape, "unless" if refuses else "true", name="normal")(*constants)
+    found = disjuncts(shape["expr"], shape["params"], constants, on_error=refuses, whole=True)
+    for facts, country, mfa in inputs:
+        request = request_of(facts, country, mfa=mfa)
+        assert any(fulfils(one, request) for one in found) == bool(matches(request.contexts, request))
+
+
+def test_a_part_is_one_whatever_its_constants_number() -> None:
+    """Equal parts of two conditions are one fact, others are not; a key of headers is no fact that is always there."""
+
+    def paths(when: str) -> set[Any]:
+        shape, constants = compiled(when)
+        found = disjuncts(shape["expr"], shape["params"], constants, on_error=True, whole=True)
+        return {path for one in found for path in one.facts if path[0] == OPAQUE}
+
+    part = "order.channel.contains('b')"
+    assert paths(part) == paths(f"order.state == 'a' && {part}")
+    assert paths(part).isdisjoint(paths(part.replace("'b'", "'c'")))
+    ((_, expression, _),) = paths("request.headers.tenant == 'a'")
+    assert "headers" in expression
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from mcp_sdk.cli.output import import_yaml
 from mcp_sdk.exceptions import ConfigurationError, ModelError
 from mcp_sdk.models import BusinessModel
 
-__all__ = ["read_models", "read_policies"]
+__all__ = ["read_declarations", "read_models", "read_policies"]
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -28,16 +28,22 @@ def read_models(paths: Sequence[str]) -> dict[str, BusinessModel]:
     """Give the models declared in ``models.yaml`` files (a list under ``models:``) under ``paths``, by name."""
     yaml = import_yaml("reading models from YAML")
     declared: dict[str, BusinessModel] = {}
-    for file in (file for path in paths for file in _files(Path(path)) if file.stem.endswith("models")):
+    for file, text in read_declarations(paths).items():
         try:
-            entries = list(yaml.safe_load(_text(file))["models"])
+            entries = list(yaml.safe_load(text)["models"])
         except (yaml.YAMLError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{file}: a models file holds a list under 'models:' ({error})") from error
         declared |= {model.name: model for model in (_model(file, entry) for entry in entries)}
     return declared
 
 
-def _model(file: Path, entry: Any) -> BusinessModel:
+def read_declarations(paths: Sequence[str]) -> dict[str, str]:
+    """Give the text of every ``models.yaml`` under ``paths``, by file name."""
+    files = [file for path in paths for file in _files(Path(path))]
+    return {str(file): _text(file) for file in files if file.stem.endswith("models")}
+
+
+def _model(file: str, entry: Any) -> BusinessModel:
     try:
         return BusinessModel.from_dict(entry)
     except ModelError as error:

@@ -1,61 +1,85 @@
-"""What can be said of checked policies beyond types: refusing rules that can err, and rules that can never apply.
+"""What can be said of checked policies beyond types: rules that never speak, contradict or err, and idle declarations.
 
-It claims a rule dead only when that is certain.
+It claims a rule dead only when that is certain, for a call of any kind and facts of their declared types. Rules are
+compared within bounds (see ``rivals`` and ``targets``); what lies beyond them is not claimed. Each finding has a code
+of its own, see ``findings``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
+from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.check import Checked
-from mcp_sdk.policy.fields import shown
+from mcp_sdk.policy.coverage import check_coverage
+from mcp_sdk.policy.declared import check_attributes, check_models, check_states, check_values, unreachable
 from mcp_sdk.policy.findings import Collector
-from mcp_sdk.policy.presence import path_of, unguarded
-from mcp_sdk.policy.resources import AccessPolicy, AccessRule, LimitRule, Policy, QosPolicy, Rule, TrafficPolicy
-from mcp_sdk.policy.shapes import shape_of
+from mcp_sdk.policy.hazards import check_hazards
+from mcp_sdk.policy.program import CheckedPolicy
+from mcp_sdk.policy.resources import Policy
+from mcp_sdk.policy.study import Studied, Study
+from mcp_sdk.policy.syntax import walk
+from mcp_sdk.policy.targets import check_operations, check_rank, check_refusals
 
-__all__ = ["analyze", "refuses"]
-
-_ALWAYS = ["lit", True]
-
-
-def refuses(rule: Rule) -> bool:
-    """Tell whether a rule's effect refuses, so that it fails closed."""
-    return isinstance(rule, LimitRule) or (isinstance(rule, AccessRule) and rule.effect != "permit")
+__all__ = ["analyze"]
 
 
-def analyze(policy: Policy, checked: Mapping[int, Checked], findings: Collector) -> None:
-    """Report on one policy; rules that did not check are passed over."""
-    rules: tuple[Rule, ...] = getattr(policy, "rules", ())
-    always: Rule | None = None
-    for rule in rules:
-        condition = checked.get(id(rule.when))
-        if condition is None:
-            continue
-        shape = shape_of(condition.tree, policy.constants).shape
-        if refuses(rule):
-            _unguarded(rule, shape, condition, findings)
-        if always is not None and _hides(policy, always, rule):
-            message = f"rule {rule.name!r} can never apply: rule {always.name!r} before it always does"
-            findings.warning("MCP0102", message, rule.at)
-        if always is None and shape == _ALWAYS:
-            always = rule
+def analyze(
+    policies: Iterable[CheckedPolicy],
+    models: Mapping[str, BusinessModel],
+    findings: Collector,
+    *,
+    declarations: Mapping[str, str],
+) -> None:
+    """Report on policies together; rules that did not check are passed over.
+
+    ``declarations`` are the texts that declare the models, by file, for findings on those; it may be empty.
+    """
+    study = Study(models)
+    idle = {name: states for name, model in models.items() if (states := unreachable(model))}
+    studied: list[tuple[Policy, Sequence[Studied]]] = []
+    for policy, checked in policies:
+        rules = list(study.rules(policy, checked))
+        studied.append((policy, rules))
+        _analyze_policy(policy, rules, study, findings)
+        _analyze_expressions(policy, checked, idle, study, findings)
+    if findings.failures == 0:
+        check_refusals(studied, study, findings)
+        check_rank(studied, study, findings)
+    check_models(declarations, models, findings)
 
 
-def _hides(policy: Policy, always: Rule, rule: Rule) -> bool:
-    if isinstance(policy, (TrafficPolicy, QosPolicy)):
-        return True
-    same = isinstance(always, AccessRule) and isinstance(rule, AccessRule) and always.effect == rule.effect
-    return isinstance(policy, AccessPolicy) and same
+def _analyze_policy(policy: Policy, rules: Sequence[Studied], study: Study, findings: Collector) -> None:
+    check_operations(policy, findings)
+    check_coverage(policy, rules, study, findings)
+    for one in rules:
+        check_hazards(one, study, findings)
+        check_values(one, study, findings)
 
 
-def _unguarded(rule: Rule, shape: Any, condition: Checked, findings: Collector) -> None:
-    parts = unguarded(shape, frozenset())
-    if not parts:
-        return
-    path = next((".".join(found) for found in map(path_of, parts) if found), "")
-    guard = f"Guard it: has({path}) && …" if path else "Make sure that every part of it has a value."
-    what = f"reading {path} errs where it is absent" if path else f"{shown(condition.condition.text.strip())} can err"
-    message = f"rule {rule.name!r} refuses, and {what}; an error then refuses the call. {guard}"
-    findings.warning("MCP0101", message, condition.condition.place(0))
+def _analyze_expressions(
+    policy: Policy,
+    checked: Mapping[int, Checked],
+    idle: Mapping[str, tuple[str, ...]],
+    study: Study,
+    findings: Collector,
+) -> None:
+    for expression in checked.values():
+        check_states(expression, policy, idle, findings)
+        check_attributes(expression, study.models, findings)
+    if findings.failures == 0:
+        _unused_constants(policy, checked.values(), findings)
+
+
+def _unused_constants(policy: Policy, checked: Iterable[Checked], findings: Collector) -> None:
+    """Report constants that no expression names; numbers have been written out by patches by now."""
+    unused = dict.fromkeys(policy.constants)
+    for expression in checked if unused else ():
+        for patch in expression.patches:
+            unused.pop(expression.condition.text[patch.offset : patch.offset + patch.length], None)
+        for node in walk(expression.tree):
+            if node.kind == "name":
+                unused.pop(node.value, None)
+    for name in unused:
+        message = f"constant {name!r} of {policy.name!r} is never used"
+        findings.report("MCP0116", message, policy.places.get(name, policy.at))

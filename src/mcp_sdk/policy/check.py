@@ -23,7 +23,7 @@ from mcp_sdk.policy.resources import Condition
 from mcp_sdk.policy.schema import fields_of
 from mcp_sdk.policy.syntax import MACROS, Tree, Unsupported, decode, walk
 
-__all__ = ["Checked", "Checker"]
+__all__ = ["Checked", "Checker", "named_states"]
 
 MAX_TEXT = 20_000
 MAX_BRACKETS = 200
@@ -154,7 +154,7 @@ class Checker:
         return "MCP0021", f"unknown name {shown(first)}.{did_you_mean(first, known)}", start if start >= 0 else offset
 
     def _semantics(self, checked: Checked, constants: Mapping[str, Any], want: str) -> bool:
-        before = len(self.findings.errors)
+        before = self.findings.failures
         if checked.tree.type not in (want, "dyn"):
             message = f"the expression is of type {checked.tree.type}; it must be {want}"
             self.findings.error("MCP0022", message, checked.place(checked.tree))
@@ -162,21 +162,17 @@ class Checker:
             message = f"macros are nested more than {MAX_MACROS} deep, and each multiplies the cost"
             self.findings.error("MCP0024", message, checked.condition.place(0))
         for tree in walk(checked.tree):
-            if tree.kind == "call" and tree.value in ("_==_", "_!=_", "@in"):
-                self._states(checked, tree, constants)
-            elif tree.kind == "call" and tree.value == "matches":
+            if tree.kind == "call" and tree.value == "matches":
                 self._pattern(checked, tree.args[1])
-        return len(self.findings.errors) == before
+        self._states(checked, constants)
+        return self.findings.failures == before
 
-    def _states(self, checked: Checked, tree: Tree, constants: Mapping[str, Any]) -> None:
-        for left, right in (tree.args, tree.args[::-1]):
-            if left.kind != "select" or left.value != "state" or left.args[0].kind != "name":
-                continue
-            model = self.models.get(left.args[0].value)
-            for node, state in _strings(right, constants) if model is not None and model.states else ():
-                if model is not None and state not in model.states:
-                    message = f"model {model.name!r} has no state {shown(state)}.{did_you_mean(state, model.states)}"
-                    self.findings.error("MCP0023", message, checked.place(node))
+    def _states(self, checked: Checked, constants: Mapping[str, Any]) -> None:
+        for name, node, state in named_states(checked.tree, constants):
+            model = self.models.get(name)
+            if model is not None and model.states and state not in model.states:
+                message = f"model {model.name!r} has no state {shown(state)}.{did_you_mean(state, model.states)}"
+                self.findings.error("MCP0023", message, checked.place(node))
 
     def _pattern(self, checked: Checked, pattern: Tree) -> None:
         if pattern.kind != "const":
@@ -191,6 +187,16 @@ class Checker:
             first = error.args[0] if error.args else error
             reason = first.decode(errors="replace") if isinstance(first, bytes) else str(first)
             self.findings.error("MCP0027", f"RE2 refuses {shown(pattern.value[1])}: {reason}", checked.place(pattern))
+
+
+def named_states(tree: Tree, constants: Mapping[str, Any]) -> Iterator[tuple[str, Tree, str]]:
+    """Yield the states that a condition compares a model's state with: the model, where it stands, the state."""
+    for node in walk(tree):
+        if node.kind != "call" or node.value not in ("_==_", "_!=_", "@in"):
+            continue
+        for left, right in (node.args, node.args[::-1]):
+            if left.kind == "select" and left.value == "state" and left.args[0].kind == "name":
+                yield from ((left.args[0].value, place, state) for place, state in _strings(right, constants))
 
 
 def _macro_depth(tree: Tree) -> int:

@@ -9,12 +9,12 @@ from mcp_sdk.exceptions import Finding, PolicyError
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.analyze import analyze
 from mcp_sdk.policy.check import Checked, Checker
-from mcp_sdk.policy.findings import Collector
+from mcp_sdk.policy.findings import Collector, Report
 from mcp_sdk.policy.parse import check_names, read_resources
 from mcp_sdk.policy.program import CheckedPolicy, build_program
 from mcp_sdk.policy.resources import Condition, LimitRule, Policy, Rule, TrafficPolicy, TrafficRoute, TrafficRule
 
-__all__ = ["check_policies", "compile_policies"]
+__all__ = ["check_policies", "compile_policies", "report_on"]
 
 
 def compile_policies(sources: Mapping[str, str], models: Mapping[str, BusinessModel]) -> dict[str, Any]:
@@ -25,26 +25,34 @@ def compile_policies(sources: Mapping[str, str], models: Mapping[str, BusinessMo
     """
     findings = Collector()
     checked = _check(sources, models, findings)
-    if findings.errors:
+    if findings.failures:
         raise PolicyError(finding for finding in findings.sorted() if finding.severity == "error")
     return build_program(checked)
 
 
 def check_policies(sources: Mapping[str, str], models: Mapping[str, BusinessModel]) -> tuple[Finding, ...]:
     """Give every finding on YAML policies, warnings too, by place; empty when there is nothing to say."""
+    return report_on(sources, models).findings
+
+
+def report_on(
+    sources: Mapping[str, str], models: Mapping[str, BusinessModel], *, declarations: Mapping[str, str] | None = None
+) -> Report:
+    """Give every finding on YAML policies, warnings too, by place, up to a bound.
+
+    ``declarations`` are the YAML texts that declare the models, by file name: findings on models stand in them.
+    """
     findings = Collector()
-    _check(sources, models, findings)
-    return findings.sorted()
+    checked = _check(sources, models, findings)
+    analyze(checked, models, findings, declarations=declarations or {})
+    return Report(findings.sorted(), findings.left_out)
 
 
 def _check(sources: Mapping[str, str], models: Mapping[str, BusinessModel], findings: Collector) -> list[CheckedPolicy]:
     policies = [policy for file in sorted(sources) for policy in read_resources(sources[file], file, models, findings)]
     check_names(policies, findings)
     checker = Checker(models, findings)
-    checked: list[CheckedPolicy] = [(policy, _check_policy(policy, checker)) for policy in policies]
-    for policy, expressions in checked:
-        analyze(policy, expressions, findings)
-    return checked
+    return [(policy, _check_policy(policy, checker)) for policy in policies]
 
 
 def _check_policy(policy: Policy, checker: Checker) -> dict[int, Checked]:

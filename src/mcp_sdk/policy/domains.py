@@ -59,6 +59,18 @@ class Domain(NamedTuple):
         highs = [high for high in (self.high, other.high) if high is not None]
         return Domain(None, max(lows, default=None), min(highs, default=None), self.but | other.but, absent)
 
+    def apart(self, other: Domain) -> bool:
+        """Tell whether certainly no value is in both."""
+        if self.absent and other.absent:
+            return False
+        if self.values is not None:
+            return not any(value in other for value in self.values)
+        if other.values is not None:
+            return not any(value in self for value in other.values)
+        return (self.high is not None and other.low is not None and self.high <= other.low) or (
+            other.high is not None and self.low is not None and other.high <= self.low
+        )
+
     def within(self, other: Domain) -> bool:
         """Tell whether every value is certainly in ``other``."""
         if self.empty:

@@ -5,10 +5,15 @@ what the facts *must* be for the rule to match: a superset, exact where it says 
 
 For a rule that grants or routes, to match is that its condition is true; for one that refuses, that it is not false: an
 error counts, so the fact that is absent is in its domains too. ``&&`` and ``||`` absorb errors as CEL does.
+
+With ``whole``, a part that no test can tell is a fact of its own, under a path that begins with ``OPAQUE``: true, false
+or, where it errs, absent. Then a form says when the rule matches in full, though such facts hang together in ways that
+nothing here knows of: what holds whatever they are is certain, what needs them to go together is not.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +22,27 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from mcp_sdk.policy.domains import NOTHING, PRESENT, Domain, after, prefixed
-from mcp_sdk.policy.presence import known_when_false, known_when_true, path_of
+from mcp_sdk.policy.presence import cannot_err, known_when_false, known_when_true, path_of
 from mcp_sdk.policy.schema import FIXED
 
-__all__ = ["Conjunction", "Form", "Path", "Test", "disjuncts", "facts_of", "forms", "interval", "path_to", "together"]
+__all__ = [
+    "OPAQUE",
+    "Conjunction",
+    "Form",
+    "Path",
+    "Test",
+    "disjuncts",
+    "facts_of",
+    "forms",
+    "interval",
+    "opaque_part",
+    "path_to",
+    "together",
+]
 
 Path = tuple[str, ...]
+OPAQUE = "?"
+"""Begins the path of a part that no test can tell; the part and its constants follow, as JSON."""
 MAX_FORMS = 32
 _KINDS = frozenset({"string", "int", "double"})
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<", "in": "not in", "not in": "in"}
@@ -52,8 +72,16 @@ class Test(NamedTuple):
         found = _domain(self.op, self.operand(constants))
         return found._replace(absent=True) if self.or_absent else found
 
+    def place(self, constants: Sequence[Any]) -> Path:
+        """Give the path of the fact; of a part that no test can tell, with its constants."""
+        if self.path[0] != OPAQUE or not isinstance(self.constant, tuple):
+            return self.path
+        return (*self.path, json.dumps([constants[number] for number in self.constant]))
+
     def operand(self, constants: Sequence[Any]) -> Any:
         """Give what the fact is compared with."""
+        if self.op == "is":
+            return self.literal
         if self.constant is None:
             return self.literal
         if isinstance(self.constant, tuple):
@@ -78,9 +106,11 @@ class Conjunction(NamedTuple):
     exact: bool
 
 
-def disjuncts(shape: Any, params: Sequence[str], constants: Sequence[Any], *, on_error: bool) -> list[Conjunction]:
+def disjuncts(
+    shape: Any, params: Sequence[str], constants: Sequence[Any], *, on_error: bool, whole: bool = False
+) -> list[Conjunction]:
     """Give the ways in which a rule can match; empty when it certainly never does."""
-    filled = ((form, facts_of(form, constants)) for form in forms(shape, params, on_error=on_error))
+    filled = ((form, facts_of(form, constants)) for form in forms(shape, params, on_error=on_error, whole=whole))
     return [Conjunction(facts, form.exact) for form, facts in filled if facts is not None]
 
 
@@ -88,8 +118,9 @@ def facts_of(form: Form, constants: Sequence[Any]) -> dict[Path, Domain] | None:
     """Fill the constants in; None when no facts can fulfil it."""
     facts: dict[Path, Domain] = {}
     for test in form.tests:
-        domain, held = test.domain(constants), facts.get(test.path)
-        facts[test.path] = domain if held is None else held.meet(domain)
+        path = test.place(constants)
+        domain, held = test.domain(constants), facts.get(path)
+        facts[path] = domain if held is None else held.meet(domain)
     return None if any(domain.empty for domain in facts.values()) else facts
 
 
@@ -113,9 +144,14 @@ def interval(tests: Sequence[Test], constants: Sequence[Any]) -> Domain | None:
     return Domain(None, low, high)
 
 
-def forms(shape: Any, params: Sequence[str], *, on_error: bool) -> tuple[Form, ...]:
+def forms(shape: Any, params: Sequence[str], *, on_error: bool, whole: bool = False) -> tuple[Form, ...]:
     """Bring a shape to its normal form; ``on_error`` for a rule that an error makes match."""
-    return tuple(dict.fromkeys(_Normal(tuple(params)).when(shape, want=True, lenient=on_error)))
+    return tuple(dict.fromkeys(_Normal(tuple(params), whole).when(shape, want=True, lenient=on_error)))
+
+
+def opaque_part(path: Path) -> Any:
+    """Give the part, as a shape, that a path which begins with ``OPAQUE`` stands for."""
+    return json.loads(path[1])
 
 
 def path_to(node: Any) -> Path | None:
@@ -123,12 +159,18 @@ def path_to(node: Any) -> Path | None:
     found = path_of(node)
     if found is not None:
         return found
+    if node[0] not in ("get", "has") or _owner(node[1]) not in FIXED:
+        return None  # a key of headers, query or attributes may be absent
     names: list[str] = []
     while node[0] in ("get", "has"):
         names.append(node[2])
         node = node[1]
     fixed = node[0] == "var" and names and node[1] in FIXED and node[1] == node[2]
     return (node[1], *reversed(names)) if fixed else None
+
+
+def _owner(operand: Any) -> str:
+    return str(operand[3] if operand[0] == "get" else operand[2] if operand[0] == "var" else "")
 
 
 def _domain(op: str, operand: Any) -> Domain:
@@ -159,6 +201,7 @@ class _Normal:
     """Walks a shape. ``want`` is the value that a part is to have; ``lenient``: an error will do as well."""
 
     params: tuple[str, ...]
+    whole: bool = False
 
     def when(self, node: Any, *, want: bool, lenient: bool) -> list[Form]:
         """Give the forms of: the part has the value ``want``."""
@@ -177,9 +220,24 @@ class _Normal:
         return [Form((test._replace(or_absent=absent),), exact=True)]
 
     def _opaque(self, node: Any, *, want: bool, lenient: bool) -> list[Form]:
-        """Say of a part that no test can tell only which facts it cannot have a value without."""
+        """Say of a part that no test can tell which facts it cannot have a value without, and that it is one itself."""
         known = known_when_true(node) if want else known_when_false(node)
-        return [Form(() if lenient else tuple(Test(path, "has") for path in sorted(known)), exact=False)]
+        tests = [] if lenient else [Test(path, "has") for path in sorted(known)]
+        if self.whole:
+            numbers: list[int] = []
+            path = (OPAQUE, json.dumps(self._unnumbered(node, numbers)))
+            errs = lenient and not cannot_err(node, frozenset())
+            tests.append(Test(path, "is", "bool", tuple(numbers), literal=want, or_absent=errs))
+        return [Form(tuple(tests), exact=self.whole)]
+
+    def _unnumbered(self, node: Any, numbers: list[int]) -> Any:
+        """Give a part with the types of constants instead of their numbers, which ``numbers`` gets in order."""
+        if not isinstance(node, (list, tuple)) or not node or node[0] == "lit":
+            return node
+        if node[0] == "k":
+            numbers.append(node[1])
+            return ["k", self.params[node[1]]]
+        return [self._unnumbered(part, numbers) for part in node]
 
     def _test(self, node: Any, *, want: bool) -> Test | None:
         if node[0] == "has":
@@ -244,7 +302,7 @@ def _presence(node: Any, *, want: bool) -> Test | None:
         return None
     if path_of(node) is not None:
         return Test(path, "has" if want else "lacks")
-    owner = FIXED.get(node[1][3] if node[1][0] == "get" else node[1][2], {})
+    owner = FIXED.get(_owner(node[1]), {})
     if owner.get(node[2]) != "string":
         return None
     return Test(path, "!=" if want else "==", "string", literal="")

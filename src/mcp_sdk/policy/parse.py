@@ -77,7 +77,7 @@ def _common(node: MapNode, metadata: Fields, spec: Fields, models: Models) -> di
         "name": metadata.identifier("name", required=True),
         "namespace": metadata.identifier("namespace", "default"),
         "target": _target(spec),
-        "constants": _constants(spec, models),
+        **_constants(spec, models),
         "allow_tentative": spec.boolean("allow_tentative"),
         "shadow": spec.boolean("shadow"),
         "at": Scalar("", node.file, node.line, node.column),
@@ -91,9 +91,10 @@ def _target(spec: Fields) -> Target:
     if fields is None:
         return Target("")
     service = fields.identifier("service", required=True)
-    operations = tuple(_operation(fields, node) for node in fields.sequence("operations"))
+    nodes = fields.sequence("operations")
+    operations = tuple(_operation(fields, node) for node in nodes)
     fields.done()
-    return Target(service, operations)
+    return Target(service, operations, tuple(nodes))
 
 
 def _operation(fields: Fields, node: Node) -> str:
@@ -111,7 +112,8 @@ def _constants(spec: Fields, models: Models) -> dict[str, Any]:
     fields = spec.mapping("constants")
     if fields is None:
         return {}
-    return {name: fields.value(name) for name in fields.nodes if _constant(fields, name, models)}
+    constants = {name: fields.value(name) for name in fields.nodes if _constant(fields, name, models)}
+    return {"constants": constants, "places": fields.keys}
 
 
 def _constant(fields: Fields, name: str, models: Models) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcp_sdk.policy.findings import Placed
 from mcp_sdk.policy.reading import Scalar
 from mcp_sdk.services import Subset
 
@@ -41,10 +42,12 @@ class Target:
     """What a policy governs: a service, and of it the operations that match a pattern; without patterns all.
 
     A pattern is ``METHOD /path/{param}``; a dotted method name in phase ``METHOD``. See ``mcp_sdk.operations``.
+    ``places`` says where each operation is written.
     """
 
     service: str
     operations: tuple[str, ...] = ()
+    places: tuple[Placed, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -139,13 +142,17 @@ class LimitRule(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What all kinds have. ``constants`` are named values for conditions; ``shadow`` evaluates without enforcing."""
+    """What all kinds have.
+
+    ``constants`` are named values for conditions, written at ``places``; ``shadow`` evaluates without enforcing.
+    """
 
     name: str
     namespace: str
     target: Target
     at: Scalar = field(repr=False, compare=False)
     constants: Mapping[str, Any] = field(default_factory=dict)
+    places: Mapping[str, Placed] = field(default_factory=dict, repr=False, compare=False)
     allow_tentative: bool = False
     shadow: bool = False
     kind = ""

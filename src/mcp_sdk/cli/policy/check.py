@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from mcp_sdk.cli.command import FAILED, OK
 from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.policy.report import SHOWN
+from mcp_sdk.cli.policy.report import report as lines
 from mcp_sdk.cli.policy.verb import Verb, add_output, add_paths, counted
-from mcp_sdk.cli.sources import read_models, read_policies
-from mcp_sdk.exceptions import Finding
+from mcp_sdk.cli.sources import read_declarations, read_models, read_policies
+
+if TYPE_CHECKING:
+    from mcp_sdk.policy.findings import Report
 
 __all__ = ["VERB"]
 
@@ -21,34 +27,53 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--fail-on", choices=SEVERITIES, default="error", help="the least finding that fails (default: error)"
     )
-    add_output(parser)
+    parser.add_argument("--all", action="store_true", help=f"print every finding, not {SHOWN} of a kind for each file")
+    add_output(parser, "sarif")
 
 
 def _run(args: Namespace, output: Output) -> int:
-    from mcp_sdk.policy import check_policies  # noqa: PLC0415 - the compiler is an extra
+    from mcp_sdk.policy import report_on  # noqa: PLC0415 - the compiler is an extra
 
-    sources = read_policies(args.paths)
+    sources, declarations = read_policies(args.paths), read_declarations(args.paths)
     models = read_models(args.paths)
-    findings = tuple(check_policies(sources, models))
-    if output.for_machines:
-        output.data({"files": sorted(sources), "findings": [_plain(finding) for finding in findings]})
+    report = report_on(sources, models, declarations=declarations)
+    if args.output == "sarif":
+        from mcp_sdk.cli.policy.sarif import sarif  # noqa: PLC0415 - as above
+
+        output.data(sarif(report, sources | declarations))
+    elif output.for_machines:
+        output.data(_plain(report, sources))
     else:
-        _print(findings, len(sources), output)
-        if not models and any(finding.code == "MCP0021" for finding in findings):
+        _print(report, sources | declarations, output, everything=args.all)
+        output.say(_counts(report, len(sources)))
+        if not models and any(finding.code == "MCP0021" for finding in report.findings):
             output.say("no model is declared here: list them under 'models:' in a models.yaml beside the policies")
-    worst = SEVERITIES[: SEVERITIES.index(args.fail_on) + 1]
-    return FAILED if any(finding.severity in worst for finding in findings) else OK
+    return FAILED if _fails(report, args.fail_on) else OK
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
-    return {name: getattr(finding, name) for name in ("code", "severity", "message", "file", "line", "column")}
+def _fails(report: Report, least: str) -> bool:
+    """Tell whether a finding is as bad as ``least``; those past the bound may be anything but errors."""
+    worst = SEVERITIES[: SEVERITIES.index(least) + 1]
+    return any(finding.severity in worst for finding in report.findings) or (report.left_out > 0 and least != "error")
 
 
-def _print(findings: tuple[Finding, ...], files: int, output: Output) -> None:
-    for finding in findings:
-        output.line(str(finding))
-    counts = (counted(sum(finding.severity == kind for finding in findings), kind) for kind in SEVERITIES)
-    output.say(f"{counted(files, 'file')}: {', '.join(counts)}")
+def _plain(report: Report, sources: Mapping[str, str]) -> dict[str, Any]:
+    names = ("code", "severity", "message", "file", "line", "column")
+    findings = [{name: getattr(finding, name) for name in names} for finding in report.findings]
+    return {"files": sorted(sources), "findings": findings, "left_out": report.left_out}
+
+
+def _print(report: Report, sources: Mapping[str, str], output: Output, *, everything: bool) -> None:
+    for line in lines(report.findings, sources, everything=everything):
+        output.line(line)
+    if report.left_out:
+        bound = f"{report.left_out:,} more findings are over the bound of {len(report.findings):,}; mend these first"
+        output.line(bound.replace(",", " "))
+
+
+def _counts(report: Report, files: int) -> str:
+    found = Counter(finding.severity for finding in report.findings)
+    return f"{counted(files, 'file')}: {', '.join(counted(found[kind], kind) for kind in SEVERITIES)}"
 
 
 VERB = Verb(
@@ -58,6 +83,8 @@ VERB = Verb(
   mcpctl policy check policies/                     every finding with its place, and how to mend it
   mcpctl policy check policies/ --fail-on warning   for continuous integration
   mcpctl policy check policies/ -o json             for programs
+  mcpctl policy check policies/ -o sarif > policies.sarif
+                                                    for code scanners and editors
 """,
     configure=_configure,
     run=_run,
