@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.check import Checked
-from mcp_sdk.policy.coverage import check_coverage
+from mcp_sdk.policy.overlaps import check_overlaps
 from mcp_sdk.policy.declared import check_attributes, check_models, check_states, check_values, unreachable
 from mcp_sdk.policy.findings import Collector
 from mcp_sdk.policy.hazards import check_hazards
@@ -51,7 +51,7 @@ def analyze(
 
 def _analyze_policy(policy: Policy, rules: Sequence[Studied], study: Study, findings: Collector) -> None:
     check_operations(policy, findings)
-    check_coverage(policy, rules, study, findings)
+    check_overlaps(policy, rules, study, findings)
     for one in rules:
         check_hazards(one, study, findings)
         check_values(one, study, findings)

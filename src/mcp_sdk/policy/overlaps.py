@@ -24,14 +24,14 @@ from mcp_sdk.policy.resources import (
 from mcp_sdk.policy.rivals import Rivals
 from mcp_sdk.policy.study import RANKS, Studied, Study, effect_of, place_of
 
-__all__ = ["check_coverage"]
+__all__ = ["check_overlaps"]
 
 MAX_CLAUSES = 8
 NAMED = 3
 _ANYWHERE: Sequence[Box] = ({},)
 
 
-def check_coverage(policy: Policy, rules: Sequence[Studied], study: Study, findings: Collector) -> None:
+def check_overlaps(policy: Policy, rules: Sequence[Studied], study: Study, findings: Collector) -> None:
     """Report dead, shadowed, contradicted and redundant rules of one policy, and a default that never speaks."""
     ordered = sorted(rules, key=lambda one: RANKS.get(effect_of(one.rule), 0))
     coverage = _Coverage(study, findings, ordered)
