@@ -32,6 +32,14 @@ CODES = {
     "MCP0027": "a regular expression is refused by RE2",
     "MCP0101": "a refusing rule can err for want of a has() guard",
     "MCP0102": "a rule can never apply: an earlier rule of the policy always does",
+    "MCP0201": "a case gives a model that is not declared",
+    "MCP0202": "a case gives an attribute that its model does not declare",
+    "MCP0203": "a case gives a state or a value that its model does not know",
+    "MCP0204": "a case names a fixture that is not there",
+    "MCP0205": "a case gives a sensitive attribute, which no policy sees",
+    "MCP0206": "a case calls a service that no policy governs",
+    "MCP0207": "a case expects the word of a policy, rule or clause that is not there",
+    "MCP0208": "two cases of a file have one name",
 }
 
 
