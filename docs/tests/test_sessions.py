@@ -126,7 +126,7 @@ def steps(text: str) -> Iterator[tuple[str, str]]:
         yield command, output.strip("\n")
 
 
-@pytest.mark.parametrize("page", ["tutorial.md", "cli.md"])
+@pytest.mark.parametrize("page", ["tutorial.md", "cli.md", "policy-test.md"])
 def test_a_page_shows_what_a_reader_sees(page: str, tmp_path: Path) -> None:
     """Every file is written, every command typed, and every output is as printed."""
     if shutil.which("curl") is None:

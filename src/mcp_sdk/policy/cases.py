@@ -134,6 +134,8 @@ class _Reader:
 
     def cases(self, nodes: Iterable[Node]) -> Iterator[Case]:
         for number, node in enumerate(nodes, 1):
+            if len(self.findings.found) >= self.findings.limit:
+                return
             if len(self.names) > MAX_CASES:
                 self.findings.error("MCP0002", f"more than {MAX_CASES} cases. Split the file.", node)
                 return
@@ -172,10 +174,10 @@ class _Reader:
         if name in self.names:
             self.findings.error("MCP0208", f"the name {shown(name)} is taken by another case of the file", at)
         self.names.add(name)
+        before = len(self.findings.found)
         layered = node if self.defaults is None else laid_over(self.defaults, node)
         fields = Fields(layered, f"case {shown(name)}", self.findings)
         fields.asked.add("name")
-        before = len(self.findings.found)
         request = self.givens.request(fields)
         expect = fields.mapping("expect", required=True)
         words = self.vocabulary.of(request)

@@ -359,8 +359,8 @@ def _like(wanted: Any, found: Any) -> Any:
 
 def _listed(found: Mapping[str, Any], asked: Sequence[str]) -> dict[str, Any]:
     names = ["policy", "rule" if found["rule"] else "default", *asked]
-    values = {name: found[name] for name in names if name in found}
-    return {name: max(one, key=len, default="") if isinstance(one, set) else one for name, one in values.items()}
+    values = {name: found[name] for name in names if name in found and found[name] != set()}
+    return {name: max(one, key=len) if isinstance(one, set) else one for name, one in values.items()}
 
 
 def _written_out(value: Any) -> str:
@@ -373,5 +373,5 @@ def _written_out(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return value if _BARE.match(value) else shown(value)
+        return value if _BARE.match(value) else shown(value) if value else "none"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
