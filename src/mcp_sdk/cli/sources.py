@@ -10,14 +10,19 @@ from mcp_sdk.cli.output import import_yaml
 from mcp_sdk.exceptions import ConfigurationError, ModelError
 from mcp_sdk.models import BusinessModel
 
-__all__ = ["read_declarations", "read_models", "read_policies"]
+__all__ = ["CASE_ENDINGS", "read_case_files", "read_declarations", "read_models", "read_policies"]
 
 SUFFIXES = (".yaml", ".yml")
+CASE_ENDINGS = ("_test.yaml", "_test.yml", ".test.yaml", ".test.yml")
+"""How the names of files end that hold cases for ``mcpctl policy test``."""
 
 
 def read_policies(paths: Sequence[str]) -> dict[str, str]:
-    """Give the text of every policy file under ``paths`` by name; raises ``ConfigurationError`` when there is none."""
-    files = [file for path in paths for file in _files(Path(path))]
+    """Give the text of every policy file under ``paths`` by name; raises ``ConfigurationError`` when there is none.
+
+    Files of models and of cases are none.
+    """
+    files = [file for path in paths for file in _files(Path(path)) if not _holds_cases(file)]
     sources = {str(file): _text(file) for file in files if not file.stem.endswith("models")}
     if not sources:
         raise ConfigurationError(f"no policy files (*.yaml) in {', '.join(paths)}")
@@ -41,6 +46,15 @@ def read_declarations(paths: Sequence[str]) -> dict[str, str]:
     """Give the text of every ``models.yaml`` under ``paths``, by file name."""
     files = [file for path in paths for file in _files(Path(path))]
     return {str(file): _text(file) for file in files if file.stem.endswith("models")}
+
+
+def read_case_files(paths: Sequence[str]) -> dict[str, str]:
+    """Give the text of every file of cases (``*_test.yaml``, ``*.test.yaml``) under ``paths``, by name."""
+    return {str(file): _text(file) for path in paths for file in _files(Path(path)) if _holds_cases(file)}
+
+
+def _holds_cases(file: Path) -> bool:
+    return file.name.endswith(CASE_ENDINGS)
 
 
 def _model(file: str, entry: Any) -> BusinessModel:

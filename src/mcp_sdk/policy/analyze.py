@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.check import Checked
-from mcp_sdk.policy.overlaps import check_overlaps
 from mcp_sdk.policy.declared import check_attributes, check_models, check_states, check_values, unreachable
 from mcp_sdk.policy.findings import Collector
 from mcp_sdk.policy.hazards import check_hazards
+from mcp_sdk.policy.overlaps import check_overlaps
 from mcp_sdk.policy.program import CheckedPolicy
 from mcp_sdk.policy.resources import Policy
 from mcp_sdk.policy.study import Studied, Study

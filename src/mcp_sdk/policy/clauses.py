@@ -9,7 +9,7 @@ from mcp_sdk.policy.check import Checked
 from mcp_sdk.policy.literals import original_offset
 from mcp_sdk.policy.syntax import Tree
 
-__all__ = ["clause_shapes", "clause_texts"]
+__all__ = ["clause_shapes", "clause_texts", "trimmed"]
 
 
 def clause_shapes(shape: Any) -> list[Any]:
@@ -29,7 +29,7 @@ def clause_texts(checked: Checked) -> list[str]:
     text = checked.condition.text
     cuts = sorted(original_offset(tree.position, list(checked.patches)) for tree in _joins(checked.tree))
     edges = [-2, *cuts, len(text)]
-    return [_trim(text[start + 2 : end]) for start, end in pairwise(edges)]
+    return [trimmed(text[start + 2 : end]) for start, end in pairwise(edges)]
 
 
 def _joins(tree: Tree) -> list[Tree]:
@@ -42,11 +42,11 @@ def _joins(tree: Tree) -> list[Tree]:
     return found
 
 
-def _trim(text: str) -> str:
-    """Strip spaces, and the brackets that the cut left without their other half."""
+def trimmed(text: str) -> str:
+    """Strip spaces, and the brackets that a cut left without their other half, with the ``!`` before them."""
     text = text.strip()
-    while text.startswith("(") and text.count("(") > text.count(")"):
-        text = text[1:].lstrip()
+    while text.lstrip("! ").startswith("(") and text.count("(") > text.count(")"):
+        text = text.lstrip("! ")[1:].lstrip()
     while text.endswith(")") and text.count(")") > text.count("("):
         text = text[:-1].rstrip()
     return text

@@ -48,6 +48,14 @@ CODES = {
     "MCP0116": "a constant is never used",
     "MCP0117": "an operation of a target is covered by another one of it",
     "MCP0118": "an operation of a target is one of HEAD, which is governed as GET",
+    "MCP0201": "a case gives a model that is not declared",
+    "MCP0202": "a case gives an attribute that its model does not declare",
+    "MCP0203": "a case gives a state or a value that its model does not know",
+    "MCP0204": "a case names a fixture that is not there",
+    "MCP0205": "a case gives a sensitive attribute, which no policy sees",
+    "MCP0206": "a case calls a service that no policy governs",
+    "MCP0207": "a case expects the word of a policy, rule or clause that is not there",
+    "MCP0208": "two cases of a file have one name",
 }
 """What each code says."""
 
@@ -89,6 +97,14 @@ MEND = {
     "MCP0116": "Delete it, or use it.",
     "MCP0117": "Delete it: the other pattern has all of its calls.",
     "MCP0118": "Write GET, which governs both.",
+    "MCP0201": "Take the nearest model that the message names, or declare this one.",
+    "MCP0202": "Take the nearest attribute that the message names, or declare this one.",
+    "MCP0203": "Write a state or a value that the model knows.",
+    "MCP0204": "Take the nearest fixture that the message names, or write this one under fixtures.",
+    "MCP0205": "Leave it out: no policy sees what is declared sensitive.",
+    "MCP0206": "Take the nearest service that the message names.",
+    "MCP0207": "Take the nearest name that the message gives.",
+    "MCP0208": "Rename one of the cases.",
 }
 """How to mend what each code says."""
 

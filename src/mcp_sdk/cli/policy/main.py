@@ -6,12 +6,12 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from mcp_sdk.cli.command import Command
 from mcp_sdk.cli.output import Output
-from mcp_sdk.cli.policy import check, replay, simulate
+from mcp_sdk.cli.policy import check, replay, simulate, test
 from mcp_sdk.cli.policy.verb import Verb
 
 __all__ = ["COMMAND", "VERBS"]
 
-VERBS: tuple[Verb, ...] = (check.VERB, simulate.VERB, replay.VERB)
+VERBS: tuple[Verb, ...] = (check.VERB, test.VERB, simulate.VERB, replay.VERB)
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def _run(args: Namespace, output: Output) -> int:
 
 COMMAND = Command(
     name="policy",
-    summary="check policies, and try them on recorded calls",
+    summary="check and test policies, and try them on recorded calls",
     description="Work on policies. Each verb's --help shows examples.\n\n" + "".join(verb.examples for verb in VERBS),
     configure=_configure,
     run=_run,
