@@ -21,6 +21,7 @@ from mcp_sdk import (
 )
 from mcp_sdk.decision_log import describe, print_decision
 from mcp_sdk.decisions import Qos, RequestFacts
+from mcp_sdk.pseudonyms import Pseudonyms
 from mcp_sdk.services import Subset
 from mcp_sdk.telemetry import Telemetry
 
@@ -42,7 +43,7 @@ DECISION = Decision(
 
 def test_a_record_is_enough_to_decide_again() -> None:
     """Input and outcome are there as plain JSON; headers, query and claims are not."""
-    record = json.loads(json.dumps(describe(REQUEST, DECISION)))
+    record = json.loads(json.dumps(describe(REQUEST, DECISION, Pseudonyms({}))))
     assert record["contexts"][0]["attributes"] == {"amount": 1250}
     assert (record["verdict"], record["qos"], record["revision"]) == ("deny", "high", 3)
     assert record["reasons"][0]["clause"] == "request.geo.country in blocked"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcp_sdk.decisions import Decision, DecisionRequest
+from mcp_sdk.pseudonyms import Pseudonyms
 from mcp_sdk.telemetry import Telemetry
 
 __all__ = ["DecisionLog", "Mask", "Sink", "describe", "print_decision"]
@@ -21,23 +22,21 @@ Sink = Callable[[dict[str, Any]], None]
 logger = logging.getLogger("mcp_sdk.decisions")
 
 
-def describe(
-    request: DecisionRequest, decision: Decision, *, anonymous: bool = False, operation: str | None = None
-) -> dict[str, Any]:
+def describe(request: DecisionRequest, decision: Decision, pseudonyms: Pseudonyms) -> dict[str, Any]:
     """Give a decision and the input it was made from as plain JSON, enough to decide it again.
 
     Headers, the query and the principal's further attributes are left out: they hold secrets more often than reasons.
-    ``anonymous`` leaves out the principal's id, whose pseudonym stands among the contexts; ``operation`` is shown in
-    the place of the request's, whose path may hold an id that has a pseudonym.
+    Where ids are pseudonyms, the principal's is left out, for its pseudonym stands among the contexts, and the
+    operation is the pattern that it fits.
     """
     return {
         "time": request.now.isoformat(),
         "service": request.service,
-        "operation": request.operation if operation is None else operation,
+        "operation": pseudonyms.operation(request),
         "phase": request.phase.value,
         "namespace": request.namespace,
         "environment": request.environment,
-        "principal": _principal(request, anonymous=anonymous),
+        "principal": _principal(request, pseudonyms),
         "source": {"service": request.source.service, "verified": request.source.verified},
         "geo": {"country": request.request.geo.country, "region": request.request.geo.region},
         "contexts": [context.to_dict() for context in request.contexts.values()],
@@ -50,10 +49,10 @@ def describe(
     }
 
 
-def _principal(request: DecisionRequest, *, anonymous: bool) -> dict[str, Any]:
+def _principal(request: DecisionRequest, pseudonyms: Pseudonyms) -> dict[str, Any]:
     principal = request.principal
     return {
-        "id": "" if anonymous else principal.id,
+        "id": pseudonyms.principal(request),
         "authenticated": principal.authenticated,
         "roles": list(principal.roles),
         "scopes": list(principal.scopes),
@@ -87,8 +86,7 @@ class DecisionLog:
         if not self.enabled:
             return
         try:
-            shown = telemetry.operation(request)
-            record = describe(request, decision, anonymous=telemetry.anonymous, operation=shown)
+            record = describe(request, decision, telemetry.pseudonyms)
             masked = dict(record if self._mask is None else self._mask(record))
         except Exception:  # noqa: BLE001 - a mask is the user's code; whatever it raises, nothing unmasked may leave
             telemetry.dropped("decision_log", "mask_failed")
@@ -104,7 +102,8 @@ class DecisionLog:
 
 def print_decision(request: DecisionRequest, decision: Decision, telemetry: Telemetry, mode: str = "enforce") -> None:
     """Write a decision with its reason to standard error in one line, as ``MCP_SDK_DEBUG=1`` asks for."""
-    line = f"mcp_sdk {request.phase.value} {request.service} {telemetry.operation(request)}: {decision.sentence()}"
+    operation = telemetry.pseudonyms.operation(request)
+    line = f"mcp_sdk {request.phase.value} {request.service} {operation}: {decision.sentence()}"
     if mode == "observe" and not decision.permitted:
         line += " [observed only]"
     sys.stderr.write("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line) + "\n")
