@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_sdk.exceptions import ConfigurationError
-from mcp_sdk.operations import OperationPattern, OperationSet, operation_params
+from mcp_sdk.operations import OperationPattern, OperationSet, OperationTemplates, operation_params
 
 
 @pytest.mark.parametrize(
@@ -141,3 +141,43 @@ def test_sets_cover_and_meet_by_their_patterns() -> None:
     assert every.meets(some)
     assert some.meets(other)
     assert not operations("GET /c").meets(some)
+
+
+KNOWN = (
+    "* /users/{user}",
+    "GET /users/me",
+    "GET /users/{user}/notes/{note}",
+    "GET /users/{user}/**",
+    "* /files/**",
+    "shop.orders.*",
+    "GET /",
+)
+
+
+@pytest.mark.parametrize(
+    ("operation", "shown"),
+    [
+        ("GET /users/u-1", "GET /users/{user}"),
+        ("DELETE /users/u-1/?q=u-1", "DELETE /users/{user}"),
+        ("GET /users/me", "GET /users/me"),
+        ("GET /users/u-1/notes/n-1", "GET /users/{user}/notes/{note}"),
+        ("GET /users/u-1/notes", "GET /users/{user}/**"),
+        ("PUT /files/u-1/a/b", "PUT /files/**"),
+        ("GET /", "GET /"),
+        ("GET /u-1", "GET /**"),
+        ("POST /users", "POST /**"),
+        ("U-1 /users/u-1", "* /users/{user}"),
+        ("U-1 u-1", "* /**"),
+        ("shop.orders.pay", "shop.orders.*"),
+        ("u-1", "**"),
+    ],
+)
+def test_an_operation_is_shown_as_the_most_telling_pattern(operation: str, shown: str) -> None:
+    """Literals before parameters, a whole path before a part; where nothing fits, the widest pattern."""
+    assert OperationTemplates(map(OperationPattern.parse, KNOWN)).shown(operation) == shown
+
+
+@given(st.text().map(lambda text: text + "u-1"), st.sampled_from(["{} /users/x", "GET /users/{}", "GET {}", "{}"]))
+def test_no_word_of_a_caller_is_shown(word: str, where: str) -> None:
+    """Wherever in an operation it stands."""
+    assert "u-1" not in OperationTemplates(map(OperationPattern.parse, KNOWN)).shown(where.format(word))

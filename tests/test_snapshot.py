@@ -33,3 +33,11 @@ def test_a_later_epoch_comes_after_every_revision() -> None:
 def test_a_model_survives_json() -> None:
     """A model read from its plain form equals itself."""
     assert BusinessModel.from_dict(ORDER.to_dict()) == ORDER
+
+
+def test_policies_name_the_operations_of_a_service() -> None:
+    """Those of its own namespace, and none where there are no policies."""
+    names = [("shop", "orders", "GET /a"), ("shop", "stock", "GET /b"), ("bank", "orders", "GET /c")]
+    policies = [{"namespace": space, "service": name, "operations": [text]} for space, name, text in names]
+    assert Snapshot(programs={"policies": policies}).operations("shop", "orders") == ("GET /a",)
+    assert Snapshot().operations("shop", "orders") == ()

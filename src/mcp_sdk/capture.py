@@ -220,9 +220,13 @@ class _Opener:
         self._declarations = declarations
         self._resolved: tuple[Any, int, Sequence[Plan], QuickPlan | None] = (None, -1, (), None)
 
-    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-        """Begin a call, or give None where nothing is captured; raises ``InvalidTransition``, nothing else of ours."""
-        work = current.record()
+    def open(self, work: current.Record | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        """Begin a call, or give None where nothing is captured; raises ``InvalidTransition``, nothing else of ours.
+
+        ``work`` is the record that is held; drivers put it back.
+        """
+        if work is None and current.beneath:
+            work = current.record()
         mesh = work.mesh if work is not None and work.mesh is not None else current.installed()
         if mesh is None or not mesh.watching:
             return None
@@ -296,10 +300,11 @@ def _spanned(function: Callable[..., Any], span: Callable[[], AbstractContextMan
 
 
 def _drive_function(function: Callable[..., Any], opener: _Opener) -> Callable[..., Any]:
-    begin, set_record = opener.open, current.set_record
+    begin, held, set_record = opener.open, current.held, current.set_record
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = begin(args, kwargs)
+        before = held()
+        call = begin(before, args, kwargs)
         if call is None:
             return function(*args, **kwargs)
         set_record(call.work)
@@ -312,16 +317,17 @@ def _drive_function(function: Callable[..., Any], opener: _Opener) -> Callable[.
             call.commit(result)
             return result
         finally:
-            set_record(call.outer)
+            set_record(before)
 
     return wrapper
 
 
 def _drive_coroutine(function: Callable[..., Any], opener: _Opener) -> Callable[..., Any]:
-    begin, set_record = opener.open, current.set_record
+    begin, held, set_record = opener.open, current.held, current.set_record
 
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = begin(args, kwargs)
+        before = held()
+        call = begin(before, args, kwargs)
         if call is None:
             return await function(*args, **kwargs)
         set_record(call.work)
@@ -334,7 +340,7 @@ def _drive_coroutine(function: Callable[..., Any], opener: _Opener) -> Callable[
             call.commit(result)
             return result
         finally:
-            set_record(call.outer)
+            set_record(before)
 
     return wrapper
 
@@ -342,7 +348,7 @@ def _drive_coroutine(function: Callable[..., Any], opener: _Opener) -> Callable[
 def _drive_generator(function: Callable[..., Any], opener: _Opener) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = function(*args, **kwargs)
-        call = opener.open(args, kwargs)
+        call = opener.open(current.held(), args, kwargs)
         if call is None:
             return (yield from generator)
         step, value = generator.send, None
@@ -368,7 +374,7 @@ def _drive_generator(function: Callable[..., Any], opener: _Opener) -> Callable[
 
 def _drive_async_generator(function: Callable[..., Any], opener: _Opener) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        call = opener.open(args, kwargs)
+        call = opener.open(current.held(), args, kwargs)
         generator = function(*args, **kwargs)
         step, value = _first(generator), None
         while True:

@@ -3,6 +3,9 @@
 The record is set once for a request and mutated from then on, because a ``ContextVar.set()`` in a synchronous handler
 is invisible to the middleware around it. Threads started by the application begin without one; ``carried`` takes it
 along.
+
+Where nothing was begun here, the record may stand beneath: in OpenTelemetry's context, where the propagator put what a
+message told (``mcp_sdk.transports.propagation``).
 """
 
 from __future__ import annotations
@@ -21,10 +24,13 @@ __all__ = [
     "CallFacts",
     "Record",
     "activate",
+    "beneath",
     "carried",
     "forget",
+    "held",
     "install",
     "installed",
+    "look_beneath",
     "record",
     "record_or_new",
     "set_record",
@@ -151,18 +157,30 @@ _new = object.__new__
 _loose: ContextVar[list[Transition] | None] = ContextVar("mcp_sdk_pending", default=None)
 _record: ContextVar[Record | None] = ContextVar("mcp_sdk_record", default=None)
 _installed: list[Any] = []
+beneath: list[Callable[[], Record | None]] = []
+"""What ``record`` asks where none is held; empty until the propagator has extracted something, so nobody else pays."""
 
-
-record = _record.get
-"""Gives the record of the work at hand, or None outside any."""
+held = _record.get
+"""Gives the record that was made the one of the work at hand in this thread or task, or None."""
 
 set_record = _record.set
-"""Makes another record the one of the work at hand."""
+"""Makes another record the one of the work at hand, or None of them; what it replaces is what ``held`` gives."""
+
+
+def record() -> Record | None:
+    """Give the record of the work at hand, or None outside any: the one that is held, else one that stands beneath."""
+    found = _record.get()
+    return beneath[0]() if found is None and beneath else found
+
+
+def look_beneath(find: Callable[[], Record | None]) -> None:
+    """Have ``find`` give the record of the work at hand where none is held."""
+    beneath[:] = [find]
 
 
 def record_or_new(mesh: Any = None) -> Record:
     """Give the record of the work at hand, beginning one in this context where there is none."""
-    found = _record.get()
+    found = record()
     if found is None:
         found = Record(mesh if mesh is not None else installed())
         _record.set(found)
@@ -176,7 +194,7 @@ def forget() -> None:
 
 
 def activate(work: Record | None) -> Record | None:
-    """Make ``work`` the record from here on, and give the one it replaces, to be put back the same way."""
+    """Make ``work`` the record from here on, and give the one that was held, to be put back the same way."""
     before = _record.get()
     _record.set(work)
     return before

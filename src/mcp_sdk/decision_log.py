@@ -33,14 +33,14 @@ def describe(
 ) -> dict[str, Any]:
     """Give a decision and the input it was made from as plain JSON, enough to decide it again.
 
-    ``mcp_sdk.decision_record`` says what is in it. ``telemetry`` knows which ids have pseudonyms and may not be shown;
+    ``mcp_sdk.decision_record`` says what is in it. ``telemetry`` knows what may not be shown where ids are pseudonyms;
     ``absent`` are references that policies look at and nobody found.
     """
     plain = plain_request(
         request,
-        operation=telemetry.operation(request),
-        anonymous=telemetry.anonymous,
-        pseudonymous=telemetry.pseudonymous,
+        operation=telemetry.pseudonyms.operation(request),
+        anonymous=telemetry.pseudonyms.anonymous,
+        pseudonymous=telemetry.pseudonyms.used,
         absent=absent,
     )
     return plain | plain_decision(decision)
@@ -95,7 +95,8 @@ class DecisionLog:
 
 def print_decision(request: DecisionRequest, decision: Decision, telemetry: Telemetry, mode: str = "enforce") -> None:
     """Write a decision with its reason to standard error in one line, as ``MCP_SDK_DEBUG=1`` asks for."""
-    line = f"mcp_sdk {request.phase.value} {request.service} {telemetry.operation(request)}: {decision.sentence()}"
+    operation = telemetry.pseudonyms.operation(request)
+    line = f"mcp_sdk {request.phase.value} {request.service} {operation}: {decision.sentence()}"
     if mode == "observe" and not decision.permitted:
         line += " [observed only]"
     if words := shadow.in_words(decision):

@@ -17,7 +17,7 @@ that policies looked at and nobody found. ``drawn`` says that chance chose the s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
@@ -49,7 +49,7 @@ _KINDS = {
     Geo: _kinds(Geo, _GEO),
 }
 _NEVER = ("request.headers", "request.query", "principal.attributes", "source.address")
-_OF_PATH = ("request.path", "request.operation")
+_OF_PATH = ("request.method", "request.path", "request.operation", "request.host")
 _CALL = ("service", "operation", "phase", "namespace")
 _REASON = ("policy", "kind", "rule", "effect", "clause", "detail", "trust", "shadow")
 
@@ -66,9 +66,14 @@ def plain_request(
 
     Headers, the query, the principal's further attributes and the peer's address are named as hidden where there are
     any. ``operation`` is what is shown in the place of the request's. ``anonymous`` hides the principal's id,
-    ``pseudonymous`` the path, which may hold an id that is to be shown as a pseudonym.
+    ``pseudonymous`` what the caller wrote of the call: it may hold an id that is to be shown as a pseudonym.
     """
-    hidden = frozenset(_hidden(request, anonymous=anonymous, pseudonymous=pseudonymous))
+    known, absent = request.references, list(absent)
+    hidden = set(_hidden(request, anonymous=anonymous, pseudonymous=pseudonymous))
+    if pseudonymous:  # an id that nobody found is a text that the caller wrote
+        held = {context.ref for context in request.contexts.values()}
+        hidden |= {ref.model for ref in (*known, *absent) if ref not in held}
+        known, absent = tuple(ref for ref in known if ref in held), []
     facts = _section(request.request, "request", _REQUEST, hidden)
     principal = _section(request.principal, "principal", _PRINCIPAL, hidden)
     time = principal["auth_time"]
@@ -84,7 +89,7 @@ def plain_request(
         "principal": principal | {"auth_time": time.isoformat() if time else None},
         "source": _section(request.source, "source", _SOURCE, hidden),
         "contexts": [context.to_dict() for context in request.contexts.values()],
-        "references": [list(ref) for ref in request.references],
+        "references": [list(ref) for ref in known],
         "absent": [list(ref) for ref in absent],
         "hidden": sorted(hidden),
     }
@@ -98,7 +103,7 @@ def _hidden(request: DecisionRequest, *, anonymous: bool, pseudonymous: bool) ->
             yield name
 
 
-def _section(facts: Any, name: str, names: Iterable[str], hidden: frozenset[str]) -> dict[str, Any]:
+def _section(facts: Any, name: str, names: Iterable[str], hidden: Container[str]) -> dict[str, Any]:
     shown = {field: "" if f"{name}.{field}" in hidden else getattr(facts, field) for field in names}
     return {field: list(value) if isinstance(value, tuple) else value for field, value in shown.items()}
 

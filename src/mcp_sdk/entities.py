@@ -118,7 +118,7 @@ class Entity:
         self._mesh: EntityHost = mesh
         self._model = model
         self.ref: EntityRef = mesh.models.ref(model, entity_id)
-        self._before: tuple[current.Record | None, current.Record] | None = None
+        self._inside: tuple[current.Record | None, current.Record | None, current.Record] | None = None
 
     @property
     def context(self) -> ModelContext:
@@ -175,15 +175,15 @@ class Entity:
         outer = current.record()
         child = outer.fork() if outer is not None else current.Record(self._mesh)
         child.put(self.context)
-        self._before = (current.activate(child), child)
+        self._inside = (current.activate(child), outer, child)
         return self
 
     def _leave(self) -> None:
-        if self._before is None:
+        if self._inside is None:
             return
-        outer, child = self._before
-        self._before = None
-        current.activate(outer)
+        before, outer, child = self._inside
+        self._inside = None
+        current.activate(before)
         if outer is not None:
             outer.merge(child, own=(self.ref.model,))
 

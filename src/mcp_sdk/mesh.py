@@ -28,9 +28,11 @@ from mcp_sdk.listeners import Listeners
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.operations import OperationPattern
 from mcp_sdk.ports import Change, ControlPlane, Identity, Status, TransactionPort
+from mcp_sdk.pseudonyms import Pseudonyms
 from mcp_sdk.registry import Registry, infer
 from mcp_sdk.services import Endpoint
 from mcp_sdk.signing import Keyring
+from mcp_sdk.snapshot import Snapshot
 from mcp_sdk.telemetry import Telemetry
 from mcp_sdk.transactions import submit
 
@@ -67,9 +69,9 @@ class Mesh:
         self.runtime: Runtime = runtime or Runtime()
         self.identity: Identity = _identity(self.config, self.runtime)
         self.models: Registry = Registry(models, pseudonym_key=self.config.pseudonym_key.encode())
-        self.telemetry: Telemetry = Telemetry(self.models, name=self.models.ref)
-        self.decision_log: DecisionLog = decision_log or DecisionLog()
         self.operations: list[OperationPattern] = []
+        self.telemetry: Telemetry = Telemetry(self.models, pseudonyms=self._pseudonyms())
+        self.decision_log: DecisionLog = decision_log or DecisionLog()
         self.listeners: Listeners = Listeners(self.telemetry)
         self.transaction_ports: list[TransactionPort] = []
         self._given = control_plane if isinstance(control_plane, ControlPlane) else None
@@ -206,6 +208,15 @@ class Mesh:
         except Exception as error:  # noqa: BLE001 - whatever broke, the refusal is ours and is closed
             self.telemetry.failed("decide", error)
             return Decision(Shed(1.0, message="The decision failed"))
+
+    def _pseudonyms(self) -> Pseudonyms:
+        return Pseudonyms(
+            self.models,
+            keyed=bool(self.config.pseudonym_key),
+            service=self.identity.service,
+            operations=self.operations,
+            snapshot=lambda: self._plane.snapshot() if self._plane is not None else Snapshot(),
+        )
 
     @property
     def enforcing(self) -> bool:

@@ -6,7 +6,10 @@ in baggage and which are sensitive and never leave the object they stand on.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import fields as dataclass_fields
@@ -18,7 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_sdk.exceptions import ModelError, UnknownState, did_you_mean
 
-__all__ = ["ATTRIBUTE_TYPES", "RESERVED_NAMES", "Attribute", "BusinessModel", "Value", "state_name"]
+__all__ = [
+    "ATTRIBUTE_TYPES",
+    "RESERVED_NAMES",
+    "Attribute",
+    "BusinessModel",
+    "Value",
+    "is_pseudonym",
+    "pseudonym",
+    "state_name",
+]
 
 
 ATTRIBUTE_TYPES = frozenset({"string", "int", "double", "bool", "decimal", "timestamp", "list"})
@@ -27,6 +39,7 @@ RESERVED_NAMES = frozenset(
 )
 INT64 = 2**63
 _INT64_DIGITS = 19
+_PSEUDONYM = re.compile(r"p-[0-9a-f]{24}")
 _EXACT = Context(prec=64)
 """Holds any amount, whatever the application's own context rounds to."""
 
@@ -155,6 +168,17 @@ _CAPTURE: dict[str, Callable[[Attribute, Any], Value]] = {
     "timestamp": _capture_timestamp,
     "list": _capture_list,
 }
+
+
+def pseudonym(model: str, text: str, *, key: bytes) -> str:
+    """Give the name of an entity outside: 96 bits of HMAC-SHA-256 over its model and id, in hex behind ``p-``."""
+    digest = hmac.new(key, f"{model}\0{text}".encode(), hashlib.sha256).hexdigest()
+    return f"p-{digest[:24]}"
+
+
+def is_pseudonym(text: str) -> bool:
+    """Tell whether a text has the form that ``pseudonym`` gives."""
+    return _PSEUDONYM.fullmatch(text) is not None
 
 
 def _check_name(name: str, what: str) -> None:

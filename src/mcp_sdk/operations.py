@@ -14,11 +14,12 @@ from urllib.parse import unquote
 
 from mcp_sdk.exceptions import ConfigurationError
 
-__all__ = ["OperationPattern", "OperationSet", "operation_params"]
+__all__ = ["OperationPattern", "OperationSet", "OperationTemplates", "operation_params"]
 
 _METHOD = re.compile(r"[A-Za-z][A-Za-z-]{0,31}\Z|\*\Z")
 _PARAM = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
 _DOTTED = re.compile(r"[\w<>]+(\.[\w<>]+)*(\.\*\*?)?\Z")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class OperationPattern:
             return None if " " in operation else self._match_dotted(operation)
         if not path.startswith("/") or (self.method != "*" and self.method != method.upper()):
             return None
-        return self._match_path(_split(path.partition("?")[0].partition("#")[0]))
+        return self._match_path(_split(_without_query(path)))
 
     def _match_path(self, parts: list[str]) -> dict[str, str] | None:
         count = len(self.segments)
@@ -160,6 +161,37 @@ class OperationSet:
         if "%" not in operation and " " in operation:
             return self._plain.fullmatch(operation) is not None
         return any(one.match(operation) is not None for one in self.patterns)
+
+
+class OperationTemplates:
+    """Patterns by which an operation is shown without a word that its caller wrote into it."""
+
+    __slots__ = ("_by_length", "_open")
+
+    def __init__(self, patterns: Iterable[OperationPattern]) -> None:
+        self._by_length: dict[int, list[OperationPattern]] = {}
+        self._open: list[OperationPattern] = []
+        for pattern in sorted(patterns, key=_vagueness):
+            closed = pattern.method and not pattern.rest
+            (self._by_length.setdefault(len(pattern.segments), []) if closed else self._open).append(pattern)
+
+    def shown(self, operation: str) -> str:
+        """Give the most telling pattern that fits, under the operation's own method; ``GET /**`` where none does."""
+        method, space, path = operation.partition(" ")
+        alike = self._by_length.get(len(_split(_without_query(path))), ())
+        found = next((one for one in (*alike, *self._open) if one.match(operation) is not None), None)
+        if not space:
+            return found.text if found is not None else "**"
+        told = found.text.partition(" ")[2].strip() if found is not None else "/**"
+        return f"{method if method in _METHODS else '*'} {told}"
+
+
+def _vagueness(pattern: OperationPattern) -> tuple[bool, int, int, str]:
+    return pattern.rest, len(list(filter(None, pattern.params))), -len(pattern.segments), pattern.text
+
+
+def _without_query(path: str) -> str:
+    return path.partition("?")[0].partition("#")[0]
 
 
 def _regex(pattern: OperationPattern) -> str:

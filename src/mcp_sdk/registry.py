@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import hmac
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +15,7 @@ from weakref import WeakSet
 
 from mcp_sdk.context import EntityRef
 from mcp_sdk.exceptions import ConfigurationError, ModelError, UnknownModel, did_you_mean
-from mcp_sdk.models import Attribute, BusinessModel
+from mcp_sdk.models import Attribute, BusinessModel, pseudonym
 from mcp_sdk.reading import Facts, Reader, id_text, member
 
 __all__ = ["Facts", "Registry", "infer", "member"]
@@ -122,11 +120,8 @@ class Registry(Mapping[str, BusinessModel]):
     def ref(self, model: BusinessModel, raw_id: Any) -> EntityRef:
         """Name an entity by the id that the application uses; pseudonymised where the model says so."""
         text = raw_id if type(raw_id) is str else id_text(raw_id)
-        return EntityRef(model.name, self._pseudonym(model.name, text) if text and model.pseudonymise else text)
-
-    def _pseudonym(self, model: str, text: str) -> str:
-        digest = hmac.new(self.pseudonym_key, f"{model}\0{text}".encode(), hashlib.sha256).hexdigest()
-        return f"p-{digest[:24]}"
+        hidden = text and model.pseudonymise
+        return EntityRef(model.name, pseudonym(model.name, text, key=self.pseudonym_key) if hidden else text)
 
     def reader(self, model: BusinessModel, cls: type) -> Reader:
         """Give what reads objects of a class by a model."""

@@ -66,6 +66,11 @@ class Snapshot:
         """What snapshots are ordered by."""
         return (self.epoch, self.revision)
 
+    def operations(self, namespace: str, service: str) -> tuple[str, ...]:
+        """Give the patterns of operations that the policies of a service name."""
+        policies = [each for each in self.programs.get("policies", ()) if each["service"] == service]
+        return tuple(text for each in policies if each["namespace"] == namespace for text in each["operations"])
+
     def parts(self) -> tuple[Part, ...]:
         """Give the parts, each with its SHA-256."""
         models = {name: model.to_dict() for name, model in self.models.items()}

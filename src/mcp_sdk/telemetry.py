@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 from weakref import WeakSet
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from mcp_sdk import shadow
+from mcp_sdk.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
-    from mcp_sdk.context import EntityRef, ModelContext, Transition
+    from mcp_sdk.context import ModelContext, Transition
     from mcp_sdk.decisions import Decision, DecisionRequest
     from mcp_sdk.models import BusinessModel, Value
 
@@ -98,8 +99,8 @@ def stage_of(contexts: Mapping[str, ModelContext], models: Mapping[str, Business
 class Telemetry:
     """The instruments of one mesh. Every method is cheap, safe from any thread, and never raises.
 
-    ``models`` is the live mapping of declared models that labels are checked against; ``name`` gives the name that an
-    entity has outside, by the id that the application uses.
+    ``models`` is the live mapping of declared models that labels are checked against; ``pseudonyms`` shows requests as
+    logs may have them.
     """
 
     def __init__(
@@ -107,10 +108,10 @@ class Telemetry:
         models: Mapping[str, BusinessModel] | None = None,
         meters: MeterProvider | None = None,
         *,
-        name: Callable[[BusinessModel, str], EntityRef] | None = None,
+        pseudonyms: Pseudonyms | None = None,
     ) -> None:
         self._models = models if models is not None else {}
-        self._name = name
+        self.pseudonyms: Pseudonyms = pseudonyms or Pseudonyms(self._models)
         self.transitions: Tally = Tally("model", "from", "to", "outcome")
         self.decisions: Tally = Tally("phase", "policy", "effect")
         self.shadows: Tally = Tally("phase", "policy", "outcome")
@@ -179,29 +180,13 @@ class Telemetry:
         if kind not in self._warned:
             self._warned.add(kind)
             logger.warning("%s failed and was skipped: %s (said once; see mcp_sdk.drops)", *kind)
-        logger.debug("%s failed", where, exc_info=error)
-
-    @property
-    def anonymous(self) -> bool:
-        """Whether the ids of principals may not leave the process as they are."""
-        return any(model.principal and model.pseudonymise for model in self._models.values())
-
-    @property
-    def pseudonymous(self) -> bool:
-        """Whether a path may hold an id that is to be shown as a pseudonym only."""
-        return any(model.pseudonymise for model in self._models.values())
-
-    def operation(self, request: DecisionRequest) -> str:
-        """Give a request's operation as logs may have it: ids in its path are the pseudonyms that the request has."""
-        name, hidden = self._name, [model for model in self._models.values() if model.pseudonymise]
-        if name is None or not hidden or "/" not in request.operation:
-            return request.operation
-        entities = {*request.references, *(context.ref for context in request.contexts.values())}
-        parts = []
-        for part in request.operation.split("/"):
-            aliases = (name(model, unquote(part)) for model in hidden)
-            parts.append(next((alias.entity_id for alias in aliases if alias in entities), part))
-        return "/".join(parts)
+        if not logger.isEnabledFor(logging.DEBUG):
+            return
+        if self.pseudonyms.secretive:  # the text of an exception may hold what no log may
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            logger.debug("%s failed: %s\n%s", *kind, frames.rstrip())
+        else:
+            logger.debug("%s failed", where, exc_info=error)
 
     def model(self, name: str) -> str:
         """Give a model's name as a label."""

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from mcp_sdk.context import ModelContext, NewContext, Trust
 from mcp_sdk.members import escape, is_plain
-from mcp_sdk.models import INT64, RESERVED_NAMES, Attribute, BusinessModel, Value
+from mcp_sdk.models import INT64, RESERVED_NAMES, Attribute, BusinessModel, Value, is_pseudonym
 
 __all__ = ["PREFIX", "READERS", "VITAL", "WRITERS", "Drops", "Fact", "Plan", "Problem", "bare", "count", "fact"]
 
@@ -98,6 +98,7 @@ class Plan:
         self.model: BusinessModel | None = model
         self._attributes = dict(model.attributes) if model else {}
         self._prefix = f"{PREFIX}{name}."
+        self._pseudonymous = model is not None and model.pseudonymise
         self._nameable = _is_name(name) and name not in RESERVED_NAMES
 
     def facts(self, context: ModelContext, dropped: Drops) -> list[Fact]:
@@ -139,14 +140,19 @@ class Plan:
     def context(
         self, fields: dict[str, str], source: str, trust: Trust, problems: list[Problem]
     ) -> ModelContext | None:
-        """Give the context that decoded fields make, using them up; None when it cannot be told how new it is."""
+        """Give the context that decoded fields make, using them up; None when it cannot be told how new it is.
+
+        Nor is there one where an id is no pseudonym and should be: a peer that does not pseudonymise would have it in
+        our logs.
+        """
         revision, tentative = _revision(fields.pop("rev", "0"))
-        if revision is None:
+        entity_id = fields.pop("id", "")
+        if revision is None or (self._pseudonymous and entity_id and not is_pseudonym(entity_id)):
             problems.append(Problem.MALFORMED_VALUE)
             return None
         made = _new(NewContext)
         made.model = self.name
-        made.entity_id = fields.pop("id", "")
+        made.entity_id = entity_id
         made.state = fields.pop("state", None)
         made.attributes = MappingProxyType(self._values(fields, problems)) if fields else NO_VALUES
         made.revision = revision

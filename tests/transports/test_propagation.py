@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,15 +19,16 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 
-from mcp_sdk import current
+from mcp_sdk import carried, current, model_context
 from mcp_sdk.context import EntityRef, ModelContext, Trust
 from mcp_sdk.current import Record
 from mcp_sdk.mesh import Mesh
+from mcp_sdk.middleware import MeshMiddleware
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.transports.propagation import MeshPropagator, work_of
 
 KEYS = "k1:c2VjcmV0LXNlY3JldC1zZWNyZXQ"
-ORDER = BusinessModel("order", states=("created",))
+ORDER = BusinessModel("order", states=("created", "paid"))
 CREATED = ModelContext("order", "o-1", "created", revision=7)
 
 
@@ -160,6 +164,148 @@ def test_what_was_extracted_is_injected_onwards(injecting: Mesh) -> None:
     finally:
         otel_context.detach(token)
     assert "mcp_sdk.order.id=o-1" in carrier["baggage"]
+
+
+@contextmanager
+def message(mesh: Mesh, *contexts: ModelContext) -> Iterator[None]:
+    """Be in the middle of a message, as an instrumentation of a queue's client has it."""
+    token = otel_context.attach(MeshPropagator().extract({"baggage": header(mesh, *contexts)}, Context()))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+def seen(mesh: Mesh) -> str | None:
+    """Tell which order the work at hand is about."""
+    context = mesh.context("order")
+    return context.entity_id if context is not None else None
+
+
+def other(entity_id: str) -> ModelContext:
+    """Give the context of another order."""
+    return CREATED.but(entity_id=entity_id)
+
+
+@model_context(model="order", state="paid")
+def pay(order: str, look: Callable[[], object] = lambda: None) -> object:
+    """Pay an order."""
+    del order
+    return look()
+
+
+def test_a_message_is_the_work_at_hand_while_its_context_is_attached(mesh: Mesh) -> None:
+    """With no call of ours: attached, it is seen; inside it another one; detached, nothing is left."""
+    assert seen(mesh) is None
+    with message(mesh, CREATED):
+        assert (seen(mesh), list(mesh.contexts())) == ("o-1", ["order"])
+        with message(mesh, other("o-2")):
+            assert seen(mesh) == "o-2"
+        assert seen(mesh) == "o-1"
+    assert seen(mesh) is None
+
+
+def test_a_decorated_consumer_sees_it_and_leaves_nothing_behind(mesh: Mesh) -> None:
+    """The move starts from what the message said, and the message's work knows of it; the next message does not."""
+    with message(mesh, CREATED):
+        assert pay("o-1", lambda: mesh.contexts()["order"].state) == "paid"
+        moved = mesh.contexts()["order"]
+        assert (moved.state, moved.entity_id) == ("paid", "o-1")
+        with pytest.raises(ZeroDivisionError):
+            pay("o-1", lambda: 1 / 0)
+    assert current.held() is None
+    assert seen(mesh) is None
+    with message(mesh, other("o-2")):
+        assert mesh.contexts()["order"].state == "created"
+
+
+def test_coroutines_and_generators_leave_nothing_behind(mesh: Mesh) -> None:
+    """Nor do entities that are changed by hand."""
+
+    @model_context(model="order", state="paid")
+    async def apay(order: str) -> str | None:
+        await asyncio.sleep(0)
+        return seen(mesh)
+
+    @model_context(model="order", state="paid")
+    def steps(order: str) -> Iterator[str | None]:
+        yield seen(mesh)
+
+    async def consume() -> None:
+        with message(mesh, CREATED):
+            assert await apay("o-1") == "o-1"
+            assert list(steps("o-1")) == ["o-1"]
+            async with mesh.entity("order", "o-1") as order:
+                order.to("paid")
+            assert mesh.contexts()["order"].state == "paid"
+        assert current.held() is None
+        assert seen(mesh) is None
+
+    asyncio.run(consume())
+
+
+def test_what_is_bound_belongs_to_the_message(mesh: Mesh) -> None:
+    """It is gone with it."""
+    with message(mesh, CREATED):
+        mesh.bind("order", "o-3")
+        assert seen(mesh) == "o-3"
+    assert seen(mesh) is None
+
+
+def test_threads_begin_without_it_and_tasks_with_it(mesh: Mesh) -> None:
+    """As with any other work; ``carried`` takes it along."""
+
+    async def task() -> str | None:
+        return await asyncio.create_task(asyncio.to_thread(seen, mesh))
+
+    with message(mesh, CREATED), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(seen, mesh).result() is None
+        assert pool.submit(carried(seen), mesh).result() == "o-1"
+        assert asyncio.run(task()) == "o-1"
+        assert pool.submit(seen, mesh).result() is None
+
+
+def test_threads_consume_beside_each_other(mesh: Mesh) -> None:
+    """Each sees its own message."""
+
+    def consume(entity_id: str) -> object:
+        with message(mesh, other(entity_id)):
+            return pay(entity_id, lambda: seen(mesh)), seen(mesh)
+
+    ids = [f"o-{number}" for number in range(50)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(consume, ids)) == [(each, each) for each in ids]
+
+
+def test_the_record_that_is_held_wins(mesh: Mesh) -> None:
+    """That of the middleware, and of a call that runs: the request stays what the work is about."""
+    found: list[str | None] = []
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        del scope, receive, send
+        with message(mesh, other("o-2")):
+            found.append(seen(mesh))
+
+    async def serve() -> None:
+        lines = [(b"baggage", header(mesh, CREATED).encode())]
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": lines, "query_string": b""}
+        with message(mesh, other("o-3")):
+            await MeshMiddleware(app, mesh)(scope, None, None)  # type: ignore[arg-type]
+            found.append(seen(mesh))
+
+    asyncio.run(serve())
+    with message(mesh, other("o-2")), current.use(working(CREATED)):
+        found.append(seen(mesh))
+    assert found == ["o-1", "o-3", "o-1"]
+
+
+def test_what_nobody_signed_is_not_the_work_at_hand(mesh: Mesh) -> None:
+    """The ingress mode holds for messages too."""
+    token = otel_context.attach(MeshPropagator().extract({"baggage": "mcp_sdk.order.id=o-1"}, Context()))
+    try:
+        assert mesh.contexts() == {}
+    finally:
+        otel_context.detach(token)
 
 
 def test_injecting_warns_once_of_where_it_sends(injecting: Mesh, caplog: pytest.LogCaptureFixture) -> None:

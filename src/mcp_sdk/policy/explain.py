@@ -1,7 +1,7 @@
 """Why a decision says what it says: every policy and rule considered, the clause that failed and what it saw.
 
 Off the hot path. What a model declares sensitive, request headers, query values and a principal's attributes are never
-shown.
+shown; nor, once any model pseudonymises its ids, are path and host.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mcp_sdk.policy.presence import path_of
 from mcp_sdk.policy.program import RuleRow, refuses
 from mcp_sdk.policy.schema import GEO
 from mcp_sdk.policy.shapes import expressions
+from mcp_sdk.pseudonyms import pseudonymous
 from mcp_sdk.shadow import in_words
 
 __all__ = ["Explanation", "PolicySeen", "RuleSeen", "Seen", "explain"]
@@ -33,7 +34,7 @@ _SHOWN = frozenset(
     | {f"principal.{name}" for name in ("authenticated", "type", "roles", "scopes", "mfa", "acr", "auth_time")}
     | {f"source.{name}" for name in ("service", "namespace", "environment", "verified")}
 )
-_OF_PATH = frozenset({"request.path", "request.operation"})
+_OF_CALLER = frozenset({"request.path", "request.operation", "request.host"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ class _Reader:
                 yield f"{path[0]}.{path[1]}", self.fact(*path)
             elif node[0] in ("get", "has"):
                 name = _dotted(node)
-                if name in _SHOWN and not (name in _OF_PATH and self.pseudonymous):
+                if name in _SHOWN and not (name in _OF_CALLER and pseudonymous(self.models.values())):
                     yield name, self.fixed(name)
                 elif name and node[-1] != GEO:
                     yield name, HIDDEN
@@ -220,11 +221,6 @@ class _Reader:
             return ABSENT
         value = held.facts[name]
         return repr(value) if isinstance(value, str) or attribute is None else attribute.present(value)
-
-    @property
-    def pseudonymous(self) -> bool:
-        """Whether a path may hold an id that is to be shown as a pseudonym only."""
-        return any(model.pseudonymise for model in self.models.values())
 
     def fixed(self, name: str) -> str:
         """Give a value of a fixed variable."""

@@ -2,8 +2,9 @@
 
 It extracts from any carrier that a client library's instrumentation knows: messages of a queue as well as requests.
 What it extracts obeys the ingress mode, as in the middleware, and stands in OpenTelemetry's context as a ``Record``
-(``work_of``). Members of ours are taken out of OpenTelemetry's own baggage, which would otherwise send them on, stale,
-to every host.
+(``work_of``): the work at hand wherever that context is attached, unless the middleware, a decorated call or
+``current.use`` there says what is. Members of ours are taken out of OpenTelemetry's own baggage, which would otherwise
+send them on, stale, to every host.
 
 It does not inject unless ``MCP_SDK_PROPAGATOR_INJECT`` says so: OpenTelemetry asks a propagator to inject without
 telling it the host, so the business context would go to every host that is called, and not only to the mesh's.
@@ -74,6 +75,7 @@ class MeshPropagator(TextMapPropagator):
             parsed = mesh.codec.parse(lines, now=mesh.runtime.clock.now().timestamp())
             if parsed is NOTHING:
                 return context
+            current.look_beneath(work_of)
             return otel_context.set_value(_WORK, _admitted(mesh, parsed), _without_ours(context))
         except Exception as error:  # noqa: BLE001 - a header of anybody's must not fail the request: absent
             mesh.telemetry.failed(WHERE, error)
@@ -88,7 +90,7 @@ class MeshPropagator(TextMapPropagator):
             return
         self._say_once()
         try:
-            encoded = _encoded(mesh, current.record() or work_of(context), context)
+            encoded = _encoded(mesh, current.held() or work_of(context), context)
         except Exception as error:  # noqa: BLE001 - a call without context is better than no call
             mesh.telemetry.failed(WHERE, error)
             return
