@@ -1,17 +1,25 @@
-"""The application: it makes the mesh know Django's transactions and models, and registers the system checks."""
+"""The application, and its system checks, coded ``mcp_sdk.E001`` and on: what is wrong and how to mend it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from django.apps import AppConfig
-from django.core import checks
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 - Django's own name
 from django.core.exceptions import ImproperlyConfigured
 
-from mcp_sdk_django.checks import check_mesh, check_middleware
-from mcp_sdk_django.conf import get_mesh
+from mcp_sdk import MeshError
+from mcp_sdk.capture import check_declarations
+from mcp_sdk_django.conf import OPTIONS, SETTING, get_mesh, make_mesh, option
 
-__all__ = ["MeshConfig"]
+__all__ = ["MeshConfig", "check_mesh", "check_middleware"]
+
+MIDDLEWARE = "mcp_sdk_django.middleware.MeshMiddleware"
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
 class MeshConfig(AppConfig):  # type: ignore[misc]
@@ -23,7 +31,41 @@ class MeshConfig(AppConfig):  # type: ignore[misc]
 
     def ready(self) -> None:
         """Build the mesh of the settings; what is wrong with them is for the checks to say."""
-        checks.register(check_mesh)
-        checks.register(check_middleware)
+        register(check_mesh)
+        register(check_middleware)
         with suppress(ImproperlyConfigured):
             get_mesh()
+
+
+def check_mesh(**_: Any) -> list[CheckMessage]:
+    """Check the setting (E001); then its options (E002), and the models that decorators name (E003)."""
+    example = f'Write {SETTING} = {{"SERVICE": "orders"}}, or {SETTING} = "shop.mesh.mesh".'
+    found = _check(make_mesh, "E001", example) or _check(get_mesh, "E001", example)
+    if found:
+        return found
+    for name in OPTIONS:
+        found += _check(partial(option, name), "E002", "Write a function, or its dotted path.")
+    mend = "Declare the model with @mesh.model(...), or mend the decorator."
+    return found + _check(partial(check_declarations, get_mesh().models), "E003", mend)
+
+
+def _check(attempt: Callable[[], object], code: str, hint: str) -> list[CheckMessage]:
+    try:
+        attempt()
+    except (ImproperlyConfigured, MeshError) as error:
+        return [Error(str(error), hint=hint, id=f"mcp_sdk.{code}")]
+    return []
+
+
+def check_middleware(**_: Any) -> list[CheckMessage]:
+    """Check that the middleware is there (W001), once (E004), and after the authentication (E005)."""
+    installed = list(settings.MIDDLEWARE)
+    if MIDDLEWARE not in installed:
+        hint = f"Add {MIDDLEWARE!r} to MIDDLEWARE, after the authentication."
+        return [Warning("Nothing is decided on: the mesh's middleware is not installed.", hint=hint, id="mcp_sdk.W001")]
+    if installed.count(MIDDLEWARE) > 1:
+        return [Error(f"{MIDDLEWARE} is in MIDDLEWARE twice.", hint="Leave the last one.", id="mcp_sdk.E004")]
+    if AUTHENTICATION in installed[installed.index(MIDDLEWARE) :]:
+        problem = f"{MIDDLEWARE} comes before the authentication, so that nobody ever calls."
+        return [Error(problem, hint=f"Put it after {AUTHENTICATION!r}.", id="mcp_sdk.E005")]
+    return []
