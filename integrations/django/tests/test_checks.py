@@ -91,7 +91,7 @@ def test_the_middleware_is_there_once_and_after_the_authentication(middleware, c
 def test_the_setting_may_name_a_mesh():
     """A dotted path gives the application's own mesh."""
     with override_settings(MCP_SDK=f"{views.__name__}.mesh"):
-        assert conf.make_mesh() is views.mesh
+        assert conf.setting.mesh() is views.mesh
         assert _found() == {}
 
 
@@ -99,7 +99,7 @@ def test_the_setting_may_name_a_mesh():
 def test_options_are_functions_or_their_paths(value):
     """``PRINCIPAL`` may be given as either."""
     with override_settings(MCP_SDK={"PRINCIPAL": value}):
-        assert conf.option("PRINCIPAL") is len
+        assert conf.setting.option("PRINCIPAL") is len
         assert _found() == {}
 
 

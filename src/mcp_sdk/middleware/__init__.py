@@ -11,7 +11,7 @@ from mcp_sdk.middleware.principal import remote_user, scope_user, user_principal
 from mcp_sdk.middleware.requests import RequestMiddleware
 from mcp_sdk.middleware.router import MeshRouter, WSGIMeshRouter
 from mcp_sdk.middleware.routes import declare_routes, path_template, regex_template
-from mcp_sdk.middleware.settings import read_mesh, read_option
+from mcp_sdk.middleware.settings import Setting
 from mcp_sdk.middleware.wsgi import WSGIMeshMiddleware
 from mcp_sdk.problems import Response, problem, respond
 
@@ -26,6 +26,7 @@ __all__ = [
     "RequestMiddleware",
     "Response",
     "Run",
+    "Setting",
     "WSGIMeshMiddleware",
     "WSGIMeshRouter",
     "acontext",
@@ -36,8 +37,6 @@ __all__ = [
     "path_template",
     "problem",
     "read_environ",
-    "read_mesh",
-    "read_option",
     "read_scope",
     "regex_template",
     "remote_user",

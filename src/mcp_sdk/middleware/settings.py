@@ -1,44 +1,84 @@
-"""What integrations read from a framework's settings: a mesh, and functions by their dotted paths."""
+"""``Setting``: what a framework's settings say of a mesh, read and checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, NamedTuple
 
-from mcp_sdk.exceptions import ConfigurationError
+from mcp_sdk.capture import check_declarations
+from mcp_sdk.exceptions import ConfigurationError, MeshError
 from mcp_sdk.mesh import Mesh
 
-__all__ = ["read_mesh", "read_option"]
+__all__ = ["Problem", "Setting"]
+
+OPTIONS = ("PRINCIPAL", "GEO")
 
 
-def read_mesh(setting: Any, *, name: str = "MCP_SDK", apart: Collection[str] = ()) -> Mesh:
-    """Make a mesh from a mapping of settings in upper or lower case, or give the one that a dotted path names.
+class Problem(NamedTuple):
+    """What is wrong, and how to mend it; ``kind`` is ``setting``, ``option`` or ``declaration``."""
 
-    The environment counts too, as in ``Mesh.from_env``; ``apart`` are keys that are not the mesh's. Raises
-    ``ConfigurationError`` with the ``name`` of the setting, the value and how to write it.
+    kind: str
+    text: str
+    hint: str
+
+
+class Setting:
+    """A setting of a framework: a mapping of the mesh's settings in upper case, a ``Mesh``, or the dotted path of one.
+
+    ``read`` gives its value as it is now; ``name`` is what it is called, for errors. Two keys of a mapping stand apart:
+    ``PRINCIPAL`` and ``GEO``, functions or their dotted paths, which the middleware takes.
     """
-    found = _named(setting, name)
-    if isinstance(found, Mesh):
-        return found
-    if not isinstance(found, Mapping):
-        raise ConfigurationError(f"{name} is {found!r}; it is a mapping of settings or the dotted path of a Mesh")
+
+    def __init__(self, name: str, read: Callable[[], Any]) -> None:
+        self.name = name
+        self._read = read
+
+    def mesh(self) -> Mesh:
+        """Make the mesh, from the environment too as ``Mesh.from_env`` does, or give the one that is named.
+
+        Raises ``ConfigurationError`` with the setting, the value and how to write it.
+        """
+        found = _named(self._read(), self.name)
+        if isinstance(found, Mesh):
+            return found
+        if not isinstance(found, Mapping):
+            raise ConfigurationError(f"{self.name} is {found!r}; it is a dict of settings or the dotted path of a Mesh")
+        try:
+            return Mesh.from_env(**{key.lower(): value for key, value in found.items() if key not in OPTIONS})
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self.name}: {error}") from error
+
+    def option(self, key: str) -> Callable[..., Any] | None:
+        """Give the function that stands under a key; None without one. Raises ``ConfigurationError``."""
+        value, where = self._read(), f"{self.name}[{key!r}]"
+        found = _named(value.get(key), where) if isinstance(value, Mapping) else None
+        if found is None or callable(found):
+            return found
+        raise ConfigurationError(f"{where} is {found!r}, which cannot be called")
+
+    def problems(self, mesh: Callable[[], Mesh]) -> list[Problem]:
+        """Find what could only go wrong later, in the decorators of this process too.
+
+        ``mesh`` gives the one in use; it is called where the setting is right.
+        """
+        example = f'Write {self.name} = {{"SERVICE": "orders"}}, or {self.name} = "shop.mesh.mesh".'
+        found = _tried("setting", self.mesh, example)
+        if found:
+            return found
+        for key in OPTIONS:
+            found += _tried("option", partial(self.option, key), "Write a function, or its dotted path.")
+        mend = "Declare the model with @mesh.model(...), or mend the decorator."
+        return found + _tried("declaration", lambda: check_declarations(mesh().models), mend)
+
+
+def _tried(kind: str, attempt: Callable[[], object], hint: str) -> list[Problem]:
     try:
-        return Mesh.from_env(**{key.lower(): value for key, value in found.items() if key not in apart})
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{name}: {error}") from error
-
-
-def read_option(setting: Any, key: str, *, name: str = "MCP_SDK") -> Callable[..., Any] | None:
-    """Give the function that stands apart in such a mapping, or that a dotted path there names; None without one.
-
-    Raises ``ConfigurationError`` as ``read_mesh`` does.
-    """
-    value, where = setting.get(key) if isinstance(setting, Mapping) else None, f"{name}[{key!r}]"
-    found = _named(value, where)
-    if found is None or callable(found):
-        return found
-    raise ConfigurationError(f"{where} is {found!r}, which cannot be called; write a function, or its dotted path")
+        attempt()
+    except MeshError as error:
+        return [Problem(kind, str(error), hint)]
+    return []
 
 
 def _named(value: Any, where: str) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from django.apps import AppConfig
@@ -12,12 +10,11 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 - Django's own name
 from django.core.exceptions import ImproperlyConfigured
 
-from mcp_sdk import MeshError
-from mcp_sdk.capture import check_declarations
-from mcp_sdk_django.conf import OPTIONS, SETTING, get_mesh, make_mesh, option
+from mcp_sdk_django.conf import get_mesh, setting
 
 __all__ = ["MeshConfig", "check_mesh", "check_middleware"]
 
+CODES = {"setting": "E001", "option": "E002", "declaration": "E003"}
 MIDDLEWARE = "mcp_sdk_django.middleware.MeshMiddleware"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
@@ -27,7 +24,6 @@ class MeshConfig(AppConfig):  # type: ignore[misc]
 
     name = "mcp_sdk_django"
     label = "mcp_sdk"
-    verbose_name = "mcp-sdk"
 
     def ready(self) -> None:
         """Build the mesh of the settings; what is wrong with them is for the checks to say."""
@@ -39,22 +35,8 @@ class MeshConfig(AppConfig):  # type: ignore[misc]
 
 def check_mesh(**_: Any) -> list[CheckMessage]:
     """Check the setting (E001); then its options (E002), and the models that decorators name (E003)."""
-    example = f'Write {SETTING} = {{"SERVICE": "orders"}}, or {SETTING} = "shop.mesh.mesh".'
-    found = _check(make_mesh, "E001", example) or _check(get_mesh, "E001", example)
-    if found:
-        return found
-    for name in OPTIONS:
-        found += _check(partial(option, name), "E002", "Write a function, or its dotted path.")
-    mend = "Declare the model with @mesh.model(...), or mend the decorator."
-    return found + _check(partial(check_declarations, get_mesh().models), "E003", mend)
-
-
-def _check(attempt: Callable[[], object], code: str, hint: str) -> list[CheckMessage]:
-    try:
-        attempt()
-    except (ImproperlyConfigured, MeshError) as error:
-        return [Error(str(error), hint=hint, id=f"mcp_sdk.{code}")]
-    return []
+    found = setting.problems(get_mesh)
+    return [Error(problem.text, hint=problem.hint, id=f"mcp_sdk.{CODES[problem.kind]}") for problem in found]
 
 
 def check_middleware(**_: Any) -> list[CheckMessage]:

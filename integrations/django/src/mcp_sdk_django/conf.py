@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import SimpleLazyObject
 
 from mcp_sdk import ConfigurationError, Mesh
-from mcp_sdk.middleware import read_mesh, read_option
+from mcp_sdk.middleware import Setting
 from mcp_sdk_django.database import TransactionCommits, look
 
-__all__ = ["OPTIONS", "SETTING", "get_mesh", "make_mesh", "mesh", "option"]
+__all__ = ["get_mesh", "mesh", "setting"]
 
-SETTING = "MCP_SDK"
-OPTIONS = ("PRINCIPAL", "GEO")
+setting = Setting("MCP_SDK", lambda: getattr(settings, "MCP_SDK", {}))
 
 
 @cache
@@ -25,30 +23,13 @@ def get_mesh() -> Mesh:
 
     Models are declared on it when they are imported, so a setting that changes later changes nothing.
     """
-    found = make_mesh()
+    try:
+        found = setting.mesh()
+    except ConfigurationError as error:
+        raise ImproperlyConfigured(str(error)) from error
     found.on_commit(TransactionCommits())
     found.models.look_first(look)
     return found
-
-
-def make_mesh() -> Mesh:
-    """Make a mesh as the setting says now, or give the one that it names; raises ``ImproperlyConfigured``."""
-    try:
-        return read_mesh(_setting(), name=SETTING, apart=OPTIONS)
-    except ConfigurationError as error:
-        raise ImproperlyConfigured(str(error)) from error
-
-
-def option(name: str) -> Any:
-    """Give the function of an option, ``PRINCIPAL`` or ``GEO``, or None; raises ``ImproperlyConfigured``."""
-    try:
-        return read_option(_setting(), name, name=SETTING)
-    except ConfigurationError as error:
-        raise ImproperlyConfigured(str(error)) from error
-
-
-def _setting() -> Any:
-    return getattr(settings, SETTING, {})
 
 
 mesh: Mesh = SimpleLazyObject(get_mesh)

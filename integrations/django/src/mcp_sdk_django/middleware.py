@@ -10,7 +10,7 @@ from django.http import HttpResponse
 
 from mcp_sdk import Principal, Refused
 from mcp_sdk.middleware import Arrival, Outcome, RequestMiddleware, Response, read_environ, read_scope, user_principal
-from mcp_sdk_django.conf import get_mesh, option
+from mcp_sdk_django.conf import get_mesh, setting
 from mcp_sdk_django.routes import operations
 
 __all__ = ["MeshMiddleware"]
@@ -28,20 +28,19 @@ class MeshMiddleware(RequestMiddleware):
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
-        self._serve, reader = self.serve, read_user
-        if iscoroutinefunction(get_response):
+        asynchronous = iscoroutinefunction(get_response)
+        if asynchronous:
             markcoroutinefunction(self)
-            self._serve, reader = self.aserve, sync_to_async(read_user)
-        principal, geo = option("PRINCIPAL") or reader, option("GEO")
-        super().__init__(get_mesh(), principal=principal, geo=geo, routes=operations)
+        self._serve = self.aserve if asynchronous else self.serve
+        reader = setting.option("PRINCIPAL") or (sync_to_async(read_user) if asynchronous else read_user)
+        super().__init__(get_mesh(), principal=reader, geo=setting.option("GEO"), routes=operations)
 
     def __call__(self, request: Any) -> Any:
         """Serve one request; gives a coroutine under ASGI."""
         return self._serve(request, self.get_response)
 
-    def process_exception(self, request: Any, error: Exception) -> HttpResponse | None:
+    def process_exception(self, _request: Any, error: Exception) -> HttpResponse | None:
         """Answer a request whose view was refused."""
-        del request
         return self.refused(error) if isinstance(error, Refused) else None
 
     def arrival(self, request: Any) -> Arrival:

@@ -29,7 +29,5 @@ def _routes(patterns: Iterable[Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for entry in patterns:
         inner, text = getattr(entry, "url_patterns", None), str(entry.pattern)
         part = text if isinstance(entry.pattern, RoutePattern) else regex_template(text, whole=inner is None)
-        if part is not None and inner is None:
-            yield prefix + part, entry.callback
-        elif part is not None:
-            yield from _routes(inner, prefix + part)
+        if part is not None:
+            yield from [(prefix + part, entry.callback)] if inner is None else _routes(inner, prefix + part)
