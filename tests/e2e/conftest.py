@@ -26,6 +26,7 @@ def serve():
 
     def start(*command: str, port: str = "", **environ: str) -> str:
         started.append(Server(*command, directory=HERE, port=int(port or 0), **{**given, **environ}))
+        started[-1].client.get("/")  # waits for a worker, longer than the clients of the tests would
         return started[-1].url
 
     yield start

@@ -26,7 +26,8 @@ def free_port() -> int:
 class Server:
     """A module that serves, run in ``directory``, and a client of it; ``PORT`` in the command is its port.
 
-    Once made it answers. ``stop`` ends it as an operator does.
+    Once made it listens, and has been asked nothing: its workers start their meshes with the test's own requests.
+    ``stop`` ends it as an operator does.
     """
 
     def __init__(self, *command: str, directory: Path, port: int = 0, **environ: str) -> None:
@@ -36,22 +37,22 @@ class Server:
         whole = [sys.executable, "-m", *(part.replace("PORT", str(port)) for part in command)]
         self.process = subprocess.Popen(whole, cwd=directory, env={**os.environ, **environ})
         try:
-            self._await_answer()
+            self._await_port(port)
         except BaseException:
             self.stop()
             raise
 
-    def _await_answer(self) -> None:
+    def _await_port(self, port: int) -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"the server ended with {self.process.returncode}"
             try:
-                self.client.get("/")
-            except httpx.TransportError:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            except OSError:
                 time.sleep(0.05)
             else:
                 return
-        raise AssertionError("the server did not answer in time")
+        raise AssertionError("the server did not listen in time")
 
     def stop(self) -> int:
         """End it, and give its exit status."""
