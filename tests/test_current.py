@@ -13,7 +13,7 @@ from fakes import FakePlane
 from mcp_sdk import Mesh, carried, current, model_context
 from mcp_sdk.context import ModelContext
 from mcp_sdk.current import Record
-from mcp_sdk.decisions import ANONYMOUS, Principal
+from mcp_sdk.decisions import ANONYMOUS, Decision, Principal
 
 
 def order(entity_id: str, state: str = "created", **fields: Any) -> ModelContext:
@@ -169,3 +169,21 @@ def test_carried_keeps_the_function_s_name_and_result() -> None:
 
     assert carried(work)(1, two=2) == 3
     assert carried(work).__name__ == "work"
+
+
+def test_run_puts_back_what_was_there_before(shop: Mesh) -> None:
+    """Whatever the function does, and in whichever context each step runs."""
+    work = Record(shop)
+    with current.use(Record()) as outer:
+        assert current.run(work, current.record) is work
+        with pytest.raises(ZeroDivisionError):
+            current.run(work, lambda: 1 // 0)
+        assert current.record() is outer
+
+
+def test_what_was_decided_and_who_calls_are_at_hand() -> None:
+    """Outside any request there is no decision, and nobody."""
+    assert (current.decision(), current.principal()) == (None, ANONYMOUS)
+    with current.use(Record()) as work:
+        work.call.decision, work.call.principal = Decision(), Principal("alice", authenticated=True)
+        assert (current.decision(), current.principal()) == (Decision(), work.call.principal)

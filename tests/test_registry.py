@@ -205,13 +205,24 @@ def test_pseudonyms_need_a_key() -> None:
 
 
 def test_an_integration_may_read_members_its_own_way() -> None:
-    """An ORM's reader is put in front, and everything read before is read anew."""
+    """An ORM's reader is asked first, part by part of a path, and everything read before is read anew."""
     model = BusinessModel("order", key="number", python_type=DataOrder)
     registry = Registry([model])
     version = registry.version
-    registry.member = lambda subject, name: {"number": "from-orm"}.get(name)
+    order = DataOrder("o-1")
+    end = registry.look_first(lambda subject, name: "from-orm" if subject is order else NotImplemented)
+    later = registry.look_first(lambda subject, name: None if name == "unloaded" else NotImplemented)
     assert registry.version > version
-    assert registry.read(model, DataOrder("o-1")).entity_id == "from-orm"
+    assert registry.read(model, order).entity_id == "from-orm"
+    assert [registry.member({"a": order}, path) for path in ("a.number", "a.unloaded.x", "b.c")] == [
+        "from-orm",
+        None,
+        None,
+    ]
+    end()
+    later()
+    assert registry.read(model, order).entity_id == "o-1"
+    assert registry.member is Registry().member
 
 
 def numbered() -> Iterator[Any]:

@@ -26,13 +26,16 @@ __all__ = [
     "activate",
     "beneath",
     "carried",
+    "decision",
     "forget",
     "held",
     "install",
     "installed",
     "look_beneath",
+    "principal",
     "record",
     "record_or_new",
+    "run",
     "set_record",
     "use",
 ]
@@ -187,6 +190,18 @@ def record_or_new(mesh: Any = None) -> Record:
     return found
 
 
+def decision() -> Decision | None:
+    """Give the decision that let the request at hand through; None outside any, and where the mesh is off."""
+    work = _record.get()
+    return work.call.decision if work is not None else None
+
+
+def principal() -> Principal:
+    """Give who calls; ``ANONYMOUS`` for nobody, and outside any request."""
+    work = _record.get()
+    return work.call.principal if work is not None else ANONYMOUS
+
+
 def forget() -> None:
     """Begin with nothing in this context, as a new thread does; for tests."""
     _record.set(None)
@@ -198,6 +213,15 @@ def activate(work: Record | None) -> Record | None:
     before = _record.get()
     _record.set(work)
     return before
+
+
+def run(work: Record, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function with ``work`` as the record; for one step of many, like ``next``, wherever each of them runs."""
+    outer = activate(work)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        activate(outer)
 
 
 @contextmanager

@@ -210,16 +210,11 @@ def _seen(waiting: asyncio.Future[Any]) -> None:
 
 def decision(carrier: Any) -> Decision | None:
     """Give the decision on a Starlette or Django request, an ASGI scope or a WSGI environ; None without one."""
-    for mapping in (
-        carrier,
-        getattr(carrier, "scope", None),
-        getattr(carrier, "environ", None),
-        getattr(carrier, "META", None),
-    ):
-        found = mapping.get("mcp_sdk.decision") if isinstance(mapping, Mapping) else None
-        if isinstance(found, Decision):
-            return found
-    return None
+    found = getattr(carrier, "mesh_decision", None)
+    for mapping in (carrier, getattr(carrier, "scope", None), getattr(carrier, "environ", None)):
+        if isinstance(mapping, Mapping) and not isinstance(found, Decision):
+            found = mapping.get("mcp_sdk.decision")
+    return found if isinstance(found, Decision) else None
 
 
 def identify(principal: Principal) -> None:

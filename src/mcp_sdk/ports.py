@@ -154,8 +154,8 @@ class TransactionPort(Protocol):
     def defer(self, subjects: Sequence[object], settle: Callable[[bool], None]) -> bool:
         """Have ``settle`` called when the transaction that the caller is in is over.
 
-        ``settle(True)`` at its outermost commit, ``settle(False)`` when it rolls back. ``subjects`` are the objects
-        that changed. Gives False, and calls nothing, outside a transaction.
+        ``settle(True)`` at its outermost commit, ``settle(False)`` when it rolls back; only the first call counts.
+        ``subjects`` are the objects that changed. Gives False, and calls nothing, outside a transaction.
         """
 
 

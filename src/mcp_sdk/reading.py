@@ -60,10 +60,10 @@ class Reader:
     ``name`` turns a raw id into the text that leaves the process. ``look`` reads one member, when an integration put
     its own in the place of ``member``. Reading never raises. For the quick path it shows its parts: ``get`` gives the
     raw values of a whole object and raises for any other, ``quick`` has the place, the name and the type of each
-    attribute, ``comparable`` says that equal raw values mean equal facts.
+    attribute, ``names`` those of all that is read, ``comparable`` says that equal raw values mean equal facts.
     """
 
-    __slots__ = ("_attributes", "_enum", "_look", "_name", "_names", "comparable", "get", "quick")
+    __slots__ = ("_attributes", "_enum", "_look", "_name", "comparable", "get", "names", "quick")
 
     def __init__(
         self, model: BusinessModel, cls: type, *, name: Callable[[Any], str], look: Callable[[Any, str], Any] = member
@@ -72,14 +72,14 @@ class Reader:
         self.quick: tuple[tuple[int, str, Any], ...] = tuple(
             (at, spec.name, _AS_IT_IS.get(spec.type)) for at, spec in enumerate(self._attributes, 2)
         )
-        self._names = (model.key, model.state, *(spec.source or spec.name for spec in self._attributes))
+        self.names: tuple[str, ...] = (model.key, model.state, *(spec.source or spec.name for spec in self._attributes))
         self.comparable: bool = all(spec.type != "list" for spec in self._attributes)
         self._enum = model.states_enum
         self._name = None if not model.pseudonymise else name
         self._look = _member if look is member else look
         self.get: Callable[[Any], tuple[Any, ...]] = self._one_by_one
         if look is member:
-            self.get = itemgetter(*self._names) if issubclass(cls, Mapping) else attrgetter(*self._names)
+            self.get = itemgetter(*self.names) if issubclass(cls, Mapping) else attrgetter(*self.names)
 
     def raw(self, subject: Any) -> tuple[Any, ...]:
         """Give what the object holds, untouched: its key, its state, its attributes in order."""
@@ -89,7 +89,7 @@ class Reader:
             return self._one_by_one(subject)
 
     def _one_by_one(self, subject: Any) -> tuple[Any, ...]:
-        return tuple([self._look(subject, name) for name in self._names])
+        return tuple([self._look(subject, name) for name in self.names])
 
     def same(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
         """Tell whether nothing changed between two readings, as far as can be told without converting them."""

@@ -27,8 +27,7 @@ class Registry(Mapping[str, BusinessModel]):
     ``open`` says that nothing was declared, so every model is accepted: how a mesh behaves before anything is
     configured. ``strict`` makes a start fail for decorators of this process that name what is not declared here;
     tests, which import services that have other models, switch it off. ``declarations`` are the decorators that
-    belong to it. ``member`` reads one member of a subject by name, None where there is none; an ORM's integration
-    puts its own in front, which reads what is loaded and loads nothing.
+    belong to it.
     """
 
     strict: bool = True
@@ -38,7 +37,7 @@ class Registry(Mapping[str, BusinessModel]):
         self._by_type: dict[type, BusinessModel | None] = {}
         self._by_enum: dict[type, list[str]] = {}
         self._readers: dict[tuple[str, type], Reader] = {}
-        self._member: Callable[[Any, str], Any] = member
+        self._looks: list[Callable[[Any, str], Any]] = []
         self.pseudonym_key = pseudonym_key
         self.version = 0
         self.declarations: WeakSet[Any] = WeakSet()
@@ -81,13 +80,36 @@ class Registry(Mapping[str, BusinessModel]):
 
     @property
     def member(self) -> Callable[[Any, str], Any]:
-        """The function that reads one member of a subject by name."""
-        return self._member
+        """The function that reads one member of a subject by name, or by a dotted path; None where there is none."""
+        return self._member if self._looks else member
 
-    @member.setter
-    def member(self, look: Callable[[Any, str], Any]) -> None:
-        self._member = look
+    def look_first(self, look: Callable[[Any, str], Any]) -> Callable[[], None]:
+        """Have ``look(subject, name)`` read the members of subjects that it knows, an ORM's rows; give what ends that.
+
+        ``name`` is one member, never a path. ``NotImplemented`` leaves a member to those before, and in the end to how
+        any object is read; None says that it is not there: a column that is not loaded is not to be loaded.
+        """
+        self._looks.insert(0, look)
         self._changed()
+
+        def end() -> None:
+            self._looks.remove(look)
+            self._changed()
+
+        return end
+
+    def _member(self, subject: Any, name: str) -> Any:
+        value = subject
+        for part in name.split("."):
+            value = None if value is None else self._part(value, part)
+        return value
+
+    def _part(self, subject: Any, name: str) -> Any:
+        for look in self._looks:
+            found = look(subject, name)
+            if found is not NotImplemented:
+                return found
+        return member(subject, name)
 
     def named(self, name: str, *, where: str = "") -> BusinessModel:
         """Give a model by name; in an open registry a bare one. Raises ``UnknownModel`` that names the nearest."""
@@ -127,7 +149,7 @@ class Registry(Mapping[str, BusinessModel]):
         """Give what reads objects of a class by a model."""
         found = self._readers.get((model.name, cls))
         if found is None:
-            found = Reader(model, cls, name=lambda raw: self.ref(model, raw).entity_id, look=self._member)
+            found = Reader(model, cls, name=lambda raw: self.ref(model, raw).entity_id, look=self.member)
             self._readers[model.name, cls] = found
         return found
 

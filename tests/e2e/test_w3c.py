@@ -15,19 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from servers import free_port
 
 logger = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 TRACE_CONTEXT = os.environ.get("MCP_SDK_W3C_TRACE_CONTEXT", "")
 BAGGAGE = os.environ.get("MCP_SDK_W3C_BAGGAGE", "")
-
-
-def free_port() -> int:
-    """Give a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

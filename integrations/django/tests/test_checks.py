@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from django.core.checks import run_checks
 from django.test import override_settings
+from django.urls import path
 from djangoshop import views
 from mcp_sdk_django import conf, mesh
-from mcp_sdk_django.routes import declare_routes, template
+from mcp_sdk_django.routes import operations
 
-from mcp_sdk import Mesh
+from mcp_sdk import Mesh, model_context
+from mcp_sdk.middleware import declare_routes
 
 OURS = "mcp_sdk_django.middleware.MeshMiddleware"
 USERS = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -89,7 +91,7 @@ def test_the_middleware_is_there_once_and_after_the_authentication(middleware, c
 def test_the_setting_may_name_a_mesh():
     """A dotted path gives the application's own mesh."""
     with override_settings(MCP_SDK=f"{views.__name__}.mesh"):
-        assert conf.make_mesh() is views.mesh
+        assert conf.setting.mesh() is views.mesh
         assert _found() == {}
 
 
@@ -97,29 +99,40 @@ def test_the_setting_may_name_a_mesh():
 def test_options_are_functions_or_their_paths(value):
     """``PRINCIPAL`` may be given as either."""
     with override_settings(MCP_SDK={"PRINCIPAL": value}):
-        assert conf.option("PRINCIPAL") is len
+        assert conf.setting.option("PRINCIPAL") is len
         assert _found() == {}
 
 
 def test_routes_become_operations():
     """Included routes carry their prefix; what is no operation is left out."""
     other = Mesh(service="other")
-    declare_routes(other)
-    operations = {pattern.text for pattern in other.operations}
-    assert {"* /orders/{order}/", "* /orders/{order}/payment", "* /files/**", "* /refunds"} <= operations
-    assert {"* /old/{order}", "* /archive/{order}/v1.0"} <= operations
-    assert not any("loose" in operation or "-" in operation for operation in operations)
-    declare_routes(other)
-    assert len(other.operations) == len(operations)
+    declare_routes(other, operations())
+    found = {pattern.text for pattern in other.operations}
+    assert {"* /orders/{order}/", "* /orders/{order}/payment", "* /files/**", "* /refunds"} <= found
+    assert {"* /old/{order}", "* /archive/{order}/v1.0"} <= found
+    assert not any("loose" in operation or "-" in operation for operation in found)
+    declare_routes(other, operations())
+    assert len(other.operations) == len(found)
+
+
+def test_a_capture_that_no_route_has_is_reported():
+    """A URLconf that holds the bare view of a captured one is a warning with its place."""
+
+    def bare(request):
+        """Be a view."""
+
+    captured = model_context("order")(bare)
+    with pytest.warns(UserWarning, match="bare is captured above the decorator of its route"):
+        declare_routes(Mesh(), operations((path("lost", bare), path("found", captured))))
 
 
 @pytest.mark.parametrize(
-    ("route", "path"),
-    [("/", "/"), ("/<int:order>/", "/{order}/"), ("/<order>/x", "/{order}/x"), ("/f/<path:name>/raw", "/f/**")],
+    ("route", "template"),
+    [("", "/"), ("<int:order>/", "/{order}/"), ("<order>/x", "/{order}/x"), ("f/<path:name>/raw", "/f/**")],
 )
-def test_templates(route, path):
+def test_templates(route, template):
     """Converters are no part of an operation."""
-    assert template(route) == path
+    assert list(operations((path(route, views.read),))) == [(f"* {template}", views.read)]
 
 
 def test_the_mesh_of_the_settings_is_lazy():

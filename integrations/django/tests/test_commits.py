@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from django.db import connections, transaction
 from djangoshop.models import Customer, Order
 from mcp_sdk_django import TransactionCommits, get_mesh
+from operating import stored_in
 
 from mcp_sdk import current, model_context
-
-from .conftest import stored_in
 
 numbers = (f"n-{count}" for count in itertools.count())
 
@@ -36,7 +36,7 @@ def mesh():
 
 @pytest.fixture
 def stored(mesh):
-    return stored_in(mesh)
+    return partial(stored_in, mesh)
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
-
-from .conftest import stored_in
+from operating import stored_in
 
 POLICIES = """
 apiVersion: mesh.mcp-sdk.dev/v1alpha1
@@ -50,7 +49,7 @@ def test_a_request_is_refused_by_the_state_of_its_entity(client, operator, path,
     assert (refused.status_code, refused.json()["detail"]) == (403, "pay first")
     assert refused.headers["content-type"] == "application/problem+json"
     operator.publish("order", number, state="paid")
-    assert stored_in(operator)(number).state == "paid"
+    assert stored_in(operator, number).state == "paid"
     passed = client.get(f"/orders/{number}/{path}").json()
     assert (passed["state"], passed["verdict"]) == ("paid", "permit")
 
@@ -59,7 +58,7 @@ def test_a_request_is_refused_by_the_state_of_its_entity(client, operator, path,
 def test_a_stream_keeps_the_record(client, operator, path, number):
     """Every step of a streamed response knows what its request is about, synchronous or not."""
     operator.publish("order", number, state="paid")
-    assert stored_in(operator)(number).state == "paid"
+    assert stored_in(operator, number).state == "paid"
     assert client.get(f"/orders/{number}/{path}").text == "paid\n" * 3
 
 
@@ -69,8 +68,7 @@ def test_a_transition_waits_for_the_commit(client, operator, path, number):
     failed = client.get(f"/orders/{number}/{path}?fail=1")
     assert failed.json() == {"inside": "rolled back", "after": "unknown"}
     assert client.get(f"/orders/{number}/{path}").json() == {"inside": "paid", "after": "paid"}
-    look_up = stored_in(operator)
-    assert any((context := look_up(number)) is not None for _ in range(10_000))
+    assert any((context := stored_in(operator, number)) is not None for _ in range(10_000))
     assert (context.state, context.revision) == ("paid", 1)
 
 

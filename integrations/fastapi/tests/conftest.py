@@ -6,15 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from operating import apply_to, stored_in
 
-from mcp_sdk import BusinessModel, EntityRef, Mesh, ModelContext
-from mcp_sdk.policy import compile_policies
-from mcp_sdk.snapshot import PolicyRevision
+from mcp_sdk import BusinessModel, Mesh, ModelContext
 
 
 @pytest.fixture
@@ -27,26 +27,12 @@ def mesh() -> Iterator[Mesh]:
 
 @pytest.fixture
 def apply(mesh: Mesh) -> Callable[[str], None]:
-    """Put policies in force in place of those before."""
-
-    def put(text: str) -> None:
-        held = mesh.control_plane.snapshot().revision
-        programs = compile_policies({"test.yaml": text}, dict(mesh.models))
-        mesh.control_plane.apply(PolicyRevision(held, programs)).result(5)
-
-    return put
+    return partial(apply_to, mesh)
 
 
 @pytest.fixture
 def stored(mesh: Mesh) -> Callable[[str], ModelContext | None]:
-    """Give what the store holds of an order once all that was published is there."""
-
-    def look_up(number: str) -> ModelContext | None:
-        assert mesh.control_plane.flush(5)
-        ref = EntityRef("order", number)
-        return mesh.control_plane.fetch([ref]).result(5).get(ref)
-
-    return look_up
+    return partial(stored_in, mesh)
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from mcp_sdk_sqlalchemy import install
+from operating import stored_in
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from mcp_sdk import EntityRef, Mesh, ModelContext, context_observer, current, model_context
+from mcp_sdk import Mesh, ModelContext, context_observer, current, model_context
 
 
 class Status(Enum):
@@ -70,14 +71,7 @@ def work(mesh: Mesh) -> Iterator[current.Record]:
 
 @pytest.fixture
 def stored(mesh: Mesh) -> Callable[[str], ModelContext | None]:
-    """Give what the store holds of an order once all that was published is there."""
-
-    def look_up(number: str = "o-1") -> ModelContext | None:
-        assert mesh.control_plane.flush(5)
-        ref = EntityRef("order", number)
-        return mesh.control_plane.fetch([ref]).result(5).get(ref)
-
-    return look_up
+    return lambda number="o-1": stored_in(mesh, number)
 
 
 def _transactional(engine: Engine) -> None:

@@ -7,14 +7,11 @@ cannot be evaluated refuses.
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from threading import Lock
 from typing import Any, NamedTuple, cast
 
 from opentelemetry import trace
@@ -39,11 +36,13 @@ from mcp_sdk.decisions import (
 )
 from mcp_sdk.enforcement import Fetch, Run, Steps, Wait, adrive, completed, drive, missing, newest
 from mcp_sdk.mesh import Mesh
+from mcp_sdk.middleware._start import Start
 from mcp_sdk.middleware.admission import Buckets, Gate
 from mcp_sdk.middleware.arrivals import Arrival
 from mcp_sdk.middleware.geo import NOWHERE, GeoDatabase, GeoReader, client_address, parse_geo
 from mcp_sdk.middleware.names import EntityNames
 from mcp_sdk.middleware.principal import Reader, Unread, scope_user
+from mcp_sdk.middleware.routes import Routes
 from mcp_sdk.problems import Response, quota_headers, respond
 from mcp_sdk.shadow import outcomes
 from mcp_sdk.telemetry import annotate
@@ -96,11 +95,14 @@ class Enforcer:
     """Decides on requests for one mesh, and counts them in.
 
     ``principal`` reads who calls (see ``mcp_sdk.middleware.principal``); ``geo`` reads where an address is, the
-    database of ``geo_database`` unless given. Raises ``ConfigurationError`` for a database that cannot be read. Safe in
-    threads, on loops and after a fork.
+    database of ``geo_database`` unless given; ``routes`` gives the routes of the application, which are declared before
+    its first request (see ``declare_routes``). Raises ``ConfigurationError`` for a database that cannot be read. Safe
+    in threads, on loops and after a fork.
     """
 
-    def __init__(self, mesh: Mesh, *, principal: Reader | None = None, geo: GeoReader | None = None) -> None:
+    def __init__(
+        self, mesh: Mesh, *, principal: Reader | None = None, geo: GeoReader | None = None, routes: Routes | None = None
+    ) -> None:
         self.mesh = mesh
         config = mesh.config
         self._reader = principal if principal is not None else scope_user
@@ -110,16 +112,14 @@ class Enforcer:
         self._shadow_buckets = Buckets(mesh.runtime.clock)
         self._gate = Gate(config.max_concurrency) if config.max_concurrency > 0 else None
         self._names = EntityNames({}, (), None)
-        self._ready_in = 0
-        self._starting: asyncio.Future[None] | None = None
-        self._start_lock = Lock()
+        self._start = Start(mesh, routes)
 
     # Driving
 
     def enter(self, arrival: Arrival) -> Outcome:
-        """Decide on a request in synchronous code. Never raises."""
-        if self._ready_in != os.getpid():
-            self._start()
+        """Decide on a request in synchronous code. Raises nothing but warnings about routes that are made errors."""
+        if self._start.pid != os.getpid():
+            self._start.run()
         try:
             begun = self._begin(arrival)
             return begun if isinstance(begun, Outcome) else drive(self.mesh, begun)
@@ -127,9 +127,9 @@ class Enforcer:
             return self._broken(error)
 
     async def aenter(self, arrival: Arrival) -> Outcome:
-        """Decide on a request on a running asyncio loop. Never raises."""
-        if self._ready_in != os.getpid():
-            await self._astart()
+        """Decide on a request on a running asyncio loop. Raises what ``enter`` does."""
+        if self._start.pid != os.getpid():
+            await self._start.arun()
         try:
             begun = self._begin(arrival)
             return begun if isinstance(begun, Outcome) else await adrive(self.mesh, begun)
@@ -142,35 +142,6 @@ class Enforcer:
             self._gate.leave()
         seconds = self.mesh.runtime.clock.monotonic() - outcome.began
         self.mesh.telemetry.request(seconds, outcome.record.contexts, outcome.decision.verdict.name)
-
-    def _start(self) -> None:
-        with self._start_lock:
-            alone = not self.mesh.started
-            try:
-                if self._ready_in != os.getpid():
-                    self.mesh.start()
-            except Exception as error:  # noqa: BLE001 - the decision that follows is closed
-                self.mesh.telemetry.failed("start", error)
-            self._started(alone)
-
-    async def _astart(self) -> None:
-        if self._starting is None or self._starting.get_loop() is not asyncio.get_running_loop():
-            self._starting = asyncio.ensure_future(self._astarted())
-        await asyncio.shield(self._starting)
-
-    async def _astarted(self) -> None:
-        alone = not self.mesh.started
-        try:
-            await self.mesh.astart()
-        except Exception as error:  # noqa: BLE001 - the decision that follows is closed
-            self.mesh.telemetry.failed("start", error)
-        self._started(alone)
-
-    def _started(self, alone: bool) -> None:  # noqa: FBT001 - alone: nobody else closes the mesh
-        if self._ready_in != os.getpid():
-            self._ready_in = os.getpid()
-            if alone:
-                atexit.register(self.mesh.close)
 
     def _broken(self, error: Exception) -> Outcome:
         self.mesh.telemetry.failed("enforce", error)

@@ -12,6 +12,7 @@ from mcp_sdk.middleware._flow import Enforcer, Outcome
 from mcp_sdk.middleware.arrivals import read_scope
 from mcp_sdk.middleware.geo import GeoReader
 from mcp_sdk.middleware.principal import Reader
+from mcp_sdk.middleware.routes import Routes
 from mcp_sdk.problems import Response, respond
 
 __all__ = ["ASGIApp", "MeshMiddleware", "Message", "Receive", "Scope", "Send", "refuse"]
@@ -29,7 +30,8 @@ OWNER = "mcp_sdk.mesh"
 class MeshMiddleware:
     """Decides on every request and websocket of an application before it sees them.
 
-    ``app.add_middleware(MeshMiddleware, mesh=mesh)``; see ``Enforcer`` for ``principal`` and ``geo``. The decision is
+    ``app.add_middleware(MeshMiddleware, mesh=mesh)``; see ``Enforcer`` for ``principal``, ``geo``
+    and ``routes``. The decision is
     ``request.state.mesh_decision``, or ``mcp_sdk.middleware.decision(request)``. A ``Refused`` that comes out of the
     application becomes its response. The mesh is started with the application's lifespan where the application did not
     do it itself, and closed with it; without a lifespan it starts with the first request. A second one for the same
@@ -37,11 +39,17 @@ class MeshMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, mesh: Mesh, *, principal: Reader | None = None, geo: GeoReader | None = None
+        self,
+        app: ASGIApp,
+        mesh: Mesh,
+        *,
+        principal: Reader | None = None,
+        geo: GeoReader | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self.app = app
         self.mesh = mesh
-        self.enforcer: Enforcer = Enforcer(mesh, principal=principal, geo=geo)
+        self.enforcer: Enforcer = Enforcer(mesh, principal=principal, geo=geo, routes=routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""

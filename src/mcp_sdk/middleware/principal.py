@@ -42,20 +42,22 @@ def remote_user(environ: Mapping[str, Any]) -> Principal | None:
     return Principal(id=name, authenticated=True) if isinstance(name, str) and name else None
 
 
-def user_principal(user: Any, *, scopes: Iterable[str] = (), mfa: bool = False) -> Principal | None:
+def user_principal(
+    user: Any, *, scopes: Iterable[str] = (), mfa: bool = False, flags: Iterable[str] = ()
+) -> Principal | None:
     """Turn a user object of a framework into a principal: Django's, Flask-Login's, Starlette's or one like them.
 
     ``is_authenticated`` may be a value or a method; the id is the first there is of ``pk``, ``get_id()``, ``identity``,
-    ``id``, ``username``; roles are ``roles``. Gives None for nobody.
+    ``id``, ``username``; roles are ``roles``, and of ``flags`` those that are set (``staff`` by ``is_staff``). Gives
+    None for nobody.
     """
     if user is None or not _called(getattr(user, "is_authenticated", False)):
         return None
     found = _id_of(user)
     if not found:
         return None
-    return Principal(
-        id=found, authenticated=True, roles=_texts(getattr(user, "roles", ())), scopes=tuple(scopes), mfa=mfa
-    )
+    roles = (*_texts(getattr(user, "roles", ())), *(flag for flag in flags if getattr(user, f"is_{flag}", False)))
+    return Principal(id=found, authenticated=True, roles=roles, scopes=tuple(scopes), mfa=mfa)
 
 
 def _called(value: Any) -> Any:

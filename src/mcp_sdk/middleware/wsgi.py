@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
+from functools import partial
 from typing import Any
 
 from mcp_sdk import current
@@ -13,6 +14,8 @@ from mcp_sdk.middleware._flow import Enforcer, Outcome
 from mcp_sdk.middleware.arrivals import read_environ
 from mcp_sdk.middleware.geo import GeoReader
 from mcp_sdk.middleware.principal import Reader
+from mcp_sdk.middleware.routes import Routes
+from mcp_sdk.middleware.streams import Stream
 from mcp_sdk.problems import Response, respond
 
 __all__ = ["Environ", "StartResponse", "WSGIApp", "WSGIMeshMiddleware", "answer"]
@@ -28,18 +31,25 @@ OWNER = "mcp_sdk.mesh"
 class WSGIMeshMiddleware:
     """Decides on every request of an application before it sees it.
 
-    ``app.wsgi_app = WSGIMeshMiddleware(app.wsgi_app, mesh)``; see ``Enforcer`` for ``principal`` and ``geo``. The
+    ``app.wsgi_app = WSGIMeshMiddleware(app.wsgi_app, mesh)``; see ``Enforcer`` for ``principal``, ``geo``
+    and ``routes``. The
     decision is ``environ["mcp_sdk.decision"]``, or ``mcp_sdk.middleware.decision(environ)``. The application, every
     step of a body that it streams, and that body's ``close()`` run in one context, which holds the request's record.
     The mesh starts with the first request of each process, so a prefork server's workers each have their own.
     """
 
     def __init__(
-        self, app: WSGIApp, mesh: Mesh, *, principal: Reader | None = None, geo: GeoReader | None = None
+        self,
+        app: WSGIApp,
+        mesh: Mesh,
+        *,
+        principal: Reader | None = None,
+        geo: GeoReader | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self.app = app
         self.mesh = mesh
-        self.enforcer: Enforcer = Enforcer(mesh, principal=principal, geo=geo)
+        self.enforcer: Enforcer = Enforcer(mesh, principal=principal, geo=geo, routes=routes)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
@@ -74,36 +84,7 @@ class WSGIMeshMiddleware:
         if isinstance(body, (list, tuple)) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
             self.enforcer.finish(outcome)
             return body
-        return _Body(body, context, lambda: self.enforcer.finish(outcome))
-
-
-class _Body:
-    """A streamed body, each of whose steps runs in the request's context."""
-
-    def __init__(self, body: Iterable[bytes], context: contextvars.Context, finish: Callable[[], None]) -> None:
-        self._body = body
-        self._context = context
-        self._finish: Callable[[], None] | None = finish
-        self._steps: Iterator[bytes] | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if self._steps is None:
-            self._steps = self._context.run(iter, self._body)
-        return self._context.run(next, self._steps)
-
-    def close(self) -> None:
-        """Close the application's body, where it can be closed, and count the request out once."""
-        finish, self._finish = self._finish, None
-        try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                self._context.run(close)
-        finally:
-            if finish is not None:
-                finish()
+        return Stream(body, context.run, partial(self.enforcer.finish, outcome))
 
 
 def _with_headers(start_response: StartResponse, outcome: Outcome) -> StartResponse:

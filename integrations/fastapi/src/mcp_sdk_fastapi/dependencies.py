@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from mcp_sdk import Decision, EntityRef, ModelContext, Principal, current
-from mcp_sdk.decisions import ANONYMOUS
-from mcp_sdk.enforcement import Fetch, adrive
-from mcp_sdk.middleware import decision
+from mcp_sdk import Decision, ModelContext, Principal, current
+from mcp_sdk.middleware import acontext, decision
 from mcp_sdk.permits import requires_permit
 
 __all__ = ["CurrentDecision", "CurrentPrincipal", "context", "requires"]
-
-Found = Mapping[EntityRef, ModelContext]
 
 
 def context(model: str | type) -> Any:
@@ -28,28 +23,9 @@ def context(model: str | type) -> Any:
     """
 
     async def held() -> ModelContext | None:
-        work = current.record()
-        if work is None or work.mesh is None:
-            return None
-        declared = model if isinstance(model, str) else work.mesh.models.of_type(model)
-        name = declared if declared is None or isinstance(declared, str) else declared.name
-        return await _context(work, name) if name is not None else None
+        return await acontext(model)
 
     return Depends(held)
-
-
-async def _context(work: current.Record, name: str) -> ModelContext | None:
-    held, ref = work.contexts.get(name), work.references.get(name)
-    if held is None and ref is not None:
-        held = await adrive(work.mesh, _look_up(ref))
-        if held is not None:
-            work.put(held)
-    return held
-
-
-def _look_up(ref: EntityRef) -> Generator[Fetch, Found, ModelContext | None]:
-    found = yield Fetch((ref,))
-    return found.get(ref)
 
 
 async def _decision(connection: HTTPConnection) -> Decision | None:
@@ -57,8 +33,7 @@ async def _decision(connection: HTTPConnection) -> Decision | None:
 
 
 async def _principal() -> Principal:
-    work = current.record()
-    return work.call.principal if work is not None else ANONYMOUS
+    return current.principal()
 
 
 CurrentDecision = Annotated[Decision | None, Depends(_decision)]

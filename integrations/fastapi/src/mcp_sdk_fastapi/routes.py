@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,12 +10,12 @@ from fastapi import FastAPI, routing
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from mcp_sdk import ConfigurationError, Mesh
-from mcp_sdk.capture import misplaced
+from mcp_sdk import Mesh
+from mcp_sdk.middleware import declare_routes, path_template
 
-__all__ = ["check_routes", "mounted"]
+__all__ = ["check_routes", "mounted", "operations"]
 
-_PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_PARAMETER = re.compile(r"\{(?P<name>\w+)(?::(?P<converter>\w+))?\}")
 
 
 def check_routes(app: FastAPI, mesh: Mesh) -> None:
@@ -25,25 +24,15 @@ def check_routes(app: FastAPI, mesh: Mesh) -> None:
     Included routers and mounted applications count too. A capture decorator above a route's decorator is a
     ``UserWarning`` with its place and the mend. The lifespan does this; call it where an application has none.
     """
-    declared = {pattern.text for pattern in mesh.operations}
+    declare_routes(mesh, operations(app))
+
+
+def operations(app: Starlette) -> Iterator[tuple[str, Any]]:
+    """Give the operations of an application, ``GET /orders/{order}``, each with its endpoint."""
     for prefix, route in _walk(app.routes, ""):
+        path = path_template(prefix + (getattr(route, "path", None) or ""), _PARAMETER)
         for method in sorted(getattr(route, "methods", None) or {"GET"}):
-            _declare(mesh, f"{method} {template(prefix + (getattr(route, 'path', None) or ''))}", declared)
-        problem = misplaced(getattr(route, "endpoint", None))
-        if problem:
-            warnings.warn(problem, stacklevel=2)
-
-
-def template(path: str) -> str:
-    """Write a route's path as an operation's: without convertors, ``/**`` from a ``path`` convertor on."""
-    parts = []
-    for part in path.split("/"):
-        parameter = _PARAMETER.fullmatch(part)
-        if parameter is not None and parameter[2] == "path":
-            parts.append("**")
-            break
-        parts.append(f"{{{parameter[1]}}}" if parameter is not None else part)
-    return "/".join(parts) or "/"
+            yield f"{method} {path}", getattr(route, "endpoint", None)
 
 
 def mounted(app: Starlette) -> Iterator[Starlette]:
@@ -52,16 +41,6 @@ def mounted(app: Starlette) -> Iterator[Starlette]:
         inner = getattr(route, "app", None)
         if isinstance(inner, Starlette):
             yield inner
-
-
-def _declare(mesh: Mesh, operation: str, declared: set[str]) -> None:
-    if operation in declared:
-        return
-    try:
-        mesh.declare_operations([operation])
-    except ConfigurationError:  # a segment like {a}-{b}: it names no entity, and the route works all the same
-        return
-    declared.add(operation)
 
 
 def _walk(routes: Sequence[BaseRoute], prefix: str, *, mounts: bool = False) -> Iterator[tuple[str, Any]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from threading import Lock
+from functools import partial
 from typing import Any
 
 from flask import Flask, Response
@@ -11,7 +10,7 @@ from flask import Flask, Response
 from mcp_sdk import Mesh, Refused
 from mcp_sdk.middleware import WSGIMeshMiddleware, respond
 from mcp_sdk_flask.login import LoginReader
-from mcp_sdk_flask.routes import check_routes
+from mcp_sdk_flask.routes import operations
 
 __all__ = ["MeshFlask", "refused"]
 
@@ -33,9 +32,13 @@ class MeshFlask:
 
     def init_app(self, app: Flask) -> None:
         """Wrap the application, and answer ``Refused`` that comes out of its views. Call it once for an application."""
-        reader = self._principal if self._principal is not None else LoginReader(app)
-        enforced = WSGIMeshMiddleware(app.wsgi_app, self.mesh, principal=reader, geo=self._geo)
-        app.wsgi_app = _Walked(enforced, app, self.mesh)  # type: ignore[method-assign]
+        app.wsgi_app = WSGIMeshMiddleware(  # type: ignore[method-assign]
+            app.wsgi_app,
+            self.mesh,
+            principal=self._principal if self._principal is not None else LoginReader(app),
+            geo=self._geo,
+            routes=partial(operations, app),
+        )
         app.register_error_handler(Refused, refused)
         app.extensions["mcp_sdk"] = self
 
@@ -44,25 +47,3 @@ def refused(error: Refused) -> Response:
     """Answer a request whose view was refused."""
     answer = respond(error.decision)
     return Response(answer.body, answer.status, list(answer.headers))
-
-
-class _Walked:
-    """An application whose routes are walked before its first request, when blueprints are all there."""
-
-    def __init__(self, inner: Callable[..., Iterable[bytes]], app: Flask, mesh: Mesh) -> None:
-        self._inner = inner
-        self._app = app
-        self._mesh = mesh
-        self._done = False
-        self._lock = Lock()
-
-    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        if not self._done:
-            with self._lock:
-                self._walk()
-        return self._inner(environ, start_response)
-
-    def _walk(self) -> None:
-        if not self._done:
-            check_routes(self._app, self._mesh)
-            self._done = True

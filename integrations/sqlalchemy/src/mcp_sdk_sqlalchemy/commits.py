@@ -1,6 +1,6 @@
 """The transaction port over sessions.
 
-A session's transaction, with the savepoints inside it, is one ``_Unit``. It lives in ``session.info``, so that a
+A session's transaction, with the savepoints inside it, is one ``Deferred``. It lives in ``session.info``, so that a
 session which is dropped without being closed takes it along, and its connection goes back to the pool.
 """
 
@@ -9,51 +9,28 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from contextvars import ContextVar
-from functools import partial
 from typing import Any
-from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from sqlalchemy import event, inspect
 from sqlalchemy.orm import InstanceState, ORMExecuteState, Session, SessionTransaction
 
-from mcp_sdk import current
+from mcp_sdk import Mesh
+from mcp_sdk.deferral import Begun, Deferred, Settle, unanimous
+from mcp_sdk_sqlalchemy.rows import LoadedRows
 
-__all__ = ["SessionCommits"]
-
-Settle = Callable[[bool], None]
-_begun_here: ContextVar[tuple[ReferenceType[Session], ...]] = ContextVar("mcp_sdk_sqlalchemy_sessions", default=())
+__all__ = ["SessionCommits", "install"]
 
 
-class _Unit:
-    """What waits for one outermost transaction, each with the savepoints around it; and whether that wrote anything."""
+def install(mesh: Mesh, sessions: Any = Session) -> SessionCommits:
+    """Make a mesh's transitions wait for the commits of sessions, and read rows without loading them.
 
-    __slots__ = ("_abandoned", "_waiting", "wrote")
-
-    def __init__(self, abandoned: deque[Callable[[], None]]) -> None:
-        self.wrote = False
-        self._abandoned = abandoned
-        self._waiting: list[tuple[frozenset[SessionTransaction], Settle]] = []
-
-    def add(self, session: Session, settle: Settle) -> None:
-        self.wrote = self.wrote or bool(session.new or session.dirty or session.deleted)
-        self._waiting.append((frozenset(_enclosing(_innermost(session))), settle))
-
-    def roll_back(self, boundary: SessionTransaction | None) -> None:
-        """Withdraw what was done inside ``boundary``, a savepoint or the outermost transaction."""
-        gone = [settle for around, settle in self._waiting if boundary in around]
-        self._waiting = [(around, settle) for around, settle in self._waiting if boundary not in around]
-        for settle in gone:
-            settle(False)
-
-    def settle(self, committed: bool) -> None:  # noqa: FBT001 - the port's own sense
-        waiting, self._waiting = self._waiting, []
-        for _, settle in waiting:
-            settle(committed)
-
-    def __del__(self) -> None:
-        for _, settle in self._waiting:  # collected at any moment, maybe inside a lock of ours: settled at a better one
-            self._abandoned.append(partial(settle, not self.wrote))
+    ``sessions`` narrows that to a ``Session`` subclass, a ``sessionmaker`` or one session; an ``async_sessionmaker`` is
+    narrowed by the ``sync_session_class`` that it was given. The result's ``close`` ends it.
+    """
+    rows, port = LoadedRows(mesh.models, sessions), SessionCommits(sessions)
+    mesh.on_commit(port)
+    port.on_close(rows.close)
+    return port
 
 
 class SessionCommits:
@@ -65,8 +42,8 @@ class SessionCommits:
     """
 
     def __init__(self, sessions: Any = Session) -> None:
-        self._abandoned: deque[Callable[[], None]] = deque()
-        self._open: WeakKeyDictionary[Session, current.CallFacts | None] = WeakKeyDictionary()
+        self._dropped: deque[Callable[[], None]] = deque()
+        self._begun: Begun[Session] = Begun(self._waits)
         self._undo: list[Callable[[], None]] = []
         for name in (
             "after_transaction_create",
@@ -95,41 +72,31 @@ class SessionCommits:
     def defer(self, subjects: Sequence[object], settle: Settle) -> bool:
         """Have ``settle`` called at the end of the transaction that the caller is in; False outside any."""
         self._clear_up()
-        sessions = list(dict.fromkeys(_sessions_of(subjects))) or self._session_at_hand()
-        units = [(session, session.info[self]) for session in sessions if self._waits(session)]
-        vote = settle if len(units) < 2 else _all_of(settle, len(units))
-        for session, unit in units:
-            unit.add(session, vote)
-        return bool(units)
-
-    def _clear_up(self) -> None:
-        with suppress(IndexError):  # another thread may be at it too
-            while True:
-                self._abandoned.popleft()()
+        sessions = list(filter(self._waits, dict.fromkeys(_sessions_of(subjects)) or self._begun.last()))
+        vote = settle if len(sessions) < 2 else unanimous(settle, len(sessions))
+        for session in sessions:
+            deferred = self._deferred(session)
+            deferred.wrote = deferred.wrote or bool(session.new or session.dirty or session.deleted)
+            deferred.add(vote, inside=_enclosing(_innermost(session)))
+        return bool(sessions)
 
     def _waits(self, session: Session) -> bool:
         return self in session.info and session.in_transaction()
 
-    def _session_at_hand(self) -> list[Session]:
-        here = [session for session in map(_alive, _begun_here.get()) if session is not None and self._waits(session)]
-        return (here or list(self._of_this_request()))[-1:]
+    def _deferred(self, session: Session) -> Deferred:
+        deferred: Deferred = session.info.setdefault(self, Deferred(self._dropped))
+        return deferred
 
-    def _of_this_request(self) -> Iterator[Session]:
-        work = current.record()
-        for reference in self._open.keyrefs():
-            session = reference()
-            if work is not None and session is not None and self._open.get(session) is work.call:
-                yield session
+    def _clear_up(self) -> None:
+        with suppress(IndexError):  # another thread may be at it too
+            while True:
+                self._dropped.popleft()()
 
     def _after_transaction_create(self, session: Session, transaction: SessionTransaction) -> None:
-        if transaction.parent is not None:
-            return
-        self._clear_up()
-        session.info.setdefault(self, _Unit(self._abandoned))
-        work = current.record()
-        self._open[session] = work.call if work is not None else None
-        others = (known for known in _begun_here.get() if (other := known()) is not None and other.in_transaction())
-        _begun_here.set((*(known for known in others if known() is not session), ref(session)))
+        if transaction.parent is None:
+            self._clear_up()
+            self._deferred(session)
+            self._begun.add(session)
 
     def _after_flush(self, session: Session, context: object) -> None:
         del context
@@ -138,11 +105,11 @@ class SessionCommits:
 
     def _do_orm_execute(self, state: ORMExecuteState) -> None:
         if not state.is_select:  # the statement that begins a transaction is announced before it has begun
-            state.session.info.setdefault(self, _Unit(self._abandoned)).wrote = True
+            self._deferred(state.session).wrote = True
 
     def _after_commit(self, session: Session) -> None:
         if session.get_nested_transaction() is None and self in session.info:
-            session.info[self].settle(True)
+            session.info[self].commit()
 
     def _after_rollback(self, session: Session) -> None:
         if self in session.info:
@@ -150,9 +117,8 @@ class SessionCommits:
 
     def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
         if transaction.parent is None and self in session.info:
-            unit = session.info.pop(self)
-            self._open.pop(session, None)
-            unit.settle(not unit.wrote)
+            self._begun.discard(session)
+            session.info.pop(self).close()
 
 
 def _sessions_of(subjects: Sequence[object]) -> Iterator[Session]:
@@ -170,19 +136,3 @@ def _enclosing(transaction: SessionTransaction | None) -> Iterator[SessionTransa
     while transaction is not None:
         yield transaction
         transaction = transaction.parent
-
-
-def _alive(reference: ReferenceType[Session]) -> Session | None:
-    return reference()
-
-
-def _all_of(settle: Settle, count: int) -> Settle:
-    """Give a vote that commits when all of ``count`` sessions have, and withdraws at the first that did not."""
-    votes: list[bool] = []
-
-    def vote(committed: bool) -> None:  # noqa: FBT001 - the port's own sense
-        votes.append(committed)
-        if len(votes) == count or not committed:
-            settle(all(votes))
-
-    return vote

@@ -6,7 +6,6 @@ and raises under asyncio; so what a commit is about to expire is kept with the r
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,32 +24,24 @@ class LoadedRows:
         self._registry = registry
         self._sessions = sessions
         self._kept: WeakKeyDictionary[InstanceState[Any], dict[str, Any]] = WeakKeyDictionary()
-        self._otherwise: Callable[[Any, str], Any] = registry.member
-        registry.member = self.member
+        self._end = registry.look_first(self._look)
         event.listen(sessions, "after_commit", self._keep)
 
     def close(self) -> None:
         """Have rows read like any object again."""
-        self._registry.member = self._otherwise
+        self._end()
         event.remove(self._sessions, "after_commit", self._keep)
 
-    def member(self, subject: Any, name: str) -> Any:
-        """Give a member of an object by name, or by a dotted path; None where it is not loaded."""
-        value = subject
-        for part in name.split("."):
-            value = None if value is None else self._part(value, part)
-        return value
-
-    def _part(self, subject: Any, name: str) -> Any:
+    def _look(self, subject: Any, name: str) -> Any:
         state = inspect(subject, raiseerr=False)
         if not isinstance(state, InstanceState):
-            return self._otherwise(subject, name)
+            return NotImplemented
         if name in state.dict:
             return state.dict[name]
         if name in state.mapper.attrs or state.expired_attributes:
             kept = self._kept.get(state, {})
             return kept[name] if name in kept else _identity(state, name)
-        return self._otherwise(subject, name)
+        return NotImplemented
 
     def _keep(self, session: Session) -> None:
         if session.expire_on_commit and session.get_nested_transaction() is None:
@@ -59,12 +50,10 @@ class LoadedRows:
 
     def _keep_row(self, row: object) -> None:
         model = self._registry.of_type(type(row))
-        if model is None:
-            return
-        visible = [spec.source or spec.name for spec in model.attributes.values() if not spec.sensitive]
-        names = [model.key, model.state, *visible]
-        kept = {name: self.member(row, name) for name in names}
-        self._kept[inspect(row)] = {name: value for name, value in kept.items() if value is not None}
+        if model is not None:
+            reader = self._registry.reader(model, type(row))
+            held = zip(reader.names, reader.raw(row), strict=True)
+            self._kept[inspect(row)] = {name: value for name, value in held if value is not None}
 
 
 def _identity(state: InstanceState[Any], name: str) -> Any:
