@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from mcp_sdk.context import ModelContext
 from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.policy import Engine, compile_policies
-from mcp_sdk.policy.index import Index, Node
+from mcp_sdk.policy.index import Index
 from mcp_sdk.policy.ranges import layout, overlap
+from mcp_sdk.policy.tree import Node
 
 effect = st.sampled_from(["permit", "deny", "review"])
 
@@ -87,6 +88,8 @@ def test_ranges_are_found_however_they_overlap(ends: list[tuple[int, int]], amou
         ("order.state == 's{n}'", {"state": "s7"}),
         ("order.channel in ['c{n}', 'd{n}']", {"channel": "d7"}),
         ("order.channel.startsWith('/{n:02}/')", {"channel": "/07/x"}),
+        ("'/{n:02}/' <= order.channel && order.channel < '/{n:02}0'", {"channel": "/07/x"}),
+        ("order.channel.startsWith('/{n}') && order.channel.startsWith('/')", {"channel": "/47/x"}),
         ("order.amount >= {n}0 && order.amount < {n}5", {"amount": 72}),
         ("order.ratio > {n}.5", {"ratio": 7.6}),
         ("order.vip && order.state == 's{n}'", {"vip": True, "state": "s7"}),
@@ -123,6 +126,18 @@ def test_a_fact_of_another_type_hides_no_refusal(
     index = index_of(rules)
     for facts in ({"channel": ["unhashable"], "amount": 200}, {"channel": 5, "amount": "x"}):
         agrees(index, call("s", context("order", **facts)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    prefixes=st.lists(st.text("ab/", max_size=7), min_size=2, max_size=40),
+    texts=st.lists(st.text("ab/", max_size=9), min_size=1, max_size=20),
+)
+def test_prefixes_are_found_however_long_they_are(prefixes: list[str], texts: list[str]) -> None:
+    """Nested prefixes, of few lengths or of many, give the matches of the linear scan."""
+    index = index_of([(f"order.channel.startsWith('{prefix}')", "deny") for prefix in prefixes])
+    for text in texts:
+        agrees(index, request_of({"channel": text}, "", mfa=False))
 
 
 @given(

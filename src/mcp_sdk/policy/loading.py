@@ -18,10 +18,12 @@ from mcp_sdk.decisions import Denied, Limit, Permit, Phase, Qos, Reason, ReviewR
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.operations import OperationPattern, OperationSet
 from mcp_sdk.policy.codegen import Factory, compile_shape
+from mcp_sdk.policy.growth import Rules, grow
 from mcp_sdk.policy.hashing import edges_of, load_hash
-from mcp_sdk.policy.index import Condition, Index, Rules, Tree
+from mcp_sdk.policy.index import Condition, Index
 from mcp_sdk.policy.normal import Form, forms
 from mcp_sdk.policy.program import RuleRow, check_format, refuses
+from mcp_sdk.policy.tree import Tree
 from mcp_sdk.policy.values import pattern
 from mcp_sdk.services import Subset
 
@@ -248,7 +250,7 @@ class _PolicyLoader:
         if plain["kind"] not in PHASES:
             raise ValueError(f"no policy is of kind {plain['kind']!r}")
         if tree is None or tree.size != len(self.rules):
-            tree = Tree(self.columns())
+            tree = grow(self.columns())
         tree.make = self.condition
         index, default = Index(tree, self.found), self.default()
         return LoadedPolicy(

@@ -1,7 +1,7 @@
 """Generated look-ups of the index: one way into a table or a row of slots, with nothing called on the way.
 
-There are eight: from a model's fact or a fixed variable, by value or by interval, to a rule's number or to its outcome.
-Each is compiled once; nodes give it their path and parts.
+There are twelve: from a model's fact or a fixed variable, by value, prefix or interval, to a rule's number or to its
+outcome. Each is compiled once; nodes give it their path and parts.
 """
 
 from __future__ import annotations
@@ -10,13 +10,9 @@ from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mcp_sdk.policy.schema import FIXED
-
-if TYPE_CHECKING:
-    from mcp_sdk.policy.index import Node, Tree
-    from mcp_sdk.policy.normal import Path
 
 __all__ = ["quick_find", "quick_first", "reader"]
 
@@ -24,9 +20,10 @@ _MODEL = """context = c.get(model)
 {i}value = None if context is None else (context._facts or context.facts).get(fact)"""
 _FIXED = "value = read(c, q)"
 _BY_VALUE = "absent if value is None else get(value)"
+_BY_HEAD = "absent if value is None else head(value[:length])"
 _BY_INTERVAL = "absent if value is None else slots[bisect(cuts, value)]"
 _FIND = """
-def make(model, fact, read, get, cuts, slots, absent, tree, conditions, on_error):
+def make(model, fact, read, get, head, length, cuts, slots, absent, tree, conditions, on_error):
     search, holds = tree.search, tree.holds
     def find(c, q, limit):
         {read}
@@ -37,7 +34,9 @@ def make(model, fact, read, get, cuts, slots, absent, tree, conditions, on_error
     return find
 """
 _FIRST = """
-def make(model, fact, read, get, cuts, slots, absent, tree, conditions, on_error, outcomes, outcome, default):
+def make(
+    model, fact, read, get, head, length, cuts, slots, absent, tree, conditions, on_error, outcomes, outcome, default
+):
     search, holds, size, linear = tree.search, tree.holds, tree.size, tree.linear
     def first(c, q):
         try:
@@ -64,7 +63,7 @@ def make(model, fact, read, get, cuts, slots, absent, tree, conditions, on_error
 """
 
 
-def reader(path: Path) -> Callable[[Any, Any], Any]:
+def reader(path: tuple[str, ...]) -> Callable[[Any, Any], Any]:
     """Give the function of ``(c, q)`` that reads a fact; None where it is absent."""
     if path[0] in FIXED:
         get = attrgetter(".".join(path))
@@ -78,34 +77,36 @@ def reader(path: Path) -> Callable[[Any, Any], Any]:
     return read
 
 
-@lru_cache(maxsize=8)
-def _compiled(template: str, *, fixed: bool, by_value: bool) -> Callable[..., Any]:
+@lru_cache(maxsize=12)
+def _compiled(template: str, pick: str, *, fixed: bool) -> Callable[..., Any]:
     indent = " " * (12 if template is _FIRST else 8)
     read = _FIXED if fixed else _MODEL.replace("{i}", indent)
-    text = template.replace("{read}", read).replace("{pick}", _BY_VALUE if by_value else _BY_INTERVAL)
+    text = template.replace("{read}", read).replace("{pick}", pick)
     space: dict[str, Any] = {"bisect": bisect_right}
-    exec(compile(text, f"<mcp_sdk look-up {fixed=} {by_value=}>", "exec"), space)  # noqa: S102 - one of eight texts, all here
+    exec(compile(text, "<mcp_sdk look-up>", "exec"), space)  # noqa: S102 - one of twelve texts, all here
     made: Callable[..., Any] = space["make"]
     return made
 
 
-def _parts(tree: Tree, node: Node) -> tuple[Any, ...]:
+def _parts(tree: Any, node: Any) -> tuple[Any, ...]:
     model, fact = node.path[0], node.path[-1]
-    ends = (node.read, node.table.get, node.cuts, node.slots, node.absent)
+    length = node.lengths[0] if node.lengths else 0
+    ends = (node.read, node.table.get, node.heads.get, length, node.cuts, node.slots, node.absent)
     return (model, fact, *ends, tree, tree.conditions, tree.on_error)
 
 
-def _of(template: str, node: Node) -> Callable[..., Any]:
-    return _compiled(template, fixed=node.path[0] in FIXED, by_value=not node.slots)
+def _of(template: str, node: Any) -> Callable[..., Any]:
+    pick = _BY_INTERVAL if node.slots else _BY_HEAD if node.lengths else _BY_VALUE
+    return _compiled(template, pick, fixed=node.path[0] in FIXED)
 
 
-def quick_find(tree: Tree, node: Node) -> Callable[[Any, Any, int], int]:
+def quick_find(tree: Any, node: Any) -> Callable[[Any, Any, int], int]:
     """Give the look-up ``(c, q, limit)`` of a plain node: the first matching rule before a limit, else the limit."""
     found: Callable[[Any, Any, int], int] = _of(_FIND, node)(*_parts(tree, node))
     return found
 
 
-def quick_first(tree: Tree, outcomes: list[Any], outcome: Callable[[int], Any], default: Any) -> Callable[..., Any]:
+def quick_first(tree: Any, outcomes: list[Any], outcome: Callable[[int], Any], default: Any) -> Callable[..., Any]:
     """Give the look-up ``(c, q)`` of a tree whose root is plain: the outcome of its first matching rule."""
     found: Callable[..., Any] = _of(_FIRST, tree.root)(*_parts(tree, tree.root), outcomes, outcome, default)
     return found
