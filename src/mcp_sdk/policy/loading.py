@@ -104,7 +104,8 @@ class Outcome:
 class LoadedPolicy:
     """One policy, ready to run. ``index`` holds the outcomes of its rules; ``default`` speaks when none matches.
 
-    ``speaks(c, q)`` gives the first matching rule's outcome, else the default's.
+    ``speaks(c, q)`` gives the first matching rule's outcome, else the default's. ``rows`` are the rules' rows in the
+    order in which they are asked.
     """
 
     kind: str
@@ -115,6 +116,7 @@ class LoadedPolicy:
     index: Index[Outcome]
     default: Outcome | None
     speaks: Callable[[Any, Any], Outcome | None]
+    rows: Sequence[Sequence[Any]]
     models: frozenset[str]
     plain: Mapping[str, Any]
 
@@ -262,6 +264,7 @@ class _PolicyLoader:
             index=index,
             default=default,
             speaks=index.speaking(default),
+            rows=self.rules,
             models=frozenset(self.models),
             plain=plain,
         )

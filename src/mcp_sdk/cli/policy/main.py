@@ -6,12 +6,12 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from mcp_sdk.cli.command import Command
 from mcp_sdk.cli.output import Output
-from mcp_sdk.cli.policy import check, replay, simulate, test
+from mcp_sdk.cli.policy import check, explain_index, replay, simulate, test
 from mcp_sdk.cli.policy.verb import Verb
 
 __all__ = ["COMMAND", "VERBS"]
 
-VERBS: tuple[Verb, ...] = (check.VERB, test.VERB, simulate.VERB, replay.VERB)
+VERBS: tuple[Verb, ...] = (check.VERB, test.VERB, simulate.VERB, replay.VERB, explain_index.VERB)
 
 
 def _configure(parser: ArgumentParser) -> None:
