@@ -163,8 +163,9 @@ class _Builder:
             if len(entries) - counts[path] >= least:
                 break
             split = self.split(entries, path)
-            if split.expected < least:
-                chosen = (split.expected, path, split)
+            expected = split.expected
+            if expected < least:
+                chosen = (expected, path, split)
         return chosen and chosen[1:]
 
     def split(self, entries: list[int], path: Path) -> _Split:
@@ -212,6 +213,9 @@ class _Builder:
         return number
 
     def leaf(self, entries: list[int]) -> Any:
+        if len(entries) == 1:
+            form, rule = divmod(entries[0], self.size)
+            return rule if self.exact[form] and not self.forms[form] else ~rule
         sure: dict[int, bool] = {}
         for form, rule in (divmod(entry, self.size) for entry in entries):
             sure[rule] = sure.get(rule, False) or (self.exact[form] and not self.forms[form])

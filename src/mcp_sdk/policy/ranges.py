@@ -7,7 +7,6 @@ look-up walks from its slot to the root (de Berg et al., Computational Geometry,
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -38,10 +37,10 @@ def _cuts(intervals: Sequence[Interval]) -> list[Any]:
 
 def _spans(intervals: Sequence[Interval], cuts: Sequence[Any]) -> Iterator[tuple[int, int]]:
     """Yield the slots of each interval: from, and up to but not including."""
-    last = len(cuts) + 1
+    slot = {cut: number for number, cut in enumerate(cuts, 1)}
+    slot[None], last = 0, len(cuts) + 1
     for low, high in intervals:
-        start, end = (last if value is None else bisect_right(cuts, value) for value in (low, high))
-        yield 0 if low is None else start, end
+        yield slot[low], last if high is None else slot[high]
 
 
 def overlap(intervals: Sequence[Interval]) -> float:
