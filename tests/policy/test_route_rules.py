@@ -61,6 +61,7 @@ def test_the_text_gives_the_program_that_yaml_gives(models: Models) -> None:
         program = compile_policies({"p": source}, models)
         for row in program["policies"][0]["rules"]:
             row[2:4] = [0, 0]
+        del program["policies"][0]["digest"]
         return program
 
     assert placeless(text) == placeless(yaml)

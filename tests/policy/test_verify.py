@@ -61,7 +61,7 @@ def test_without_a_rule_all_that_concern_the_aspect_are_told(verify: Verify) -> 
     """The word of an access policy is explained by access policies."""
     differences, lines = verify("principal: {authenticated: false}, expect: {verdict: permit}")
     assert differences == ["verdict: expected permit, observed deny"]
-    assert lines[0] == "deny: deny by the default of 'known'."
+    assert lines[0] == "deny: deny by the default of 'known' (no rule granted)."
     assert [line.partition(":")[0] for line in lines[1:]] == ["known", "known"]
 
 
