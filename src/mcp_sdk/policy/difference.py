@@ -1,0 +1,409 @@
+"""What two policy sets decide differently: by effect, with a call that shows each change.
+
+Targets whose policies are equal in normal form are passed over. The others are asked: every combination of the values
+that matter where they are few enough, else calls that a search finds and their neighbours. That nothing differs is
+certain only where forms are equal, or where every kind of call was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain, islice
+from typing import Any
+
+from mcp_sdk.decisions import Decision, Phase, Reason
+from mcp_sdk.policy.effects import Book, Effect, buckets_of, effects_of, moved_share
+from mcp_sdk.policy.engine import Engine
+from mcp_sdk.policy.forms import policy_form, rule_forms
+from mcp_sdk.policy.seeking import Seeker
+from mcp_sdk.policy.structure import Note, model_notes, policy_notes, target_notes
+from mcp_sdk.policy.witness import BUDGET, NOW, RuleSite, Side, Space, Witness, about, policies_of, sites_of, unlike
+
+__all__ = ["Change", "Difference", "Said", "difference"]
+
+KINDS = ("AccessPolicy", "TrafficPolicy", "QosPolicy", "RateLimitPolicy")
+OUTBOUND = frozenset({"TrafficPolicy", "QosPolicy"})
+MANY, CHUNK, FIRST = 400, 100, 50
+Plain = Mapping[str, Any]
+Pair = tuple[Effect, Effect]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one set says of a call: the effect, who says so and why, and where that is written."""
+
+    effect: str
+    because: tuple[str, ...]
+    speakers: tuple[tuple[str, str], ...]
+    places: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON."""
+        speakers = [{"policy": policy, "rule": rule or None} for policy, rule in self.speakers]
+        return {"effect": self.effect, "because": list(self.because), "by": speakers, "at": list(self.places)}
+
+    def sentence(self) -> str:
+        """Give it as a sentence for a person."""
+        return f"{self.effect} by {' and '.join(self.because)}" if self.because else f"{self.effect}: no policy speaks"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One way in which calls are decided differently, and the plainest call that shows it.
+
+    ``calls`` counts those tried that it was seen with. ``shadow`` says that it is seen only when policies in shadow are
+    counted as enforced. ``moved`` is the share of ids that come to another version.
+    """
+
+    aspect: str
+    before: Said
+    after: Said
+    witness: Witness
+    calls: int
+    shadow: bool = False
+    moved: Fraction | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON."""
+        call = self.witness
+        named = {"service": call.service, "namespace": call.namespace, "aspect": self.aspect, "shadow": self.shadow}
+        asked = {"operation": call.operation, "phase": call.phase.value, "facts": list(call.words())}
+        moved = None if self.moved is None else float(self.moved)
+        said = {"before": self.before.to_dict(), "after": self.after.to_dict(), "moved": moved}
+        return named | said | {"calls": self.calls, "witness": {**asked, "explain": call.command()}}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Everything that two sets do differently.
+
+    ``tried`` counts calls that were decided by both. ``complete`` says that every kind of call was, so that nothing else
+    differs; without changes that is ``certain``.
+    """
+
+    changes: tuple[Change, ...]
+    notes: tuple[Note, ...]
+    tried: int
+    complete: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing was found that may change what happens."""
+        return not self.changes and not any(note.matters for note in self.notes)
+
+    @property
+    def certain(self) -> bool:
+        """Whether the answer to ``same`` is certain: what differs was seen, what does not was covered whole."""
+        return self.complete or not self.same
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON."""
+        found = {"changes": [change.to_dict() for change in self.changes], "notes": [n.to_dict() for n in self.notes]}
+        verdict = {"same": self.same, "certain": self.certain, "complete": self.complete, "tried": self.tried}
+        return verdict | found
+
+
+def difference(old: Side, new: Side, *, now: datetime, budget: int = BUDGET) -> Difference:
+    """Compare two programs by what they do.
+
+    ``now`` is the moment at which calls are made; ``budget`` bounds the calls that are tried of each kind of policy of
+    a target. Raises ``ConfigurationError`` for a damaged program, ``MissingExtra`` for one that needs RE2 or xxhash
+    where it is missing.
+    """
+    work = _Work((old, new), now, budget)
+    targets = {(plain["namespace"], plain["service"]) for side in (old, new) for plain in _all(side)}
+    for namespace, service in sorted(targets):
+        work.target(Witness(service, now, namespace=namespace))
+    notes = [*target_notes(old, new), *work.notes, *model_notes(old, new)]
+    return Difference(tuple(work.changes()), tuple(notes), work.tried, work.complete)
+
+
+def _all(side: Side) -> Sequence[Plain]:
+    found: Sequence[Plain] = side.programs.get("policies", ())
+    return found
+
+
+@dataclass
+class _Seen:
+    aspect: str
+    pair: Pair
+    witness: Witness
+    judge: _Judge
+    shadow: bool
+    calls: int = 0
+
+
+class _Judge:
+    """Decides calls by some policies of both sides."""
+
+    def __init__(self, sides: Sequence[Side], policies: Sequence[Sequence[Plain]], namespace: str) -> None:
+        self.sides = [Side({**side.programs, "policies": list(kept)}, side.models) for side, kept in _zip(sides, policies)]
+        self.engines = [Engine(side.programs, side.models) for side in self.sides]
+        self.books = [Book(side.programs, namespace) for side in self.sides]
+        self._one_model = sides[0].models == sides[1].models
+
+    def decide(self, witness: Witness) -> list[Decision]:
+        """Give the old decision and the new."""
+        request = witness.request(self.sides[0].models)
+        other = request if self._one_model else witness.request(self.sides[1].models)
+        return [self.engines[0].decide(request), self.engines[1].decide(other)]
+
+    def alike(self, witness: Witness, decisions: Sequence[Decision]) -> bool:
+        """Tell whether two decisions do the same."""
+        return not self._differing(decisions)
+
+    def differing(self, witness: Witness) -> dict[str, Pair]:
+        """Give the parts of the decisions that differ, the old and the new."""
+        return self._differing(self.decide(witness))
+
+    def _differing(self, decisions: Sequence[Decision]) -> dict[str, Pair]:
+        old, new = (effects_of(decision, book) for decision, book in zip(decisions, self.books, strict=True))
+        shared = [aspect for aspect in old if aspect in new and old[aspect].value != new[aspect].value]
+        return {aspect: (old[aspect], new[aspect]) for aspect in (shared[:1] if "verdict" in shared else shared)}
+
+
+def _zip(sides: Sequence[Side], policies: Sequence[Sequence[Plain]]) -> Iterator[tuple[Side, Sequence[Plain]]]:
+    return zip(sides, policies, strict=True)
+
+
+@dataclass
+class _Work:
+    sides: tuple[Side, Side]
+    now: datetime
+    budget: int
+    tried: int = 0
+    complete: bool = True
+    notes: list[Note] = field(default_factory=list)
+    seen: dict[tuple[Any, ...], _Seen] = field(default_factory=dict)
+
+    @cached_property
+    def one_meaning(self) -> bool:
+        """Whether equal forms mean the same on both sides: constants are in units of the models."""
+        kinds = [{name: _units(model) for name, model in side.models.items()} for side in self.sides]
+        return kinds[0] == kinds[1]
+
+    def target(self, call: Witness) -> None:
+        """Compare the policies of one service."""
+        policies = [policies_of(side, call.namespace, call.service) for side in self.sides]
+        self.notes += policy_notes(*policies, self._renamed(policies))
+        self._compare(call, [[one for one in group if not one["shadow"]] for group in policies], shadow=False)
+        if any(one["shadow"] for group in policies for one in group):
+            self._compare(call, [[{**one, "shadow": False} for one in group] for group in policies], shadow=True)
+
+    def _renamed(self, policies: Sequence[Sequence[Plain]]) -> dict[tuple[str, str], str]:
+        names = [{(one["kind"], one["name"]) for one in group} for group in policies]
+        gone, fresh = (
+            [one for one in group if (one["kind"], one["name"]) not in others]
+            for group, others in zip(policies, reversed(names), strict=True)
+        )
+        forms = {_whole_form(self.sides[1], one): one["name"] for one in fresh}
+        found = {(one["kind"], one["name"]): forms.get(_whole_form(self.sides[0], one)) for one in gone}
+        return {key: name for key, name in found.items() if name is not None}
+
+    def _compare(self, call: Witness, policies: Sequence[Sequence[Plain]], *, shadow: bool) -> None:
+        full = None
+        for kind in KINDS:
+            chosen = [[one for one in group if one["kind"] == kind] for group in policies]
+            if not any(chosen) or (self.one_meaning and _form(self.sides[0], chosen[0]) == _form(self.sides[1], chosen[1])):
+                continue
+            full = full or _Judge(self.sides, policies, call.namespace)
+            _Exploration(self, call, kind, chosen, full, shadow).run()
+
+    def report(self, seen: _Seen) -> None:
+        """Keep one way in which a call is decided differently, with the plainest call."""
+        key = (seen.witness.namespace, seen.witness.service, seen.aspect, *map(_voice, seen.pair))
+        known = self.seen.get((*key, False)) or self.seen.setdefault((*key, seen.shadow), seen)
+        if known.shadow is seen.shadow:
+            known.calls += 1
+            if _plainness(seen.witness) < _plainness(known.witness):
+                known.witness, known.pair = seen.witness, seen.pair
+
+    def changes(self) -> Iterator[Change]:
+        """Yield what was kept."""
+        for seen in self.seen.values():
+            old, new = seen.pair
+            anew = old.split and new.split and old.split.salt != new.split.salt
+            said = [_said(effect, book, anew=anew) for effect, book in zip(seen.pair, seen.judge.books, strict=True)]
+            moved = moved_share(old.split, new.split) if old.split and new.split else None
+            yield Change(seen.aspect, said[0], said[1], _plainest(seen), seen.calls, seen.shadow, moved)
+
+
+def _units(model: Any) -> Any:
+    facts = {one.name: (one.type, one.scale, one.sensitive) for one in model.attributes.values()}
+    return (facts, frozenset(model.states))
+
+
+def _whole_form(side: Side, plain: Plain) -> Any:
+    return (policy_form(side.programs, plain), plain["shadow"])
+
+
+def _form(side: Side, policies: Sequence[Plain]) -> Any:
+    forms = [policy_form(side.programs, plain) for plain in sorted(policies, key=_asked)]
+    return sorted(forms, key=repr) if policies and policies[0]["kind"] == "RateLimitPolicy" else forms
+
+
+def _asked(plain: Plain) -> tuple[bool, str]:
+    return (not plain["operations"], plain["name"])
+
+
+def _voice(effect: Effect) -> tuple[Any, ...]:
+    return (effect.text, tuple((reason.kind, reason.policy, reason.rule) for reason in effect.reasons), effect.split)
+
+
+def _plainness(witness: Witness) -> tuple[int, int, int]:
+    return (witness.phase is not Phase.INBOUND, len(witness.facts), len(witness.command()))
+
+
+def _said(effect: Effect, book: Book, *, anew: Any) -> Said:
+    reasons = effect.reasons
+    return Said(
+        effect.text + (f", salt {effect.split.salt}" if effect.split and anew else ""),
+        tuple(map(_because, reasons)),
+        tuple((reason.policy, reason.rule) for reason in reasons),
+        tuple(filter(None, map(book.place, reasons))),
+    )
+
+
+def _because(reason: Reason) -> str:
+    where = f"rule {reason.rule!r} of {reason.policy!r}" if reason.rule else f"the default of {reason.policy!r}"
+    return where + (f" because {reason.clause}" if reason.clause else "")
+
+
+def _plainest(seen: _Seen) -> Witness:
+    """Leave out every fact without which the same change is still seen."""
+    witness, wanted = seen.witness, tuple(map(_voice, seen.pair))
+    for fact in witness.facts:
+        if fact == NOW:
+            continue
+        plainer = replace(witness, facts={name: value for name, value in witness.facts.items() if name != fact})
+        pair = seen.judge.differing(plainer).get(seen.aspect)
+        if pair is not None and tuple(map(_voice, pair)) == wanted:
+            witness = plainer
+    return witness
+
+
+@dataclass
+class _Exploration:
+    """Tries calls on the policies of one kind and target: alone first, then together with all others."""
+
+    work: _Work
+    call: Witness
+    kind: str
+    policies: Sequence[Sequence[Plain]]
+    full: _Judge
+    shadow: bool
+    buckets: set[tuple[str, str]] = field(default_factory=set)
+    hidden: bool = False
+
+    def run(self) -> None:
+        """Try calls, and report what is decided differently."""
+        sites = [sites_of(group) for group in self.policies]
+        others = [len(side.programs["policies"]) for side in self.full.sides] != [len(one) for one in self.policies]
+        alone = _Judge(self.work.sides, self.policies, self.call.namespace) if others else self.full
+        if sum(map(len, sites)) <= MANY:
+            self._explore(alone, sites, self.work.budget, whole=True)
+        else:
+            chunks = list(_chunks(self._focus(sites)))
+            for chunk in chunks:
+                self._explore(alone, chunk, max(self.work.budget // len(chunks), CHUNK), whole=False)
+        self.work.notes += _bucket_notes(self.buckets)
+
+    def _explore(self, alone: _Judge, sites: Sequence[Sequence[RuleSite]], budget: int, *, whole: bool) -> None:
+        space = Space(self.work.sides, self.policies, sites, self.call)
+        small = space.size <= budget
+        calls = space.every() if small else self._found(space, sites, alone)
+        for witness in islice(unlike(calls), budget):
+            self.work.tried += 1
+            self._try(alone, witness)
+        self.work.complete &= whole and small and space.exact and not self.hidden
+
+    def _found(self, space: Space, sites: Sequence[Sequence[RuleSite]], alone: _Judge) -> Iterator[Witness]:
+        """Search, beginning with the rules that changed."""
+        changed = self._focus(sites)
+        ordered = [
+            list({site.key: site for site in [*first, *group]}.values())
+            for first, group in zip(changed, sites, strict=True)
+        ]
+        return chain(Seeker(space, ordered, alone).calls(), about(space, ordered))
+
+    def _try(self, alone: _Judge, witness: Witness) -> None:
+        decisions = alone.decide(witness)
+        if decisions[0].limits or decisions[1].limits:
+            self.buckets.update(buckets_of(*decisions))
+        if not alone.alike(witness, decisions) and not self._shown(witness):
+            self.hidden = True
+
+    def _shown(self, witness: Witness) -> bool:
+        """Report a call that differs also where the policies of all kinds speak; false when none was found."""
+        outbound = [replace(witness, phase=Phase.OUTBOUND)] if self.kind in OUTBOUND else []
+        carried = (replace(witness, facts={**facts, **witness.facts}) for facts in self.carriers)
+        for call in chain([witness], carried, outbound):
+            found = self.full.differing(call)
+            for aspect, pair in found.items():
+                self.work.report(_Seen(aspect, pair, call, self.full, self.shadow))
+            if found:
+                return True
+        return False
+
+    @cached_property
+    def carriers(self) -> list[Mapping[str, Any]]:
+        """Facts with which both sides permit a call, so that it is seen what else they say."""
+        policies = [[one for one in _all(side) if one["kind"] == "AccessPolicy"] for side in self.full.sides]
+        if self.kind == "AccessPolicy" or not any(policies):
+            return []
+        sites = [sites_of(group)[:FIRST] for group in policies]
+        space = Space(self.work.sides, policies, sites, self.call)
+        found = (call.facts for call in islice(about(space, sites), MANY) if self._permitted(call))
+        return list(islice(found, 4))
+
+    def _permitted(self, call: Witness) -> bool:
+        return all(decision.permitted for decision in self.full.decide(call))
+
+    def _focus(self, sites: Sequence[Sequence[RuleSite]]) -> list[list[RuleSite]]:
+        """Give the rules that the other side has not got, or not there."""
+        forms = [
+            [form for plain in group for form in rule_forms(side.programs, plain)]
+            for side, group in _zip(self.work.sides, self.policies)
+        ]
+        start = _shared(*forms)
+        end = _shared(*(list(reversed(form[start:])) for form in forms))
+        middles = [range(start, len(form) - end) for form in forms]
+        lacking = [set(forms[number]) - set(forms[1 - number]) for number in (0, 1)]
+        if any(map(len, middles)) and max(map(len, middles)) > MANY and any(lacking):
+            middles = [[at for at in middle if form[at] in lack] for middle, form, lack in zip(middles, forms, lacking, strict=True)]  # type: ignore[misc]
+        if not any(map(len, middles)):
+            return [list(group[:FIRST]) for group in sites]
+        return [[group[at] for at in middle] for group, middle in zip(sites, middles, strict=True)]
+
+
+def _shared(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """Count the equal members at the start of two lists."""
+    count = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        count += 1
+    return count
+
+
+def _chunks(sites: Sequence[Sequence[RuleSite]]) -> Iterator[list[list[RuleSite]]]:
+    longest = max(map(len, sites))
+    for start in range(0, max(longest, 1), CHUNK):
+        yield [list(group[start : start + CHUNK]) for group in sites]
+
+
+def _bucket_notes(pairs: Iterable[tuple[str, str]]) -> Iterator[Note]:
+    """Tell of calls that shared a limit's bucket and no longer do, or do now."""
+    for number, verb in ((0, "is counted apart now, as"), (1, "is counted together now; it was")):
+        met: dict[str, set[str]] = {}
+        for pair in sorted(pairs):
+            met.setdefault(pair[number], set()).add(pair[1 - number])
+        for name, others in met.items():
+            if len(others) > 1:
+                yield Note("limit", f"what the limit {name} counts {verb} {' and '.join(sorted(others))}", matters=True)
+
+
