@@ -23,7 +23,9 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 Models = Mapping[str, BusinessModel]
 
 ACCESS = "kind: AccessPolicy\nmetadata: {name: p}\nspec:\n  target: {service: s}\n  default: %s\n  rules: [%s]\n"
-TRAFFIC = "kind: TrafficPolicy\nmetadata: {name: p}\nspec:\n  target: {service: s}\n  default: {version: v1}\n  rules: [%s]\n"
+TRAFFIC = (
+    "kind: TrafficPolicy\nmetadata: {name: p}\nspec:\n  target: {service: s}\n  default: {version: v1}\n  rules: [%s]\n"
+)
 LIMITS = "kind: RateLimitPolicy\nmetadata: {name: p}\nspec:\n  target: {service: s}\n  rules: [%s]\n"
 
 
@@ -242,20 +244,25 @@ def test_the_plainest_call_is_kept(models: Models) -> None:
     assert set(found) == {("large", ""), ("large", "other")}
     change = found["large", ""]
     assert change.witness.words() == ("order.amount=1000.01",)
-    assert change.before.sentence() == "deny by rule 'large' of 'p' because has(order.amount) && order.amount > 1000"
-    assert change.after.sentence() == "permit by the default of 'p'"
+    assert change.before.sentence() == "deny: rule 'large' of 'p' because has(order.amount) && order.amount > 1000"
+    assert change.after.sentence() == "permit: the default of 'p'"
     assert change.before.places == ("p.yaml:6:108",)
 
 
 def test_a_change_behind_other_rules_is_found(models: Models) -> None:
     """A rule is reached past twenty rules before it, though the inputs are too many to be asked one by one."""
     before = [f"when: order.items == {number}, route: {{version: w{number}}}" for number in range(20)]
-    before += ["when: order.channel != 'web', route: {version: w}", "when: '!(user.tier in [\"a\"])', route: {version: u}"]
+    before += [
+        "when: order.channel != 'web', route: {version: w}",
+        "when: '!(user.tier in [\"a\"])', route: {version: u}",
+    ]
     before += [f"when: order.amount == {number}, route: {{version: a{number}}}" for number in range(20)]
     old = traffic(*before, "when: order.ratio < 0.5 && order.express, route: {version: v8}")
     found = compare(old, old.replace("0.5", "0.25"), models, budget=2000)
     assert {change.aspect for change in found.changes} == {"route"}
-    assert all(tells_apart(one.witness, side(old, models), side(old.replace("0.5", "0.25"), models)) for one in found.changes)
+    assert all(
+        tells_apart(one.witness, side(old, models), side(old.replace("0.5", "0.25"), models)) for one in found.changes
+    )
 
 
 def test_that_nothing_was_found_is_not_certain_where_inputs_were_left_out(models: Models) -> None:
@@ -370,12 +377,18 @@ def test_a_service_that_is_governed_no_more_is_told(models: Models) -> None:
         "service 't' is governed now",
         "service 's' is governed by no policy any more",
     ]
-    assert {(change.witness.service, change.after.effect) for change in found.changes} == {("s", "permit"), ("t", "deny")}
+    assert {(change.witness.service, change.after.effect) for change in found.changes} == {
+        ("s", "permit"),
+        ("t", "deny"),
+    }
 
 
 def test_a_thousand_rules_that_differ_in_one(models: Models) -> None:
     """The rule that differs is found among them, behind them and at its place."""
-    rules = [f"when: order.channel == 'c{number}' && order.items > 5, route: {{version: v{number}}}" for number in range(1000)]
+    rules = [
+        f"when: order.channel == 'c{number}' && order.items > 5, route: {{version: v{number}}}"
+        for number in range(1000)
+    ]
     old = traffic(*rules)
     new = old.replace("'c321' && order.items > 5", "'c321' && order.items > 7")
     (change,) = compare(old, new, models).changes
@@ -490,7 +503,8 @@ def test_the_share_that_moves_is_that_of_all_hashes(old: list[int], new: list[in
     edges = [edges_of(group) for group in (old, new)]
     period = lcm(sum(old), sum(new))
     moved = sum(
-        share_at(edges[0], bucket % sum(old)) % 3 != share_at(edges[1], bucket % sum(new)) % 3 for bucket in range(period)
+        share_at(edges[0], bucket % sum(old)) % 3 != share_at(edges[1], bucket % sum(new)) % 3
+        for bucket in range(period)
     )
     assert moved_share(*splits) == Fraction(moved, period)
 

@@ -176,7 +176,9 @@ class _Reader:
             self.bounds.found[fact].linked.add(other)
             self.bounds.found[other].linked.add(fact)
             return function in _EQUAL
-        return right[0] in ("k", "lit") and self._take(fact, [self.atom.constant(right)], ordered=function not in _EQUAL)
+        return right[0] in ("k", "lit") and self._take(
+            fact, [self.atom.constant(right)], ordered=function not in _EQUAL
+        )
 
     def _in(self, left: Any, right: Any) -> bool:
         fact, members = self._fact(left), self.atom.constant(right)

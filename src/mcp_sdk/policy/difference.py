@@ -1,6 +1,6 @@
 """What two policy sets decide differently: by effect, with a call that shows each change.
 
-Targets whose policies are equal in normal form are passed over. The others are asked: every combination of the values
+Targets whose policies are equal in canonical form are passed over. The others are asked: every combination of the values
 that matter where they are few enough, else calls that a search finds and their neighbours. That nothing differs is
 certain only where forms are equal, or where every kind of call was asked.
 """
@@ -48,7 +48,7 @@ class Said:
 
     def sentence(self) -> str:
         """Give it as a sentence for a person."""
-        return f"{self.effect} by {' and '.join(self.because)}" if self.because else f"{self.effect}: no policy speaks"
+        return f"{self.effect}: {' and '.join(self.because) or 'no policy speaks of it'}"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,9 @@ class _Judge:
     """Decides calls by some policies of both sides."""
 
     def __init__(self, sides: Sequence[Side], policies: Sequence[Sequence[Plain]], namespace: str) -> None:
-        self.sides = [Side({**side.programs, "policies": list(kept)}, side.models) for side, kept in _zip(sides, policies)]
+        self.sides = [
+            Side({**side.programs, "policies": list(kept)}, side.models) for side, kept in _zip(sides, policies)
+        ]
         self.engines = [Engine(side.programs, side.models) for side in self.sides]
         self.books = [Book(side.programs, namespace) for side in self.sides]
         self._one_model = sides[0].models == sides[1].models
@@ -208,7 +210,9 @@ class _Work:
         full = None
         for kind in KINDS:
             chosen = [[one for one in group if one["kind"] == kind] for group in policies]
-            if not any(chosen) or (self.one_meaning and _form(self.sides[0], chosen[0]) == _form(self.sides[1], chosen[1])):
+            if not any(chosen) or (
+                self.one_meaning and _form(self.sides[0], chosen[0]) == _form(self.sides[1], chosen[1])
+            ):
                 continue
             full = full or _Judge(self.sides, policies, call.namespace)
             _Exploration(self, call, kind, chosen, full, shadow).run()
@@ -374,7 +378,10 @@ class _Exploration:
         middles = [range(start, len(form) - end) for form in forms]
         lacking = [set(forms[number]) - set(forms[1 - number]) for number in (0, 1)]
         if any(map(len, middles)) and max(map(len, middles)) > MANY and any(lacking):
-            middles = [[at for at in middle if form[at] in lack] for middle, form, lack in zip(middles, forms, lacking, strict=True)]  # type: ignore[misc]
+            middles = [
+                [at for at in middle if form[at] in lack]
+                for middle, form, lack in zip(middles, forms, lacking, strict=True)
+            ]  # type: ignore[misc]
         if not any(map(len, middles)):
             return [list(group[:FIRST]) for group in sites]
         return [[group[at] for at in middle] for group, middle in zip(sites, middles, strict=True)]
@@ -405,5 +412,3 @@ def _bucket_notes(pairs: Iterable[tuple[str, str]]) -> Iterator[Note]:
         for name, others in met.items():
             if len(others) > 1:
                 yield Note("limit", f"what the limit {name} counts {verb} {' and '.join(sorted(others))}", matters=True)
-
-

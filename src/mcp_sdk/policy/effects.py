@@ -16,8 +16,8 @@ from math import gcd
 from typing import Any, NamedTuple
 
 from mcp_sdk.decisions import Decision, Denied, Limit, Reason, ReviewRequired, StepUpRequired
-from mcp_sdk.policy.hashing import edges_of
 from mcp_sdk.policy.forms import salt_of, shares_of
+from mcp_sdk.policy.hashing import edges_of
 from mcp_sdk.policy.program import RuleRow
 
 __all__ = ["ASPECTS", "Book", "Effect", "Split", "buckets_of", "effects_of", "moved_share"]
@@ -61,9 +61,7 @@ class Book:
     @cached_property
     def rules(self) -> Mapping[tuple[str, str, str], RuleRow]:
         """The rules by kind, policy and name."""
-        return {
-            (*key, rule.name): rule for key, plain in self.policies.items() for rule in map(_row, plain["rules"])
-        }
+        return {(*key, rule.name): rule for key, plain in self.policies.items() for rule in map(_row, plain["rules"])}
 
     def place(self, reason: Reason) -> str:
         """Give ``file:line:column`` of the rule, or ``file:line`` of the policy, that spoke; empty when unknown."""
@@ -111,7 +109,9 @@ def _verdict(decision: Decision) -> Effect:
     if isinstance(said, Denied) and said.message:
         text += f" ({said.message})"
     elif isinstance(said, ReviewRequired):
-        text += "".join(f" {part}" for part in (said.by and f"by {said.by}", said.message and f"({said.message})") if part)
+        text += "".join(
+            f" {part}" for part in (said.by and f"by {said.by}", said.message and f"({said.message})") if part
+        )
     elif isinstance(said, StepUpRequired):
         age = "" if said.max_age is None else f"within {said.max_age} s"
         text += "".join(f" {part}" for part in (said.acr, age, said.message and f"({said.message})") if part)

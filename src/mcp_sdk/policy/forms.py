@@ -1,4 +1,4 @@
-"""Normal forms: what is left of conditions and policies when names, order and phrasing that change nothing are gone.
+"""Canonical forms: what is left of conditions and policies when names, order and phrasing that change nothing are gone.
 
 Equal forms mean equal decisions for every call; unequal ones mean nothing. Forms are nested tuples. A condition's is
 ``("and" | "or", parts…)``, ``("not", form)``, ``("in", operand, constants)`` for ``==`` and ``in``, or a node of module
@@ -35,7 +35,7 @@ class RuleForm(NamedTuple):
 
 
 def condition_form(expression: Any, params: Sequence[str], constants: Sequence[Any]) -> Form:
-    """Give the normal form of an expression of module ``shapes`` with these constants."""
+    """Give the canonical form of an expression of module ``shapes`` with these constants."""
     return _Writer(params, constants).form(expression, {})
 
 
@@ -179,7 +179,7 @@ def _expression_form(programs: Mapping[str, Any], reference: Mapping[str, Any]) 
 
 
 def route_form(programs: Mapping[str, Any], plain: Mapping[str, Any], rule: str, route: Mapping[str, Any]) -> Form:
-    """Give the normal form of a route of a policy's rule."""
+    """Give the canonical form of a route of a policy's rule."""
     shares: Any = shares_of(route.get("split", ()))
     version, sticky = route.get("version", ""), route.get("sticky")
     if len(shares) == 1:
@@ -192,7 +192,7 @@ def route_form(programs: Mapping[str, Any], plain: Mapping[str, Any], rule: str,
 
 
 def effect_form(programs: Mapping[str, Any], plain: Mapping[str, Any], rule: str, effect: Mapping[str, Any]) -> Form:
-    """Give the normal form of what a rule says; ``rule`` is its name, for the salt of a split."""
+    """Give the canonical form of what a rule says; ``rule`` is its name, for the salt of a split."""
     advice = json.dumps(effect.get("advice", {}), sort_keys=True)
     if "route" in effect:
         return (*route_form(programs, plain, rule, effect["route"]), advice)
@@ -222,7 +222,7 @@ def rule_forms(programs: Mapping[str, Any], plain: Mapping[str, Any]) -> list[Ru
 
 
 def policy_form(programs: Mapping[str, Any], plain: Mapping[str, Any]) -> Form:
-    """Give the normal form of a policy, its name, place and ``shadow`` apart."""
+    """Give the canonical form of a policy, its name, place and ``shadow`` apart."""
     rules = [rule for rule in rule_forms(programs, plain) if rule.condition != FALSE]
     written = {"TrafficPolicy": _first_match, "QosPolicy": _first_match, "AccessPolicy": _access}
     body = written.get(plain["kind"], _limits)(programs, plain, rules)
@@ -268,5 +268,3 @@ def _access(_: Mapping[str, Any], plain: Mapping[str, Any], rules: list[RuleForm
 
 def _limits(_: Mapping[str, Any], __: Mapping[str, Any], rules: list[RuleForm]) -> Form:
     return tuple(sorted(((rule.condition, rule.effect) for rule in rules), key=repr))
-
-

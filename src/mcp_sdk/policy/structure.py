@@ -58,7 +58,9 @@ def policy_notes(before: list[Plain], after: list[Plain], renamed: Mapping[tuple
 def _flags(old: Plain, new: Plain) -> Iterator[Note]:
     name = _policy(new)
     if old["shadow"] != new["shadow"]:
-        turned = "goes into shadow: it is not enforced any more" if new["shadow"] else "leaves shadow: it is enforced now"
+        turned = (
+            "goes into shadow: it is not enforced any more" if new["shadow"] else "leaves shadow: it is enforced now"
+        )
         yield Note("shadow", f"{name} {turned}", matters=True)
     if old["kind"] == "AccessPolicy" and old["allow_tentative"] != new["allow_tentative"]:
         turned = "believes" if new["allow_tentative"] else "no longer believes"

@@ -19,14 +19,26 @@ from mcp_sdk.context import ModelContext, Trust
 from mcp_sdk.decisions import DecisionRequest, Geo, Phase, Principal, RequestFacts, Source
 from mcp_sdk.exceptions import ModelError
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy.boundaries import BASELINE, Bounds, Domain
-from mcp_sdk.policy.conditions import OPERATION, Atom, Formula, atoms_of, formula_of, kind_of
+from mcp_sdk.policy.boundaries import Bounds, Domain
+from mcp_sdk.policy.conditions import OPERATION, Atom, Formula, atoms_of, formula_of
 from mcp_sdk.policy.examples import operations_of
 from mcp_sdk.policy.program import RuleRow, refuses
 from mcp_sdk.policy.schema import FIXED
 from mcp_sdk.policy.solving import Goal, Solver, matching, not_matching
 
-__all__ = ["NOW", "RuleSite", "Side", "Space", "Witness", "about", "formula_at", "policies_of", "sites_of", "unlike", "witnesses"]
+__all__ = [
+    "NOW",
+    "RuleSite",
+    "Side",
+    "Space",
+    "Witness",
+    "about",
+    "formula_at",
+    "policies_of",
+    "sites_of",
+    "unlike",
+    "witnesses",
+]
 
 BUDGET = 20_000
 NOW, TENTATIVE = "now", "rev"
