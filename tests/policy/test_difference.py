@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import product
+from math import lcm
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from mcp_sdk.decisions import DecisionRequest, Geo, Phase, Principal, RequestFac
 from mcp_sdk.models import Attribute, BusinessModel
 from mcp_sdk.policy import Engine, compile_policies
 from mcp_sdk.policy.difference import Change, Difference, difference
+from mcp_sdk.policy.effects import Split, moved_share
+from mcp_sdk.policy.hashing import edges_of, share_at
 from mcp_sdk.policy.witness import Side, Witness, witnesses
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -333,7 +336,7 @@ def test_a_limit_that_is_counted_apart_is_noted(models: Models) -> None:
 
 
 def test_what_a_refusal_hides_is_no_difference(models: Models) -> None:
-    """A route that no call comes to inbound shows outbound, where access is not asked; a limit that none does, nowhere."""
+    """A route that no call comes to inbound shows outbound, where access is not asked; a limit shows nowhere."""
     shut = access(default="deny").replace("name: p", "name: shut") + "---\n"
     old = shut + traffic("when: order.express, route: {version: v2}")
     (change,) = compare(old, old.replace("v2", "v3"), models).changes
@@ -394,6 +397,16 @@ def test_a_thousand_rules_that_differ_in_one(models: Models) -> None:
     (change,) = compare(old, new, models).changes
     assert change.witness.words() == ("order.channel=c321", "order.items=6")
     assert by(change) == ("rule-322", "")
+
+
+def test_a_rule_that_moved_past_hundreds_is_found(models: Models) -> None:
+    """With the one among those it passed that it overlaps with."""
+    rules = [f"when: order.channel == 'c{number}', route: {{version: v{number}}}" for number in range(300)]
+    mine = "name: mine, when: order.items == 7, route: {version: mine}"
+    (change, *_) = found = compare(traffic(mine, *rules), traffic(*rules, mine), models).changes
+    assert len(found) > 100
+    assert set(change.witness.facts) == {"order.channel", "order.items"}
+    assert by(change)[0] == "mine"
 
 
 VALUES = ("a", "b")
@@ -494,11 +507,6 @@ def test_brute_force_agrees(pair: tuple[str, str], budget: int, models: Models) 
 @given(old=st.lists(st.integers(1, 9), min_size=2, max_size=4), new=st.lists(st.integers(1, 9), min_size=2, max_size=4))
 def test_the_share_that_moves_is_that_of_all_hashes(old: list[int], new: list[int]) -> None:
     """Counting every pair of remainders gives the same share."""
-    from math import lcm
-
-    from mcp_sdk.policy.effects import Split, moved_share
-    from mcp_sdk.policy.hashing import edges_of, share_at
-
     splits = [Split(tuple((f"v{at % 3}", weight) for at, weight in enumerate(group)), "s") for group in (old, new)]
     edges = [edges_of(group) for group in (old, new)]
     period = lcm(sum(old), sum(new))

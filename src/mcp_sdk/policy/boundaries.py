@@ -1,15 +1,15 @@
-"""The values of facts at which conditions may turn: each constant, what lies just below and above it, and another value.
+"""The values of facts at which conditions may turn: each constant, what lies next to it, and another value.
 
 Decimals are ``Decimal`` in major units here, so that one value asks two models whose scales differ. ``None`` stands for
-an absent fact. A fact whose values cover all that its conditions can tell apart is ``exact``: any other value is decided
-as one of them is.
+an absent fact. A fact whose values cover all that its conditions can tell apart is ``exact``: any other value is
+decided as one of them is.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,7 +18,7 @@ from typing import Any
 
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.conditions import OPERATION, OPERATION_FACTS, Atom, fact_of, kind_of
-from mcp_sdk.policy.moments import CelError, Timestamp, parse_duration, parse_timestamp
+from mcp_sdk.policy.moments import CelError, Duration, Timestamp, parse_duration, parse_timestamp
 from mcp_sdk.policy.shapes import expressions
 
 __all__ = ["BASELINE", "Bounds", "Domain"]
@@ -39,6 +39,7 @@ _EQUAL = frozenset({"_==_", "_!=_"})
 _INT64 = 2**63
 MAX_LISTED = 4
 LONGEST = 1000
+_SPANS: Mapping[str, Callable[[str], Timestamp | Duration]] = {"duration": parse_duration, "timestamp": parse_timestamp}
 _LITERAL = re.compile(r"[\w /@:=,-]+")
 
 
@@ -213,9 +214,9 @@ def _constants(atom: Atom, node: Any) -> Iterator[Any]:
     value = atom.constant(node)
     if isinstance(value, list):
         yield from value
-    elif node[0] == "call" and node[1] in ("duration", "timestamp") and node[3][0] == "k":
+    elif node[0] == "call" and node[1] in _SPANS and node[3][0] == "k":
         try:
-            moment = {"duration": parse_duration, "timestamp": parse_timestamp}[node[1]](atom.constant(node[3]))
+            moment = _SPANS[node[1]](atom.constant(node[3]))
         except (CelError, TypeError):
             return
         yield moment if isinstance(moment, Timestamp) else timedelta(microseconds=moment.nanoseconds // 1000)

@@ -1,8 +1,8 @@
 """Conditions taken apart: the parts that ``&&``, ``||`` and ``!`` join, and the facts that each of them reads.
 
 A fact is named as it is written in a policy: ``order.state``, ``principal.mfa``, ``request.geo.country``,
-``request.headers.x-tenant``, ``principal.attributes.pin``, ``now``. What the operation of a call says (``request.method``,
-``request.path``, ``request.operation``) is one fact, ``operation``.
+``request.headers.x-tenant``, ``principal.attributes.pin``, ``now``. What the operation of a call says
+(``request.method``, ``request.path``, ``request.operation``) is one fact, ``operation``.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _fixed(node: Any) -> tuple[str, str]:
 
 
 def kind_of(fact: str, models: Mapping[str, BusinessModel]) -> str:
-    """Give what a fact is: a type of attributes, ``string`` for states and ids, ``dyn``; empty when there is no such."""
+    """Give what a fact is: a type of attributes, ``string`` for states and ids, ``dyn``; empty when unknown."""
     if fact in ("now", OPERATION):
         return "timestamp" if fact == "now" else "string"
     subject, _, name = fact.partition(".")

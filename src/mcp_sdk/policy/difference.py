@@ -1,8 +1,8 @@
 """What two policy sets decide differently: by effect, with a call that shows each change.
 
-Targets whose policies are equal in canonical form are passed over. The others are asked: every combination of the values
-that matter where they are few enough, else calls that a search finds and their neighbours. That nothing differs is
-certain only where forms are equal, or where every kind of call was asked.
+Targets whose policies are equal in canonical form are passed over. The others are asked: every combination of the
+values that matter where they are few enough, else calls that a search finds and their neighbours. That nothing differs
+is certain only where forms are equal, or where every kind of call was asked.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
-from mcp_sdk.decisions import Decision, Phase, Reason
-from mcp_sdk.policy.effects import Book, Effect, buckets_of, effects_of, moved_share
-from mcp_sdk.policy.engine import Engine
-from mcp_sdk.policy.forms import policy_form, rule_forms
+from mcp_sdk.decisions import Phase, Reason
+from mcp_sdk.policy.effects import Book, Effect, buckets_of, moved_share
+from mcp_sdk.policy.focus import changed_rules, in_chunks
+from mcp_sdk.policy.forms import policy_form
+from mcp_sdk.policy.judge import Judge, Pair
 from mcp_sdk.policy.seeking import Seeker
 from mcp_sdk.policy.structure import Note, model_notes, policy_notes, target_notes
 from mcp_sdk.policy.witness import BUDGET, NOW, RuleSite, Side, Space, Witness, about, policies_of, sites_of, unlike
@@ -27,9 +28,8 @@ __all__ = ["Change", "Difference", "Said", "difference"]
 
 KINDS = ("AccessPolicy", "TrafficPolicy", "QosPolicy", "RateLimitPolicy")
 OUTBOUND = frozenset({"TrafficPolicy", "QosPolicy"})
-MANY, CHUNK, FIRST = 400, 100, 50
+MANY, FIRST = 400, 50
 Plain = Mapping[str, Any]
-Pair = tuple[Effect, Effect]
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Change:
 class Difference:
     """Everything that two sets do differently.
 
-    ``tried`` counts calls that were decided by both. ``complete`` says that every kind of call was, so that nothing else
-    differs; without changes that is ``certain``.
+    ``tried`` counts calls that were decided by both. ``complete`` says that every kind of call was, so that nothing
+    else differs; without changes that is ``certain``.
     """
 
     changes: tuple[Change, ...]
@@ -132,44 +132,9 @@ class _Seen:
     aspect: str
     pair: Pair
     witness: Witness
-    judge: _Judge
+    judge: Judge
     shadow: bool
     calls: int = 0
-
-
-class _Judge:
-    """Decides calls by some policies of both sides."""
-
-    def __init__(self, sides: Sequence[Side], policies: Sequence[Sequence[Plain]], namespace: str) -> None:
-        self.sides = [
-            Side({**side.programs, "policies": list(kept)}, side.models) for side, kept in _zip(sides, policies)
-        ]
-        self.engines = [Engine(side.programs, side.models) for side in self.sides]
-        self.books = [Book(side.programs, namespace) for side in self.sides]
-        self._one_model = sides[0].models == sides[1].models
-
-    def decide(self, witness: Witness) -> list[Decision]:
-        """Give the old decision and the new."""
-        request = witness.request(self.sides[0].models)
-        other = request if self._one_model else witness.request(self.sides[1].models)
-        return [self.engines[0].decide(request), self.engines[1].decide(other)]
-
-    def alike(self, witness: Witness, decisions: Sequence[Decision]) -> bool:
-        """Tell whether two decisions do the same."""
-        return not self._differing(decisions)
-
-    def differing(self, witness: Witness) -> dict[str, Pair]:
-        """Give the parts of the decisions that differ, the old and the new."""
-        return self._differing(self.decide(witness))
-
-    def _differing(self, decisions: Sequence[Decision]) -> dict[str, Pair]:
-        old, new = (effects_of(decision, book) for decision, book in zip(decisions, self.books, strict=True))
-        shared = [aspect for aspect in old if aspect in new and old[aspect].value != new[aspect].value]
-        return {aspect: (old[aspect], new[aspect]) for aspect in (shared[:1] if "verdict" in shared else shared)}
-
-
-def _zip(sides: Sequence[Side], policies: Sequence[Sequence[Plain]]) -> Iterator[tuple[Side, Sequence[Plain]]]:
-    return zip(sides, policies, strict=True)
 
 
 @dataclass
@@ -191,10 +156,10 @@ class _Work:
     def target(self, call: Witness) -> None:
         """Compare the policies of one service."""
         policies = [policies_of(side, call.namespace, call.service) for side in self.sides]
-        self.notes += policy_notes(*policies, self._renamed(policies))
+        self.notes += policy_notes(policies[0], policies[1], self._renamed(policies))
         self._compare(call, [[one for one in group if not one["shadow"]] for group in policies], shadow=False)
         if any(one["shadow"] for group in policies for one in group):
-            self._compare(call, [[{**one, "shadow": False} for one in group] for group in policies], shadow=True)
+            self._compare(call, policies, shadow=True)
 
     def _renamed(self, policies: Sequence[Sequence[Plain]]) -> dict[tuple[str, str], str]:
         names = [{(one["kind"], one["name"]) for one in group} for group in policies]
@@ -214,7 +179,7 @@ class _Work:
                 self.one_meaning and _form(self.sides[0], chosen[0]) == _form(self.sides[1], chosen[1])
             ):
                 continue
-            full = full or _Judge(self.sides, policies, call.namespace)
+            full = full or Judge(self.sides, policies, call.namespace, shadow=shadow)
             _Exploration(self, call, kind, chosen, full, shadow).run()
 
     def report(self, seen: _Seen) -> None:
@@ -246,7 +211,7 @@ def _whole_form(side: Side, plain: Plain) -> Any:
 
 
 def _form(side: Side, policies: Sequence[Plain]) -> Any:
-    forms = [policy_form(side.programs, plain) for plain in sorted(policies, key=_asked)]
+    forms = [(plain["shadow"], *policy_form(side.programs, plain)) for plain in sorted(policies, key=_asked)]
     return sorted(forms, key=repr) if policies and policies[0]["kind"] == "RateLimitPolicy" else forms
 
 
@@ -298,7 +263,7 @@ class _Exploration:
     call: Witness
     kind: str
     policies: Sequence[Sequence[Plain]]
-    full: _Judge
+    full: Judge
     shadow: bool
     buckets: set[tuple[str, str]] = field(default_factory=set)
     hidden: bool = False
@@ -307,16 +272,16 @@ class _Exploration:
         """Try calls, and report what is decided differently."""
         sites = [sites_of(group) for group in self.policies]
         others = [len(side.programs["policies"]) for side in self.full.sides] != [len(one) for one in self.policies]
-        alone = _Judge(self.work.sides, self.policies, self.call.namespace) if others else self.full
+        alone = Judge(self.work.sides, self.policies, self.call.namespace, shadow=self.shadow) if others else self.full
         if sum(map(len, sites)) <= MANY:
             self._explore(alone, sites, self.work.budget, whole=True)
         else:
-            chunks = list(_chunks(self._focus(sites)))
+            chunks = in_chunks(changed_rules(self.work.sides, self.policies, sites))
             for chunk in chunks:
-                self._explore(alone, chunk, max(self.work.budget // len(chunks), CHUNK), whole=False)
+                self._explore(alone, chunk, max(self.work.budget // len(chunks), MANY), whole=False)
         self.work.notes += _bucket_notes(self.buckets)
 
-    def _explore(self, alone: _Judge, sites: Sequence[Sequence[RuleSite]], budget: int, *, whole: bool) -> None:
+    def _explore(self, alone: Judge, sites: Sequence[Sequence[RuleSite]], budget: int, *, whole: bool) -> None:
         space = Space(self.work.sides, self.policies, sites, self.call)
         small = space.size <= budget
         calls = space.every() if small else self._found(space, sites, alone)
@@ -325,20 +290,20 @@ class _Exploration:
             self._try(alone, witness)
         self.work.complete &= whole and small and space.exact and not self.hidden
 
-    def _found(self, space: Space, sites: Sequence[Sequence[RuleSite]], alone: _Judge) -> Iterator[Witness]:
+    def _found(self, space: Space, sites: Sequence[Sequence[RuleSite]], alone: Judge) -> Iterator[Witness]:
         """Search, beginning with the rules that changed."""
-        changed = self._focus(sites)
+        changed = changed_rules(self.work.sides, self.policies, sites)
         ordered = [
             list({site.key: site for site in [*first, *group]}.values())
-            for first, group in zip(changed, sites, strict=True)
+            for first, group in zip(changed.sites, sites, strict=True)
         ]
         return chain(Seeker(space, ordered, alone).calls(), about(space, ordered))
 
-    def _try(self, alone: _Judge, witness: Witness) -> None:
+    def _try(self, alone: Judge, witness: Witness) -> None:
         decisions = alone.decide(witness)
         if decisions[0].limits or decisions[1].limits:
             self.buckets.update(buckets_of(*decisions))
-        if not alone.alike(witness, decisions) and not self._shown(witness):
+        if not alone.alike(decisions) and not self._shown(witness):
             self.hidden = True
 
     def _shown(self, witness: Witness) -> bool:
@@ -366,41 +331,6 @@ class _Exploration:
 
     def _permitted(self, call: Witness) -> bool:
         return all(decision.permitted for decision in self.full.decide(call))
-
-    def _focus(self, sites: Sequence[Sequence[RuleSite]]) -> list[list[RuleSite]]:
-        """Give the rules that the other side has not got, or not there."""
-        forms = [
-            [form for plain in group for form in rule_forms(side.programs, plain)]
-            for side, group in _zip(self.work.sides, self.policies)
-        ]
-        start = _shared(*forms)
-        end = _shared(*(list(reversed(form[start:])) for form in forms))
-        middles = [range(start, len(form) - end) for form in forms]
-        lacking = [set(forms[number]) - set(forms[1 - number]) for number in (0, 1)]
-        if any(map(len, middles)) and max(map(len, middles)) > MANY and any(lacking):
-            middles = [
-                [at for at in middle if form[at] in lack]
-                for middle, form, lack in zip(middles, forms, lacking, strict=True)
-            ]  # type: ignore[misc]
-        if not any(map(len, middles)):
-            return [list(group[:FIRST]) for group in sites]
-        return [[group[at] for at in middle] for group, middle in zip(sites, middles, strict=True)]
-
-
-def _shared(one: Sequence[Any], other: Sequence[Any]) -> int:
-    """Count the equal members at the start of two lists."""
-    count = 0
-    for left, right in zip(one, other, strict=False):
-        if left != right:
-            break
-        count += 1
-    return count
-
-
-def _chunks(sites: Sequence[Sequence[RuleSite]]) -> Iterator[list[list[RuleSite]]]:
-    longest = max(map(len, sites))
-    for start in range(0, max(longest, 1), CHUNK):
-        yield [list(group[start : start + CHUNK]) for group in sites]
 
 
 def _bucket_notes(pairs: Iterable[tuple[str, str]]) -> Iterator[Note]:

@@ -105,7 +105,8 @@ def _reasons(decision: Decision, *aspects: str) -> tuple[Reason, ...]:
 
 
 def _verdict(decision: Decision) -> Effect:
-    said, text = decision.verdict, decision.verdict.name
+    said = decision.verdict
+    text = str(said.name)
     if isinstance(said, Denied) and said.message:
         text += f" ({said.message})"
     elif isinstance(said, ReviewRequired):

@@ -7,25 +7,15 @@ in the next attempt. (Counterexample-guided search: the conditions of all other 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
 
 from mcp_sdk.decisions import Decision, Reason
+from mcp_sdk.policy.judge import Judge
 from mcp_sdk.policy.solving import Goal
 from mcp_sdk.policy.witness import RuleSite, Space, Witness
 
-__all__ = ["Judge", "Seeker"]
+__all__ = ["Seeker"]
 
 ATTEMPTS = 40
-
-
-class Judge(Protocol):
-    """Decides a call by both sets."""
-
-    def decide(self, witness: Witness) -> Sequence[Decision]:
-        """Give the old decision and the new."""
-
-    def alike(self, witness: Witness, decisions: Sequence[Decision]) -> bool:
-        """Tell whether two decisions do the same."""
 
 
 class Seeker:
@@ -69,7 +59,7 @@ class Seeker:
         theirs = spoke[other]
         if theirs is not None and theirs in self._sites[other]:
             return self._space.goal(other, self._sites[other][theirs], met=False)
-        if not self._judge.alike(witness, decisions) or not self._sites[other]:
+        if not self._judge.alike(decisions) or not self._sites[other]:
             return None
         return Goal("any", [self._space.goal(other, one, met=True) for one in self._sites[other].values()])
 

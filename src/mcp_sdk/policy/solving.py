@@ -26,7 +26,7 @@ _DENIED = {"true": "false", "false": "true", "not true": "not false", "not false
 
 
 class Goal(NamedTuple):
-    """What a formula is to be: ``true``, ``false``, ``not true`` or ``not false``; of kind ``any``, one goal of many."""
+    """What a formula is to be: ``true``, ``false``, ``not true`` or ``not false``; ``any`` of goals is to be met."""
 
     want: str
     formula: Any

@@ -43,7 +43,7 @@ def _named(namespace: str, name: str) -> str:
 
 
 def policy_notes(before: list[Plain], after: list[Plain], renamed: Mapping[tuple[str, str], str]) -> Iterator[Note]:
-    """Tell of the policies of one target; ``renamed`` gives new names, by kind and old name, where nothing else changed."""
+    """Tell of the policies of one target; ``renamed`` gives new names by kind and old name, where all else is equal."""
     old, new = ({(one["kind"], one["name"]): one for one in group} for group in (before, after))
     for key in sorted(old.keys() - new.keys()):
         said = f"is named {renamed[key]!r} now" if key in renamed else "is gone"

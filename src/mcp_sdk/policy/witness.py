@@ -138,9 +138,9 @@ def _request(operation: str, facts: Mapping[str, Any]) -> RequestFacts:
     method, _, path = operation.partition(" ")
     said = {"method": method, "path": path, "operation": operation} if path else {}
     geo = {name[4:]: value for name, value in facts.items() if name.startswith("geo.")}
-    maps = {held: _map(facts, held) for held in ("headers", "query")}
+    headers, query = _map(facts, "headers"), _map(facts, "query")
     plain = {name: value for name, value in facts.items() if "." not in name}
-    return RequestFacts(**{**said, **plain}, geo=Geo(**geo), **maps)
+    return RequestFacts(**{**said, **plain}, headers=headers, query=query, geo=Geo(**geo))
 
 
 def _principal(facts: Mapping[str, Any]) -> Principal:
