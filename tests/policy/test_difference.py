@@ -178,6 +178,11 @@ DIFFERENT = {
         access("when: \"'x-a' in request.headers\", effect: deny"),
         "verdict",
     ),
+    "a fixed fact that is empty": (
+        access("when: has(principal.type), effect: permit", default="deny"),
+        access("when: 'true', effect: permit", default="deny"),
+        "verdict",
+    ),
     "role": (
         access("when: \"'admin' in principal.roles\", effect: permit", default="deny"),
         access("when: \"'admin' in principal.roles || 'boss' in principal.roles\", effect: permit", default="deny"),

@@ -125,6 +125,8 @@ class Bounds:
         values += [value for prefix in prefixes for value in (prefix, f"{prefix}-{others[0]}")]
         start = self.now if fact == "now" else BASELINE.get(fact)
         listed = _KINDS.get(found.kind, _plain)(values, others)
+        if fact in BASELINE and found.kind == "string":
+            listed = ["", *listed]
         exact = all(self.found[one].exact for one in group) and (found.kind == "string" or len(group) == 1)
         declared = self._states.get(fact.partition(".")[0], []) if fact.endswith(".state") else []
         if declared:
