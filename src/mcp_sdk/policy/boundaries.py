@@ -8,7 +8,6 @@ decided as one of them is.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from typing import Any
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.conditions import OPERATION, OPERATION_FACTS, Atom, fact_of, kind_of
 from mcp_sdk.policy.moments import CelError, Duration, Timestamp, parse_duration, parse_timestamp
+from mcp_sdk.policy.samples import matching_text
 from mcp_sdk.policy.shapes import expressions
 
 __all__ = ["BASELINE", "Bounds", "Domain"]
@@ -39,8 +39,8 @@ _EQUAL = frozenset({"_==_", "_!=_"})
 _INT64 = 2**63
 MAX_LISTED = 4
 LONGEST = 1000
+SMALL = (0, 1)
 _SPANS: Mapping[str, Callable[[str], Timestamp | Duration]] = {"duration": parse_duration, "timestamp": parse_timestamp}
-_LITERAL = re.compile(r"[\w /@:=,-]+")
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,9 @@ def _near(kind: str, scale: int, value: Any) -> list[Any]:
 def _guessed(kind: str, scale: int, value: Any, now: datetime) -> list[Any]:
     """Give values of a fact that a constant met in an expression which nothing sure can be said of."""
     if kind in ("int", "decimal", "double"):
-        return _near(kind, scale, value) if type(value) in (int, float) else []
+        return (
+            [near for one in (value, *SMALL) for near in _near(kind, scale, one)] if type(value) in (int, float) else []
+        )
     if kind == "timestamp":
         return _moments(value, now)
     if kind == "dyn":
@@ -262,10 +264,8 @@ def _guessed(kind: str, scale: int, value: Any, now: datetime) -> list[Any]:
 
 
 def _texts(value: str) -> list[str]:
-    """Give the text, texts that hold it at either end, and the longest plain part of what may be an expression."""
-    plain = max(_LITERAL.findall(value), key=len, default="")
-    unescaped = re.sub(r"\\(.)", r"\1", value.strip("^$"))
-    return [value, f"{value}-x", f"x-{value}", *([plain] if plain else []), unescaped]
+    """Give the text, texts that hold it at either end, and one that it matches should it be an expression."""
+    return [value, f"{value}-x", f"x-{value}", matching_text(value)]
 
 
 def _moments(value: Any, now: datetime) -> list[datetime]:
