@@ -42,7 +42,8 @@ def _run(args: Namespace, output: Output) -> int:
     method, _, path = args.operation.partition(" ")
     namespace = from_env(service="mcpctl", url="", namespace=args.namespace).namespace
     request = DecisionRequest(args.service, args.operation, Phase(args.phase), namespace=namespace)
-    request = decision_request(request, [f"request.method={method}", f"request.path={path}", *args.facts], models)
+    said = [f"request.method={method}", f"request.path={path}", f"request.operation={args.operation}"] if path else []
+    request = decision_request(request, [*said, *args.facts], models)
     engine = Engine(programs, models, epoch=1, revision=revision)
     explanation = explain(engine, request)
     if output.for_machines:

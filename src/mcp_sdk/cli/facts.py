@@ -1,9 +1,17 @@
-"""Facts written on the command line (``order.state=created``, ``principal.mfa=true``) made into a decision request."""
+"""Facts written on the command line (``order.state=created``, ``principal.mfa=true``) made into a decision request.
+
+Beside the fields of models and fixed variables: ``request.headers.x-tenant=eu``, ``request.query.q=1``,
+``principal.attributes.level=3`` (JSON, else text), ``now=2026-11-22T12:00:00+00:00``, and ``order.rev=7+`` for a change
+on top of revision 7 that is not stored yet.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from mcp_sdk.context import ModelContext, Trust
@@ -14,7 +22,10 @@ from mcp_sdk.models import BusinessModel
 __all__ = ["decision_request"]
 
 FIXED: dict[str, type[Any]] = {"principal": Principal, "source": Source, "request": RequestFacts, "request.geo": Geo}
+MAPS = {"request.headers": "headers", "request.query": "query", "principal.attributes": "attributes"}
 BOOLEANS = {"true": True, "false": False}
+NOW = "now"
+REVISION = re.compile(r"(\d{1,18})(\+?)")
 
 
 def decision_request(
@@ -32,6 +43,9 @@ def decision_request(
 
 def _split(fact: str) -> tuple[str, str, str]:
     path, equals, value = fact.partition("=")
+    held = next((name for name in MAPS if path.startswith(f"{name}.")), "")
+    if held or path == NOW:
+        return held or NOW, path[len(held) + 1 :] if held else NOW, value
     subject, dot, name = path.rpartition(".")
     if not (equals and dot and subject and name):
         raise ConfigurationError(f"{fact!r} is no fact; write NAME.FIELD=VALUE, e.g. order.state=created")
@@ -41,6 +55,10 @@ def _split(fact: str) -> tuple[str, str, str]:
 def _add(
     request: DecisionRequest, subject: str, values: Mapping[str, str], models: Mapping[str, BusinessModel]
 ) -> DecisionRequest:
+    if subject == NOW:
+        return replace(request, now=_moment(NOW, values[NOW]))
+    if subject in MAPS:
+        return _with_map(request, subject, values)
     if subject == "request.geo":
         return replace(request, request=replace(request.request, geo=_filled(Geo(), subject, values)))
     if subject in FIXED:
@@ -49,6 +67,25 @@ def _add(
         raise UnknownModel(subject, [*models, *FIXED])
     context = _context(models[subject], values)
     return replace(request, contexts={**request.contexts, subject: context})
+
+
+def _with_map(request: DecisionRequest, subject: str, values: Mapping[str, str]) -> DecisionRequest:
+    owner, name = subject.partition(".")[0], MAPS[subject]
+    before = getattr(request, owner)
+    read: Mapping[str, Any] = values
+    if name == "headers":
+        read = {header.lower(): value for header, value in values.items()}
+    elif name == "attributes":
+        read = {claim: _json_or_text(value) for claim, value in values.items()}
+    return replace(request, **{owner: replace(before, **{name: {**getattr(before, name), **read}})})
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (str, int, bool, list)) else text
 
 
 def _filled(before: Any, subject: str, values: Mapping[str, str]) -> Any:
@@ -63,7 +100,17 @@ def _read(subject: str, name: str, kinds: Mapping[str, str], text: str) -> Any:
         return _boolean(f"{subject}.{name}", text)
     if kinds[name].startswith("tuple"):
         return tuple(filter(None, text.split(",")))
+    if kinds[name].startswith("datetime"):
+        return _moment(f"{subject}.{name}", text)
     return _integer(f"{subject}.{name}", text) if kinds[name] == "int" else text
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}={text!r}: write a moment as 2026-11-22T12:00:00+00:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _boolean(name: str, text: str) -> bool:
@@ -80,7 +127,7 @@ def _integer(name: str, text: str) -> int:
 
 
 def _items(_: str, text: str) -> list[str]:
-    return text.split(",")
+    return list(filter(None, text.split(",")))
 
 
 _READERS: dict[str, Callable[[str, str], Any]] = {"int": _integer, "bool": _boolean, "list": _items}
@@ -88,13 +135,19 @@ _READERS: dict[str, Callable[[str, str], Any]] = {"int": _integer, "bool": _bool
 
 def _context(model: BusinessModel, values: Mapping[str, str]) -> ModelContext:
     state = values.get("state")
-    attributes = {name: text for name, text in values.items() if name not in ("id", "state")}
+    attributes = {name: text for name, text in values.items() if name not in ("id", "state", "rev")}
+    revision = REVISION.fullmatch(values.get("rev", "1"))
+    if revision is None:
+        raise ConfigurationError(
+            f"{model.name}.rev={values['rev']!r}: write a number, with + while a change is tentative"
+        )
     return ModelContext(
         model.name,
         values.get("id", ""),
         model.check_state(state) if state is not None else None,
         dict(_attributes(model, attributes)),
-        revision=1,
+        revision=int(revision[1]),
+        tentative=bool(revision[2]),
         trust=Trust.STORE,
     )
 

@@ -6,12 +6,19 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from mcp_sdk.cli.command import Command
 from mcp_sdk.cli.output import Output
-from mcp_sdk.cli.policy import check, explain_index, replay, simulate, test
+from mcp_sdk.cli.policy import check, diff, explain_index, replay, simulate, test
 from mcp_sdk.cli.policy.verb import Verb
 
 __all__ = ["COMMAND", "VERBS"]
 
-VERBS: tuple[Verb, ...] = (check.VERB, test.VERB, simulate.VERB, replay.VERB, explain_index.VERB)
+VERBS: tuple[Verb, ...] = (
+    check.VERB,
+    test.VERB,
+    diff.VERB,
+    simulate.VERB,
+    replay.VERB,
+    explain_index.VERB,
+)
 
 
 def _configure(parser: ArgumentParser) -> None:
