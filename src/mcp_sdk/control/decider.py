@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from mcp_sdk.context import EntityRef
 from mcp_sdk.decisions import Decision, DecisionRequest
+from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.engine import Engine
+from mcp_sdk.residue import Residue
 from mcp_sdk.snapshot import Snapshot
 
 __all__ = ["Decider", "build"]
@@ -28,6 +30,10 @@ class Decider:
     def needs(self, request: DecisionRequest) -> tuple[EntityRef, ...]:
         """Tell which references the policies in force look at, and the request has no context of."""
         return self._engine.needs(request)
+
+    def residue(self, request: DecisionRequest, model: BusinessModel) -> Residue:
+        """Tell of which entities of a model the policies in force would permit a request; pure."""
+        return self._engine.residue(request, model)
 
     def newer(self, snapshot: Snapshot) -> bool:
         """Tell whether a snapshot may replace the one in force.

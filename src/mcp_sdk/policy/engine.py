@@ -17,6 +17,8 @@ from mcp_sdk.decisions import PERMIT, Decision, DecisionRequest, Limit, Phase, R
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.hashing import bucket_of, share_at
 from mcp_sdk.policy.loading import PHASES, LoadedPolicy, Outcome, Splitter, load
+from mcp_sdk.policy.partial import condition_over
+from mcp_sdk.residue import Residue
 
 __all__ = ["Engine"]
 
@@ -137,6 +139,12 @@ class Engine:
                 reasons.append(outcome.reason_for(contexts))
         limits = _limits(plan.limits, contexts, request, operation) if plan.limits else ()
         return Decision(PERMIT, route, qos, advice, limits, tuple(reasons), self.epoch, self.revision)
+
+    def residue(self, request: DecisionRequest, model: BusinessModel) -> Residue:
+        """Give of which entities of ``model`` a request would be permitted; see ``mcp_sdk.policy.partial``."""
+        plan = self._plan(request)
+        policies = () if plan is None else plan.access
+        return Residue(model, condition_over(policies, self.programs, request, model), self.revision)
 
     def _share(self, outcome: Outcome, split: Splitter, contexts: Any, request: DecisionRequest) -> Route:
         value = _text_of(split.sticky, contexts, request)
