@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Context, Decimal
@@ -216,16 +216,14 @@ class _Leaf(Generic[F]):
 
     def _enumerated(self) -> F:
         """Ask each value that the column may have."""
-        enum = self.walk.model.states_enum
-        choices = self.column.choices or tuple(member.value for member in enum or ())
+        of_states = (member.value for member in self.walk.model.states_enum or ())
+        choices = self.column.choices if self.column.kind == "choice" else tuple(of_states)
         read = {choice: fact for choice in choices if (fact := self._fact(choice)) is not None}
         node = self.node
         kept = [choice for choice, fact in read.items() if isinstance(node, Has) or node.accepts(fact)]
         if not kept:
             return self._never()
-        return self.walk.both(
-            self.walk.dialect.present(self.column), self.walk.dialect.one_of(self.column, kept)
-        )
+        return self.walk.both(self.walk.dialect.present(self.column), self.walk.dialect.one_of(self.column, kept))
 
     def _fact(self, choice: Any) -> Any:
         model, field = self.walk.model, self.node.field
@@ -240,7 +238,7 @@ class _Leaf(Generic[F]):
 
     # Texts
 
-    def _string(self, node: Any) -> F:
+    def test_text(self, node: Any) -> F:
         texts = [node.value] if isinstance(node.value, str) else node.value if isinstance(node, Compare) else ()
         if any("\0" in text for text in texts):
             raise self._untranslatable("the text holds a NUL, which databases keep differently")
@@ -253,9 +251,10 @@ class _Leaf(Generic[F]):
             return self._compare(node.op, node.value)
         if node.op in ("<", "<=", ">", ">="):
             raise self._untranslatable("databases order texts by a collation, CEL by code point; compare with ==")
-        return dialect.text(self.column, node.op, node.value)
+        found = dialect.text(self.column, node.op, node.value)
+        return self.walk.both(dialect.whole(self.column), found) if node.op == "ends_with" else found
 
-    def _written(self, node: Any) -> F:
+    def test_written(self, node: Any) -> F:
         """Compare the text of an id that is kept as a number or a UUID."""
         if isinstance(node, Size) or node.op not in ("==", "!=", "in"):
             raise self._untranslatable(f"only == and in can be asked of a text that is kept in {self.column.shown}")
@@ -267,20 +266,20 @@ class _Leaf(Generic[F]):
 
     # Numbers and moments
 
-    def _int(self, node: Any) -> F:
+    def test_number(self, node: Any) -> F:
         if node.op == "in":
             return self.walk.dialect.one_of(self.column, node.value)
         return self._compare(node.op, node.value)
 
-    def _double(self, node: Any) -> F:
-        found = self._int(node)  # PostgreSQL's NaN is above everything
+    def test_double(self, node: Any) -> F:
+        found = self.test_number(node)  # PostgreSQL's NaN is above everything
         return self.walk.both(found, self._compare("<=", math.inf)) if node.op in (">", ">=") else found
 
-    def _timestamp(self, node: Any) -> F:
+    def test_moment(self, node: Any) -> F:
         moment: datetime = node.value
         return self._compare(node.op, moment.replace(tzinfo=None) if self.column.naive else moment)
 
-    def _decimal(self, node: Any) -> F:
+    def test_amount(self, node: Any) -> F:
         values = node.value if node.op == "in" else (node.value,)
         if any(abs(value) >= _MAX_DIGITS for value in values):
             raise self._untranslatable("SQLite keeps no more than 15 digits of an amount")
@@ -333,11 +332,11 @@ def _uuid(text: str) -> UUID | None:
 
 
 _WRITERS: Mapping[tuple[str, str], Callable[[Any, Any], Any]] = {
-    ("string", "string"): _Leaf._string,
-    ("string", "int"): _Leaf._written,
-    ("string", "uuid"): _Leaf._written,
-    ("int", "int"): _Leaf._int,
-    ("double", "double"): _Leaf._double,
-    ("decimal", "decimal"): _Leaf._decimal,
-    ("timestamp", "timestamp"): _Leaf._timestamp,
+    ("string", "string"): _Leaf.test_text,
+    ("string", "int"): _Leaf.test_written,
+    ("string", "uuid"): _Leaf.test_written,
+    ("int", "int"): _Leaf.test_number,
+    ("double", "double"): _Leaf.test_double,
+    ("decimal", "decimal"): _Leaf.test_amount,
+    ("timestamp", "timestamp"): _Leaf.test_moment,
 }

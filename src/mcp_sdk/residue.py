@@ -1,16 +1,17 @@
 """What is left of the policies when everything but one entity is known: a condition over that entity's facts.
 
-The tree has two values only. A ``Compare`` is true of an entity whose fact is there and passes, and false of any other, so
-CEL's third value, the error, is already spoken for: ``Not`` and what is built of it mean what they mean in logic. Values
-are those of programs: a decimal is an int of minor units, a timestamp an aware datetime.
+The tree has two values only. A ``Compare`` is true of an entity whose fact is there and passes, and false of any other,
+so CEL's third value, the error, is already spoken for: ``Not`` and what is built of it mean what they mean in logic.
+Values are those of programs: a decimal is an int of minor units, a timestamp an aware datetime.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ __all__ = [
     "NEVER",
     "All",
     "Always",
+    "Compare",
     "Condition",
     "Has",
     "Never",
@@ -32,7 +34,6 @@ __all__ = [
     "Residue",
     "Size",
     "Some",
-    "Compare",
     "all_of",
     "some_of",
 ]
@@ -132,7 +133,7 @@ class Has:
     """The fact is there."""
 
     field: str
-    origin: Origin = field(default=_NOWHERE, compare=False, repr=False)
+    origin: Origin = dataclasses.field(default=_NOWHERE, compare=False, repr=False)
 
     def holds(self, item: ModelContext) -> bool:
         """Tell whether it is true of an entity."""
@@ -153,7 +154,7 @@ class Compare:
     field: str
     op: str
     value: Any
-    origin: Origin = field(default=_NOWHERE, compare=False, repr=False)
+    origin: Origin = dataclasses.field(default=_NOWHERE, compare=False, repr=False)
 
     def holds(self, item: ModelContext) -> bool:
         """Tell whether it is true of an entity."""
@@ -179,7 +180,7 @@ class Size:
     field: str
     op: str
     value: int
-    origin: Origin = field(default=_NOWHERE, compare=False, repr=False)
+    origin: Origin = dataclasses.field(default=_NOWHERE, compare=False, repr=False)
 
     def holds(self, item: ModelContext) -> bool:
         """Tell whether it is true of an entity."""
@@ -200,7 +201,7 @@ class Opaque:
 
     origin: Origin
     why: str
-    ask: Callable[[ModelContext], bool] = field(compare=False, repr=False)
+    ask: Callable[[ModelContext], bool] = dataclasses.field(compare=False, repr=False)
 
     def holds(self, item: ModelContext) -> bool:
         """Tell whether it is true of an entity."""
@@ -265,7 +266,7 @@ class Residue:
     model: BusinessModel
     condition: Condition
     revision: int = 0
-    read: Callable[[Any], ModelContext] | None = field(default=None, compare=False, repr=False)
+    read: Callable[[Any], ModelContext] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def holds(self, item: Any) -> bool:
         """Tell whether a call on an entity would be permitted: on its context, or on an object of the model's class.

@@ -52,7 +52,14 @@ def test_a_residue_holds_of_just_what_a_call_on_each_item_permits(text, principa
         assert residue.holds(item) is decided(engine, request, item), json.dumps(residue.to_dict())
 
 
-OPERATIONS = (TEMPLATE, "GET /orders/a", "GET /orders/**", "* /orders/{id}", "POST /orders/{order}", "GET /orders/%C3%A9")
+OPERATIONS = (
+    TEMPLATE,
+    "GET /orders/a",
+    "GET /orders/**",
+    "* /orders/{id}",
+    "POST /orders/{order}",
+    "GET /orders/%C3%A9",
+)
 
 
 @settings(max_examples=80, deadline=None)
@@ -82,7 +89,9 @@ def left() -> Callable[..., Any]:
     """Give the condition that policies with these rules leave."""
 
     def build(*rules: str, default: str = "deny", **fields: Any) -> Any:
-        text = f"{listings.HEAD}metadata: {{name: p}}\nspec:\n  target: {{service: orders, operations: [orders.read]}}\n"
+        text = (
+            f"{listings.HEAD}metadata: {{name: p}}\nspec:\n  target: {{service: orders, operations: [orders.read]}}\n"
+        )
         text += f"  default: {default}\n  rules: [{', '.join(rules)}]\n"
         request = listings.request(fields.pop("principal", Principal()), fields.pop("user", None))
         return listings.engine(text, ORDER).residue(replace(request, **fields), ORDER)
@@ -104,7 +113,7 @@ def test_no_rule_matched_lists_nothing_but_by_a_default(left) -> None:
 
 def test_what_is_known_is_folded(left) -> None:
     """Nothing is left of a rule that the caller alone decides, and of another only what is about the item."""
-    rule = "{name: own, when: \"principal.mfa || order.channel == principal.id\", effect: permit}"
+    rule = '{name: own, when: "principal.mfa || order.channel == principal.id", effect: permit}'
     assert left(rule, principal=Principal(mfa=True)).condition == ALWAYS
     assert left(rule, principal=Principal("u-1")).condition == Compare("channel", "==", "u-1")
 
@@ -145,7 +154,7 @@ def test_what_no_test_says_is_named_with_its_place(left, clause, why) -> None:
 
 @pytest.mark.parametrize("operation", ["GET /users/{user}/orders/{order}", "GET /orders/{line}", "* /orders/{order}"])
 def test_a_template_names_the_item_alone(left, operation) -> None:
-    """Another parameter, or any method, is refused: what would it be?"""
+    """Another parameter is refused, and so is any method."""
     with pytest.raises(ConfigurationError, match="cannot be listed by"):
         left(operation=operation, phase=Phase.INBOUND)
 

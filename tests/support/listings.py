@@ -17,7 +17,27 @@ from mcp_sdk.policy import compile_policies
 from mcp_sdk.policy.engine import Engine
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 500, tzinfo=UTC)
-TEXTS = ["", "a", "A", "ab", "aB", "%", "_", "a%b", "a_b", "\\", "a\\", "'", '"', "é", "e\u0301", "😀", "a😀", " a", "a "]
+TEXTS = [
+    "",
+    "a",
+    "A",
+    "ab",
+    "aB",
+    "%",
+    "_",
+    "a%b",
+    "a_b",
+    "\\",
+    "a\\",
+    "'",
+    '"',
+    "é",
+    "e\u0301",
+    "😀",
+    "a😀",
+    " a",
+    "a ",
+]
 STATES = ("created", "paid", "shipped")
 ATTRIBUTES = {
     "amount": "decimal",
@@ -81,9 +101,7 @@ flag_tests = st.sampled_from(
     ["order.express", "order.express == false", "order.express != principal.mfa", "order.express < true"]
 )
 presence = st.sampled_from(["id", "state", *ATTRIBUTES]).map(lambda field: f"has(order.{field})")
-id_tests = st.builds(
-    lambda op, value: f"order.id {op} {value}", equal, st.one_of(quoted, st.just("principal.id"))
-)
+id_tests = st.builds(lambda op, value: f"order.id {op} {value}", equal, st.one_of(quoted, st.just("principal.id")))
 translatable = st.one_of(
     _text_tests("channel"), _number_tests(), known_tests, state_tests, flag_tests, presence, id_tests
 )
@@ -114,7 +132,7 @@ def _joined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 def _rules(conditions: st.SearchStrategy[str]) -> st.SearchStrategy[list[dict[str, Any]]]:
     effects = st.sampled_from(["permit", "permit", "deny", "review", "step_up"])
-    rule = st.builds(lambda when, effect: _rule(when, effect), conditions, effects)
+    rule = st.builds(_rule, conditions, effects)
     return st.lists(rule, min_size=1, max_size=3)
 
 
@@ -184,9 +202,14 @@ rows = st.fixed_dictionaries(
         "ratio": st.one_of(st.none(), st.sampled_from([0.0, 1.5, -1.5, 1e300, float("inf"), float("-inf")])),
         "express": st.sampled_from([None, True, False]),
         "paid_at": st.one_of(
-            st.none(), st.sampled_from([NOW, NOW + timedelta(microseconds=1), NOW - timedelta(hours=24), NOW.replace(microsecond=0)])
+            st.none(),
+            st.sampled_from(
+                [NOW, NOW + timedelta(microseconds=1), NOW - timedelta(hours=24), NOW.replace(microsecond=0)]
+            ),
         ),
-        "channel": st.one_of(st.none(), st.sampled_from(TEXTS), st.builds(str.__add__, st.sampled_from(TEXTS), st.sampled_from(TEXTS))),
+        "channel": st.one_of(
+            st.none(), st.sampled_from(TEXTS), st.builds(str.__add__, st.sampled_from(TEXTS), st.sampled_from(TEXTS))
+        ),
     }
 )
 tables = st.lists(rows, min_size=1, max_size=12)

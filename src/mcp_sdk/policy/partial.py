@@ -136,7 +136,7 @@ class _Call:
             return replace(self.request, contexts=held)
         name = next(name for name in self.template.params if name)
         operation = self.template.text.replace(f"{{{name}}}", quote(item.entity_id, safe="!$&'()*+,;=:@"))
-        method, _, path = operation.partition(" ")
+        method, _, _path = operation.partition(" ")
         facts = replace(self.request.request, method=method, operation=operation, path=_decoded(self.template, item))
         return replace(self.request, contexts=held, operation=operation, request=facts)
 
@@ -200,14 +200,16 @@ class _Walk:
             return Size(node[3][2], op if want else _NEGATED[op], value, self.origin) if fits else None
         if node[0] == "get" and path_of(node) and node[3] in _TYPES:
             return NEVER if value is _ERROR else self._against(node, op, value, want=want)
-        if op in ("==", "!=") and isinstance(value, bool) and node[0] == "call" and node[2] == "bool":
+        if op not in ("==", "!=") or not (node[0] == "has" or (node[0] == "call" and node[2] == "bool")):
+            return None
+        if isinstance(value, bool):
             return self.when(node, want=value is (want == (op == "==")))
-        return None
+        return NEVER if value is _ERROR else None
 
     def _against(self, node: Any, op: str, value: Any, *, want: bool) -> Condition | None:
         """Compare a fact with a value, which is of its type or, where only ``dyn`` was known, of another."""
         field, kind = node[2], node[3]
-        if type(value) is not _TYPES[kind]:
+        if not _is_of(kind, value):
             if kind in ("int", "double") and _is_number(value):
                 return None
             return self._constantly(field, op == "!=", want=want) if op in ("==", "!=") else NEVER
@@ -310,6 +312,10 @@ class _Walk:
 def _factory(row: str, mode: str) -> Factory:
     expression, params = json.loads(row)
     return compile_shape({"expr": expression, "params": params}, mode, name="residue")
+
+
+def _is_of(kind: str, value: Any) -> bool:
+    return type(value) is _TYPES[kind]
 
 
 def _is_number(value: Any) -> bool:

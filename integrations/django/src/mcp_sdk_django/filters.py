@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import DecimalField, F, Field, Model, Q, Value, lookups
-from django.db.models.functions import Concat, Length, Replace, Substr
+from django.db.models.functions import Length, Replace, Substr
 
 from mcp_sdk.filters import Column, Dialect, Leaf, translate
 from mcp_sdk.residue import Residue
@@ -100,8 +100,7 @@ class _Queries(Dialect[Q]):
             return ~Q(lookups.Exact(Replace(text, Value(part)), text))
         if op == "starts_with":
             return Q(lookups.Exact(Substr(text, 1, len(part)), Value(part)))
-        kept = Substr(text, 1, lookups.Greatest(Length(text) - len(part), 0))
-        return Q(lookups.Exact(Concat(kept, Value(part)), text))
+        return Q(lookups.Exact(Substr(text, Length(text) - (len(part) - 1), len(part)), Value(part)))
 
     def size(self, column: Column, op: str, count: int) -> Q:
         test = Q(_COMPARE[op](Length(column.clause), count))

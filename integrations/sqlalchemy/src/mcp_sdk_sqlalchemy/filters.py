@@ -66,7 +66,7 @@ class _Clauses(Dialect[Clause]):
             raise LookupError(f"{source} has the collation {kind.collation}, which takes other texts for equal")
         if (found == "double" and not _is_double(kind)) or (found in ("decimal", "uuid") and not _is_python(kind)):
             found = ""
-        choices = getattr(kind, "enum_class", None) or getattr(kind, "enums", (True, False))
+        choices: Any = getattr(kind, "enum_class", None) or getattr(kind, "enums", (True, False))
         digits, naive = getattr(kind, "scale", None), not getattr(kind, "timezone", True)
         return Column(found, clause, shown, tuple(choices), digits, naive)
 
@@ -84,7 +84,7 @@ class _Clauses(Dialect[Clause]):
 
     def compare(self, column: Column, op: str, value: Any) -> Clause:
         # A bound value would be cast to the column's own type, which may be too small for it.
-        own = {"int": BigInteger(), "decimal": Numeric()}.get(column.kind)
+        own: Any = {"int": BigInteger(), "decimal": Numeric()}.get(column.kind)
         return _COMPARE[op](column.clause, value if own is None else literal(value, own))  # type: ignore[no-any-return]
 
     def one_of(self, column: Column, values: Sequence[Any]) -> Clause:
@@ -97,13 +97,15 @@ class _Clauses(Dialect[Clause]):
             return func.replace(text, part, "") != text
         if op == "starts_with":
             return func.substr(text, 1, len(part)) == part
-        return func.substr(text, 1, func.length(text) - len(part)).op("||")(part) == text  # type: ignore[no-any-return]
+        found: Clause = func.substr(text, func.length(text) - (len(part) - 1), len(part)) == part
+        return found
 
     def size(self, column: Column, op: str, count: int) -> Clause:
         return _COMPARE[op](func.length(column.clause), count)  # type: ignore[no-any-return]
 
     def whole(self, column: Column) -> Clause:
-        return func.substr(column.clause, 1, func.length(column.clause)) == column.clause
+        found: Clause = func.substr(column.clause, 1, func.length(column.clause)) == column.clause
+        return found
 
 
 def _is_double(kind: Any) -> bool:
