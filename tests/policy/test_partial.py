@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import listings
 
+from mcp_sdk.context import ModelContext
 from mcp_sdk.decisions import DecisionRequest, Phase, Principal
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.models import BusinessModel
@@ -122,6 +123,15 @@ def test_an_error_in_what_is_known_refuses(left) -> None:
     """A refusing rule that reads what nobody brought matches every item; a granting one matches none."""
     assert left("{name: r, when: \"user.tier == 'a'\", effect: deny}", default="permit").condition == NEVER
     assert left("{name: r, when: \"user.tier == 'a'\", effect: permit}").condition == NEVER
+
+
+def test_a_tentative_fact_of_the_caller_grants_nothing(left) -> None:
+    """What is not stored yet grants no list, as it grants no call; a refusal may use it."""
+    user = ModelContext("user", "u-1", None, {"tier": "a"}, tentative=True)
+    when = "when: \"user.tier == 'a' && order.express\""
+    assert left(f"{{name: r, {when}, effect: permit}}", user=user).condition == NEVER
+    assert left(f"{{name: r, {when}, effect: permit}}", user=user.but(tentative=False)).condition != NEVER
+    assert left(f"{{name: r, {when}, effect: deny}}", user=user, default="permit").condition != ALWAYS
 
 
 def test_equalities_are_gathered(left) -> None:

@@ -27,6 +27,7 @@ import servers
 from mcp_sdk import Attribute, BusinessModel, ModelContext, Untranslatable
 from mcp_sdk.decisions import Principal
 from mcp_sdk.registry import Registry
+from mcp_sdk.residue import Compare, Not, Residue
 
 
 class Order(models.Model):  # noqa: DJ008 - never shown
@@ -133,6 +134,20 @@ def test_just_the_permitted_rows_are_listed(database, text, principal, user, tab
 def _order(facts: Mapping[str, Any], number: int) -> Order:
     rest = {name: value for name, value in facts.items() if name != "state"}
     return Order(number=listings.ids[number], status=facts["state"], **rest)
+
+
+@pytest.mark.parametrize("op", ["==", "starts_with", "ends_with", "contains"])
+def test_texts_are_compared_by_code_point(database, op) -> None:
+    """Case, wildcards, backslashes, quotes and composed letters are what they are, whichever way it is asked."""
+    texts = dict(enumerate([*listings.TEXTS, "xa%by", "xaBy", "aab", "AAB"]))
+    rows = Order.objects.using(database)
+    rows.all().delete()
+    rows.bulk_create(Order(number=str(number), channel=text) for number, text in texts.items())
+    for part in filter(None, listings.TEXTS):
+        test = Compare("channel", op, part)
+        for condition in (test, Not(test)):
+            found = {texts[int(row.pk)] for row in rows.filter(q_for(Residue(MODEL, condition)))}
+            assert found == {text for text in texts.values() if test.accepts(text) is (condition is test)}, (op, part)
 
 
 def residue_of(when: str, model: BusinessModel) -> tuple[Any, Any, Any]:

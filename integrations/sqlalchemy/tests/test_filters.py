@@ -46,6 +46,7 @@ import servers
 from mcp_sdk import Attribute, BusinessModel, ModelContext, Untranslatable
 from mcp_sdk.decisions import Principal
 from mcp_sdk.registry import Registry, infer
+from mcp_sdk.residue import Compare, Not, Residue
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dialect sqlite.*does .not. support Decimal")
 
@@ -184,6 +185,22 @@ def test_just_the_permitted_rows_are_listed(database, text, principal, user, tab
 def _order(facts: Mapping[str, Any], number: int) -> Order:
     status = facts["state"] and Status(facts["state"])
     return Order(number=listings.ids[number], status=status, **{k: v for k, v in facts.items() if k != "state"})
+
+
+@pytest.mark.parametrize("op", ["==", "starts_with", "ends_with", "contains"])
+def test_texts_are_compared_by_code_point(database, op) -> None:
+    """Case, wildcards, backslashes, quotes and composed letters are what they are, whichever way it is asked."""
+    model = declared(Order, key="number", state="status", attributes=listings.ATTRIBUTES)
+    texts = dict(enumerate([*listings.TEXTS, "xa%by", "xaBy", "aab", "AAB"]))
+    with Session(database) as session:
+        refill(session, Order, [Order(number=str(number), channel=text) for number, text in texts.items()])
+        for part in filter(None, listings.TEXTS):
+            test = Compare("channel", op, part)
+            for condition in (test, Not(test)):
+                clause = filter_for(Residue(model, condition))
+                found = {texts[int(number)] for number in session.scalars(select(Order.number).where(clause))}
+                wanted = {text for text in texts.values() if test.accepts(text) is (condition is test)}
+                assert found == wanted, (op, part)
 
 
 @pytest.fixture

@@ -288,6 +288,8 @@ class _Walk:
 
     def _known(self, node: Any) -> Any:
         """Evaluate what does not read the entity, by the code that decisions run; ``_ERROR`` for an error."""
+        if node[0] == "k" and self.params[node[1]] in ("string", "int"):
+            return self.constants[node[1]]
         try:
             condition = _factory(json.dumps([node, self.params]), "value")(*self.constants)
             return condition(self.call.request.contexts, self.call.request)

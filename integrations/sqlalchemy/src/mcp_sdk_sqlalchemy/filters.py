@@ -92,7 +92,7 @@ class _Clauses(Dialect[Clause]):
         return column.clause.in_([value if own is None else literal(value, own) for value in values])  # type: ignore[no-any-return]
 
     def text(self, column: Column, op: str, part: str) -> Clause:
-        text = column.clause
+        text: ColumnElement[str] = column.clause
         if op == "contains":
             return func.replace(text, part, "") != text
         if op == "starts_with":
