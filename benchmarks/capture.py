@@ -69,7 +69,9 @@ class SilentPlane(ControlPlane):
     def _unused(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
 
-    needs = decide = endpoints = fetch = list = register = apply = keys = snapshot = status = flush = policies = _unused
+    needs = decide = residue = endpoints = fetch = list = register = apply = keys = snapshot = status = flush = (
+        policies
+    ) = _unused
 
 
 def order_model(attribute: str, kind: str) -> BusinessModel:

@@ -37,8 +37,11 @@ PUBLIC = [
     "Throttled",
     "Transition",
     "Trust",
+    "Untranslatable",
+    "alistable",
     "carried",
     "context_observer",
+    "listable",
     "model_context",
     "requires_permit",
 ]

@@ -31,7 +31,9 @@ from mcp_sdk.exceptions import (
     NoEndpoint,
     PolicyError,
     StoreError,
+    Untranslatable,
 )
+from mcp_sdk.listing import alistable, listable
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import Attribute, BusinessModel
 from mcp_sdk.permits import requires_permit
@@ -66,8 +68,11 @@ __all__ = [
     "Throttled",
     "Transition",
     "Trust",
+    "Untranslatable",
+    "alistable",
     "carried",
     "context_observer",
+    "listable",
     "model_context",
     "requires_permit",
 ]

@@ -14,6 +14,7 @@ MeshError
 ├── StoreError              the store refused or could not be reached
 │   ├── StoreUnavailable
 │   └── RevisionConflict    somebody else published first
+├── Untranslatable          a policy's clause that cannot become a filter of a database
 ├── NoEndpoint              no endpoint of a service serves the decided subset
 └── Refused                 a decision that refuses, of ``@requires_permit`` and transports (in ``decisions``)
 
@@ -44,6 +45,7 @@ __all__ = [
     "UnknownModel",
     "UnknownPlugin",
     "UnknownState",
+    "Untranslatable",
     "did_you_mean",
 ]
 
@@ -188,6 +190,17 @@ class RevisionConflict(StoreError):
         self.expected: int = expected
         self.actual: int = actual
         super().__init__(f"{what}: expected revision {expected}, found {actual}. Read it again and retry.")
+
+
+class Untranslatable(MeshError):
+    """A clause of a policy that cannot become a filter of a database: ``origin`` says which, ``why`` says why."""
+
+    def __init__(self, origin: object, why: str) -> None:
+        self.origin: object = origin
+        self.why: str = why
+        super().__init__(
+            f"{origin} cannot become a filter: {why}. Or list with superset=True and ask residue.holds of each row."
+        )
 
 
 class NoEndpoint(MeshError):

@@ -18,6 +18,7 @@ from typing import NewType, Protocol
 from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.models import BusinessModel
+from mcp_sdk.residue import Residue
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision, Snapshot
 
@@ -196,6 +197,14 @@ class ControlPlane(ABC):
     @abstractmethod
     def decide(self, request: DecisionRequest) -> Decision:
         """Answer with the contexts in hand. Pure: no I/O, no waiting, no counting."""
+
+    @abstractmethod
+    def residue(self, request: DecisionRequest, model: BusinessModel) -> Residue:
+        """Tell of which entities of ``model`` a request would be permitted, everything else being known. Pure.
+
+        ``request.operation`` may be a template whose one parameter is the entity's id (``GET /orders/{order}``); raises
+        ``ConfigurationError`` for any other. Nothing is permitted where no policy speaks of the call.
+        """
 
     @abstractmethod
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:

@@ -10,6 +10,7 @@ from mcp_sdk.context import EntityRef, ModelContext, Outcome, Transition, Trust
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendStatus, Applied, Change, ControlPlane, Cursor, Page, SigningKey, Status
+from mcp_sdk.residue import NEVER, Residue
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision, Snapshot
 
@@ -77,6 +78,10 @@ class FakePlane(ControlPlane):
     def decide(self, request: DecisionRequest) -> Decision:
         self._alive()
         return self.answer
+
+    def residue(self, request: DecisionRequest, model: BusinessModel) -> Residue:
+        self._alive()
+        return Residue(model, NEVER)
 
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
         return ()

@@ -10,6 +10,7 @@ from typing import Any
 from mcp_sdk import Decision, DecisionRequest, EntityRef, Mesh, ModelContext, Transition
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Change, ControlPlane, Page, SigningKey, Status
+from mcp_sdk.residue import NEVER, Condition, Residue
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision, Snapshot
 
@@ -34,6 +35,7 @@ class ScriptedPlane(ControlPlane):
         self.alive: dict[str, tuple[Endpoint, ...]] = {}
         self.published: list[Transition] = []
         self.pending_fetch: Future[Any] | None = None
+        self.left: Condition = NEVER
         self.starts = 0
         self.closed = 0
 
@@ -55,6 +57,10 @@ class ScriptedPlane(ControlPlane):
     def decide(self, request: DecisionRequest) -> Decision:
         self.requests.append(request)
         return self.rule(request)
+
+    def residue(self, request: DecisionRequest, model: BusinessModel) -> Residue:
+        self.requests.append(request)
+        return Residue(model, self.left)
 
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
         return self.alive.get(service, ())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from mcp_sdk.context import EntityRef
 from mcp_sdk.decisions import Decision, DecisionRequest
+from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.engine import Engine
+from mcp_sdk.residue import Residue
 from mcp_sdk.snapshot import Snapshot
 
 __all__ = ["Decider", "build"]
@@ -32,6 +34,10 @@ class Decider:
     def build(self, snapshot: Snapshot) -> Engine:
         """Give the engine of a snapshot that is to follow the one in force; see ``build``."""
         return build(snapshot, self._engine)
+
+    def residue(self, request: DecisionRequest, model: BusinessModel) -> Residue:
+        """Tell of which entities of a model the policies in force would permit a request; pure."""
+        return self._engine.residue(request, model)
 
     def newer(self, snapshot: Snapshot) -> bool:
         """Tell whether a snapshot may replace the one in force.

@@ -22,6 +22,7 @@ from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.exceptions import StoreUnavailable
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Change, ControlPlane, Identity, Page, SigningKey, Status, Store
+from mcp_sdk.residue import Residue
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision, Snapshot
 from mcp_sdk.telemetry import Telemetry
@@ -83,10 +84,19 @@ class LocalControlPlane(ControlPlane):
 
     def decide(self, request: DecisionRequest) -> Decision:
         """Answer by the policies in force, with the contexts in hand."""
+        self._revive()
+        return self._shared.decider.decide(request)
+
+    def residue(self, request: DecisionRequest, model: BusinessModel) -> Residue:
+        """Tell of which entities of a model the policies in force would permit a request."""
+        self._revive()
+        return self._shared.decider.residue(request, model)
+
+    def _revive(self) -> None:
+        """Begin work in a child of the process that was started."""
         session = self._sessions.get()
         if not session.begun and self._shared.started:
             session.begin()
-        return self._shared.decider.decide(request)
 
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
         """Give the endpoints of a service whose lease ran when last looked at."""

@@ -32,6 +32,8 @@ from mcp_sdk.decisions import (
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.hashing import bucket_of, share_at
 from mcp_sdk.policy.loading import PHASES, LoadedPolicy, Outcome, Splitter, load, together
+from mcp_sdk.policy.partial import condition_over
+from mcp_sdk.residue import Residue
 from mcp_sdk.shadow import spoken
 
 __all__ = ["Engine"]
@@ -194,6 +196,12 @@ class Engine:
                 reasons.append(outcome.reason_for(contexts))
         limits = _limits(plan.limits, contexts, request, operation) if plan.limits else ()
         return self._decision(PERMIT, route, qos, advice, limits, reasons)
+
+    def residue(self, request: DecisionRequest, model: BusinessModel) -> Residue:
+        """Give of which entities of ``model`` a request would be permitted; see ``mcp_sdk.policy.partial``."""
+        plan = self._plan(request)
+        policies = () if plan is None else plan.access
+        return Residue(model, condition_over(policies, self.programs, request, model), self.revision)
 
     def _decision(
         self,

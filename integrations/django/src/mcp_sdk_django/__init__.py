@@ -3,5 +3,6 @@
 from mcp_sdk.middleware import acontext, context
 from mcp_sdk_django.conf import get_mesh, mesh
 from mcp_sdk_django.database import TransactionCommits
+from mcp_sdk_django.filters import q_for
 
-__all__ = ["TransactionCommits", "acontext", "context", "get_mesh", "mesh"]
+__all__ = ["TransactionCommits", "acontext", "context", "get_mesh", "mesh", "q_for"]

@@ -1,0 +1,31 @@
+"""Servers that some tests need: where they are, and what a test does where one is missing."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import closing
+from importlib.util import find_spec
+from typing import Any, NoReturn
+
+import pytest
+
+POSTGRES = ("127.0.0.1", 5432)
+
+
+def postgres() -> dict[str, Any]:
+    """Give host, port, user and database of the PostgreSQL of the tests; skip, or fail where it is required."""
+    if find_spec("psycopg") is None:
+        missing("psycopg is not installed")
+    with closing(socket.socket()) as probe:
+        probe.settimeout(2)
+        if probe.connect_ex(POSTGRES):
+            missing(f"no PostgreSQL listens on {POSTGRES[0]}:{POSTGRES[1]}")
+    return {"host": POSTGRES[0], "port": POSTGRES[1], "user": "postgres", "database": "test"}
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip, or fail where servers are required."""
+    if os.environ.get("MCP_SDK_TEST_SERVICES") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
