@@ -1,0 +1,199 @@
+"""The floor: the index that a good engineer writes by hand for each shape, with a lambda for what is left to ask.
+
+It reads the same requests as the engine and gives the rule. What a key proves is not asked again; the first rule wins.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mcp_sdk import DecisionRequest, ModelContext
+
+from policy_engines.entrant import Entrant
+from policy_engines.rules import Call, Rule, Test
+
+__all__ = ["Floor"]
+
+Find = Callable[[DecisionRequest], str | None]
+When = Callable[[ModelContext], bool]
+Entry = tuple[int, When, str]
+"""A rule's place in the order, its condition, and its name."""
+
+
+class Floor(Entrant):
+    """A dict, or a bisection, and lambdas."""
+
+    name = "floor"
+
+    def source(self, ordered: Sequence[Rule], shape: str) -> str:
+        return json.dumps({"shape": shape, "rules": ordered})
+
+    def load(self, text: str) -> None:
+        held = json.loads(text)
+        ordered = [Rule(name, service, tuple(Test(*test) for test in tests)) for name, service, tests in held["rules"]]
+        self.find = _FINDERS[held["shape"]](ordered)
+
+    def input(self, call: Call, request: DecisionRequest) -> Any:
+        return request
+
+    def rule_of(self, answer: Any) -> str | None:
+        return answer
+
+
+def _least(value: int) -> When:
+    return lambda order: order.attributes.get("amount", 0) >= value
+
+
+def _below(value: int) -> When:
+    return lambda order: order.attributes.get("amount", 0) < value
+
+
+def _value(rule: Rule, fact: str) -> Any:
+    return next(test.value for test in rule.tests if test.fact == fact)
+
+
+def _entries(ordered: Iterable[Rule]) -> Iterable[tuple[Rule, Entry]]:
+    for number, rule in enumerate(ordered):
+        yield rule, (number, _least(_value(rule, "amount")), rule.name)
+
+
+def _table(keyed: Iterable[tuple[Any, Entry]]) -> dict[Any, list[Entry]]:
+    table: dict[Any, list[Entry]] = {}
+    for key, entry in keyed:
+        table.setdefault(key, []).append(entry)
+    return table
+
+
+def _by_state(ordered: Sequence[Rule]) -> Find:
+    table = _table(((rule.service, _value(rule, "state")), entry) for rule, entry in _entries(ordered))
+
+    def find(request: DecisionRequest) -> str | None:
+        order = request.contexts.get("order")
+        if order is None:
+            return None
+        for _, when, rule in table.get((request.service, order.state), ()):
+            if when(order):
+                return rule
+        return None
+
+    return find
+
+
+def _by_sku(ordered: Sequence[Rule]) -> Find:
+    table = _table(
+        ((rule.service, _value(rule, "state"), _value(rule, "sku")), entry) for rule, entry in _entries(ordered)
+    )
+
+    def find(request: DecisionRequest) -> str | None:
+        order = request.contexts.get("order")
+        if order is None:
+            return None
+        for _, when, rule in table.get((request.service, order.state, order.attributes.get("sku")), ()):
+            if when(order):
+                return rule
+        return None
+
+    return find
+
+
+def _by_list(ordered: Sequence[Rule]) -> Find:
+    table = _table(
+        ((rule.service, value), entry) for rule, entry in _entries(ordered) for value in _value(rule, "sku")
+    )
+
+    def find(request: DecisionRequest) -> str | None:
+        order = request.contexts.get("order")
+        if order is None:
+            return None
+        for _, when, rule in table.get((request.service, order.attributes.get("sku")), ()):
+            if when(order):
+                return rule
+        return None
+
+    return find
+
+
+def _by_prefix(ordered: Sequence[Rule]) -> Find:
+    table = _table(((rule.service, _value(rule, "sku")), entry) for rule, entry in _entries(ordered))
+    lengths = tuple(sorted({len(prefix) for _, prefix in table}))
+
+    def find(request: DecisionRequest) -> str | None:
+        order = request.contexts.get("order")
+        if order is None:
+            return None
+        service, sku, amount_fits = request.service, order.attributes.get("sku", ""), None
+        for length in lengths:
+            for entry in table.get((service, sku[:length]), ()):
+                if (amount_fits is None or entry < amount_fits) and entry[1](order):
+                    amount_fits = entry
+        return None if amount_fits is None else amount_fits[2]
+
+    return find
+
+
+def _by_interval(ordered: Sequence[Rule]) -> Find:
+    """Bisect the intervals' beginnings; they do not overlap, and are listed as they begin."""
+    services: dict[str, tuple[list[int], list[Entry]]] = {}
+    for number, rule in enumerate(ordered):
+        (_, _, begin), (_, _, end) = rule.tests
+        begins, entries = services.setdefault(rule.service, ([], []))
+        begins.append(begin)
+        entries.append((number, _below(end), rule.name))
+
+    def find(request: DecisionRequest) -> str | None:
+        order, held = request.contexts.get("order"), services.get(request.service)
+        if order is None or held is None:
+            return None
+        place = bisect_right(held[0], order.attributes.get("amount", -1)) - 1
+        if place < 0:
+            return None
+        _, when, rule = held[1][place]
+        return rule if when(order) else None
+
+    return find
+
+
+def _with_residue(ordered: Sequence[Rule]) -> Find:
+    """Look up what has a key; scan what has none as long as it stands before what was found."""
+    keyed, scanned = [], []
+    for rule, (number, when, name) in _entries(ordered):
+        if rule.tests[0].op == "contains":
+            scanned.append((number, _says(rule.tests[0].value, _value(rule, "amount")), name))
+        else:
+            keyed.append(((rule.service, _value(rule, "state"), _value(rule, "sku")), (number, when, name)))
+    table = _table(keyed)
+
+    def find(request: DecisionRequest) -> str | None:
+        order = request.contexts.get("order")
+        if order is None:
+            return None
+        before, found = len(ordered), None
+        for number, when, rule in table.get((request.service, order.state, order.attributes.get("sku")), ()):
+            if when(order):
+                before, found = number, rule
+                break
+        for number, when, rule in scanned:
+            if number > before:
+                break
+            if when(order):
+                return rule
+        return found
+
+    return find
+
+
+def _says(text: str, least: int) -> When:
+    return lambda order: text in order.attributes.get("note", "") and order.attributes.get("amount", 0) >= least
+
+
+_FINDERS: dict[str, Callable[[Sequence[Rule]], Find]] = {
+    "eq": _by_state,
+    "attr": _by_sku,
+    "in": _by_list,
+    "prefix": _by_prefix,
+    "range": _by_interval,
+    "mixed": _with_residue,
+}
