@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import gc
 import json
@@ -174,7 +175,7 @@ def _reloading(job: Job, engine: Entrant, made: list[Call]) -> dict[str, Any]:
     def reload() -> Side:
         nonlocal turn
         turn += 1
-        fresh = engine if hasattr(engine, "decide") else entrant(job.engine)
+        fresh = copy.copy(engine)  # shares what was imported, and the decider that is swapped into
         fresh.load(texts[turn % 2])
         return Side(getattr(fresh, "decide", fresh.find), inputs)
 

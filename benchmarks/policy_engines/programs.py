@@ -8,13 +8,14 @@ compiler writes them, and the last rows written so must equal what the compiler 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mcp_sdk import BusinessModel
 from mcp_sdk.policy import compile_policies
 
-from policy_engines.rules import Rule, Test, by_service, states
+from policy_engines.cel_text import clauses
+from policy_engines.rules import Rule, by_service, states
 
 __all__ = ["MODELS", "programs"]
 
@@ -31,14 +32,6 @@ spec:
   rules:
 """
 HEAD_LINES = HEAD.count("\n")
-WRITTEN = {
-    "==": "{} == {}",
-    "in": "{} in {}",
-    "prefix": "{}.startsWith({})",
-    "contains": "{}.contains({})",
-    ">=": "{} >= {}",
-    "<": "{} < {}",
-}
 
 
 def programs(ordered: Sequence[Rule]) -> str:
@@ -59,17 +52,12 @@ def _compiled(ordered: Sequence[Rule]) -> dict[str, Any]:
 
 
 def _line(rule: Rule) -> str:
-    when = " && ".join(map(_clause, rule.tests))
+    when = " && ".join(clauses(rule, "order"))
     return f"  - {{name: {rule.name}, when: {json.dumps(when)}, route: {{version: {_version(rule)}}}}}\n"
 
 
 def _version(rule: Rule) -> str:
     return f"v{int(rule.name[1:]) % 7}"
-
-
-def _clause(test: Test) -> str:
-    constant = json.dumps(list(test.value) if isinstance(test.value, tuple) else test.value)
-    return WRITTEN[test.op].format(f"order.{test.fact}", constant)
 
 
 def _extended(head: dict[str, Any], ordered: Sequence[Rule]) -> dict[str, Any]:
@@ -95,9 +83,9 @@ def _kind(rule: Rule) -> tuple[tuple[str, str], ...]:
 
 
 def _row(rule: Rule, line: int, shape: int, effect: int) -> list[Any]:
-    clauses = list(map(_clause, rule.tests))
+    written = clauses(rule, "order")
     constants = [list(test.value) if isinstance(test.value, tuple) else test.value for test in rule.tests]
-    return [rule.name, " && ".join(clauses), line, 5, shape, constants, effect, clauses]
+    return [rule.name, " && ".join(written), line, 5, shape, constants, effect, written]
 
 
 def _comparable(program: dict[str, Any]) -> list[Any]:
