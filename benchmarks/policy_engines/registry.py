@@ -6,7 +6,7 @@ from importlib import import_module
 
 from policy_engines.entrant import Entrant
 
-__all__ = ["ENGINES", "entrant"]
+__all__ = ["ENGINES", "entrant", "packages_of"]
 
 ENGINES = {
     "ours": "ours:Ours",
@@ -23,6 +23,15 @@ ENGINES = {
 
 def entrant(name: str) -> Entrant:
     """Give a new engine."""
+    return _kind(name)()
+
+
+def packages_of(name: str) -> tuple[str, ...]:
+    """Give what is to be installed for an engine, pinned."""
+    return _kind(name).packages
+
+
+def _kind(name: str) -> type[Entrant]:
     module, _, kind = ENGINES[name].partition(":")
-    made: Entrant = getattr(import_module(f"policy_engines.{module}"), kind)()
-    return made
+    found: type[Entrant] = getattr(import_module(f"policy_engines.{module}"), kind)
+    return found
