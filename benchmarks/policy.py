@@ -32,7 +32,7 @@ def main() -> int:
     """Measure, print the table and the targets; give 1 where a cell of ours or the floor has no figures."""
     args = parse()
     if args.table:
-        found = json.loads(args.table.read_text())
+        found = [row for path in args.table for row in json.loads(path.read_text())]
     else:
         plan = Plan(args.engines, args.shape, args.n, args.envs, args.budget, args.quick)
         found = list(rows(plan))
@@ -50,7 +50,9 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, nargs="+", default=SIZES, metavar="N", help="numbers of rules")
-    parser.add_argument("--shape", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="SHAPE", help=", ".join(SHAPES))
+    parser.add_argument(
+        "--shape", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="SHAPE", help=", ".join(SHAPES)
+    )
     parser.add_argument(
         "--engines", nargs="+", choices=ENGINES, default=list(ENGINES), metavar="ENGINE", help=", ".join(ENGINES)
     )
@@ -59,7 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, for a look")
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--svg", type=Path, help="draw latency against the number of rules here")
-    parser.add_argument("--table", type=Path, metavar="FILE", help="rows that were written by --json: measure nothing")
+    parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="rows that --json wrote: measure nothing")
     return parser.parse_args()
 
 

@@ -62,11 +62,13 @@ class Scale:
 
 def draw(rows: Sequence[Row]) -> str:
     """Give the chart as an SVG document."""
-    measured = [row for row in rows if row["hit_us"]]
+    measured = _with_floor([row for row in rows if row["hit_us"]])
     shapes = list(dict.fromkeys(row["shape"] for row in measured))
     scale = _scale(measured)
-    panels = [_placed(_panel(shape, [row for row in measured if row["shape"] == shape], scale), place)
-              for place, shape in enumerate(shapes)]
+    panels = [
+        _placed(_panel(shape, [row for row in measured if row["shape"] == shape], scale), place)
+        for place, shape in enumerate(shapes)
+    ]
     columns = min(COLUMNS, len(shapes))
     wide, high = columns * WIDTH + GAP, HEAD + math.ceil(len(shapes) / columns) * HEIGHT + GAP
     return "\n".join(
@@ -86,13 +88,23 @@ def draw(rows: Sequence[Row]) -> str:
     )
 
 
+def _with_floor(rows: Sequence[Row]) -> list[Row]:
+    """Put the floor as it was beside ours, in turns, for the floor that was measured alone."""
+    ours = [row for row in rows if row["engine"] == "ours"]
+    floor = [{**row, "engine": "floor", "hit_us": row["floor_hit_us"]} for row in ours]
+    return [*[row for row in rows if row["engine"] != "floor" or not ours], *floor]
+
+
 def _about(rows: Sequence[Row]) -> str:
     engines = dict.fromkeys(row["engine"] for row in rows)
     return f"Lines for {', '.join(NAMES.get(name, name) for name in engines)}; the figures are in the table beside."
 
 
 def _colours(theme: int) -> str:
-    paper, ink, soft, grid = (("#ffffff", "#1f2328", "#59636e", "#e4e8ec"), ("#0d1117", "#e6edf3", "#9198a1", "#262c34"))[theme]
+    paper, ink, soft, grid = (
+        ("#ffffff", "#1f2328", "#59636e", "#e4e8ec"),
+        ("#0d1117", "#e6edf3", "#9198a1", "#262c34"),
+    )[theme]
     engines = "".join(f"--{name}: {pair[theme]}; " for name, pair in COLOURS.items())
     return f":root {{ --paper: {paper}; --ink: {ink}; --soft: {soft}; --grid: {grid}; {engines}}}\n"
 
@@ -129,7 +141,9 @@ def _grid(scale: Scale, sizes: Sequence[int]) -> list[str]:
         parts.append(f'<text class="soft" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_time(power)}</text>')
     for n in sizes:
         text = f"{n:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-        parts.append(f'<text class="soft" x="{scale.x(n):.1f}" y="{HEIGHT - BELOW + 20}" text-anchor="middle">{text}</text>')
+        parts.append(
+            f'<text class="soft" x="{scale.x(n):.1f}" y="{HEIGHT - BELOW + 20}" text-anchor="middle">{text}</text>'
+        )
     return parts
 
 
@@ -161,7 +175,10 @@ def _line(engine: str, points: Sequence[Point], label_y: float) -> list[str]:
     return [
         f'<path class="lead" stroke="{colour}" d="M{x:.1f} {y:.1f}L{right + 2} {y:.1f}L{right + 8} {label_y:.1f}"/>',
         f'<path class="{kind}" style="stroke: {colour}" d="{path}"/>',
-        *[f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 if kind == "ours" else 2}" style="fill: {colour}"/>' for x, y in points],
+        *[
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 if kind == "ours" else 2}" style="fill: {colour}"/>'
+            for x, y in points
+        ],
         f'<text class="{"bold" if kind else ""}" x="{right + 11}" y="{label_y + 4:.1f}" style="fill: {colour}">'
         f"{NAMES.get(engine, engine)}</text>",
     ]

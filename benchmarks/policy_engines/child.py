@@ -13,6 +13,7 @@ import dataclasses
 import gc
 import json
 import resource
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ from policy_engines.entrant import Entrant, NotExpressible
 from policy_engines.floor import Floor
 from policy_engines.registry import entrant
 from policy_engines.rules import Call, calls, changed, first_match, rules
-from policy_engines.timing import Pair, Side, paired, tail_us, while_reloading
+from policy_engines.timing import Pair, Side, once_us, paired, tail_us, while_reloading
 
 __all__ = ["Job", "WrongAnswer"]
 
@@ -169,34 +170,29 @@ def _whole(job: Job, engine: Entrant, made: list[Call]) -> dict[str, Any]:
     if decide is None:
         return {}
     side = Side(decide, _side(engine, made).inputs)
-    fresh = [_fresh(decide, engine, made) for _ in range(3 if job.quick else 15)]
+    fresh = [once_us(Side(decide, _side(engine, made).inputs)) for _ in range(3 if job.quick else 15)]
     seen = paired(side, side, budget_s=job.budget_s / 10, rounds=6 if job.quick else 30)
     return {
         "decide_us": seen.ours_us,
         "decide_p99_us": tail_us(side, budget_s=job.budget_s / 10),
-        "decide_fresh_us": sorted(fresh)[len(fresh) // 2],
+        "decide_fresh_us": statistics.median(fresh),
     }
-
-
-def _fresh(decide: Any, engine: Entrant, made: list[Call]) -> float:
-    side = Side(decide, _side(engine, made).inputs)
-    return paired(side, side, budget_s=0, rounds=1).floor_us
 
 
 def _reloading(job: Job, engine: Entrant, made: list[Call]) -> dict[str, Any]:
     """Time calls while revisions are loaded one after the other; nothing where one alone takes too long."""
-    texts, turn = [path.read_text() for path in job.texts], 0
+    texts, turn, latest = [path.read_text() for path in job.texts], 0, copy.copy(engine)
     began = time.perf_counter()
-    copy.copy(engine).load(texts[0])
+    latest.load(texts[1])
     if time.perf_counter() - began > job.budget_s / 5:
         return {}
 
     def reload() -> Side:
-        nonlocal turn
+        nonlocal turn, latest
         turn += 1
-        fresh = copy.copy(engine)  # shares what was imported, and the decider that is swapped into
-        fresh.load(texts[turn % 2])
-        return Side(getattr(fresh, "decide", fresh.find), inputs)
+        latest = copy.copy(latest)  # shares what was imported, and the decider that is swapped into
+        latest.load(texts[turn % 2])
+        return Side(getattr(latest, "decide", latest.find), inputs)
 
     inputs = _side(engine, made).inputs
     held = [Side(getattr(engine, "decide", engine.find), inputs)]

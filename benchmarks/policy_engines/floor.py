@@ -60,21 +60,28 @@ def _entries(ordered: Iterable[Rule]) -> Iterable[tuple[Rule, Entry]]:
         yield rule, (number, _least(_value(rule, "amount")), rule.name)
 
 
-def _table(keyed: Iterable[tuple[Any, Entry]]) -> dict[Any, list[Entry]]:
-    table: dict[Any, list[Entry]] = {}
-    for key, entry in keyed:
-        table.setdefault(key, []).append(entry)
+def _table(keyed: Iterable[tuple[tuple[str, ...], Entry]]) -> dict[str, Any]:
+    """File entries under their keys, a dict in a dict: quicker than one dict with tuples for keys."""
+    table: dict[str, Any] = {}
+    for (*ways, last), entry in keyed:
+        place = table
+        for way in ways:
+            place = place.setdefault(way, {})
+        place.setdefault(last, []).append(entry)
     return table
 
 
+_NOTHING: dict[str, Any] = {}
+
+
 def _by_state(ordered: Sequence[Rule]) -> Find:
-    table = _table(((rule.service, _value(rule, "state")), entry) for rule, entry in _entries(ordered))
+    services = _table(((rule.service, _value(rule, "state")), entry) for rule, entry in _entries(ordered))
 
     def find(request: DecisionRequest) -> str | None:
         order = request.contexts.get("order")
         if order is None:
             return None
-        for _, when, rule in table.get((request.service, order.state), ()):
+        for _, when, rule in services.get(request.service, _NOTHING).get(order.state, ()):
             if when(order):
                 return rule
         return None
@@ -83,15 +90,15 @@ def _by_state(ordered: Sequence[Rule]) -> Find:
 
 
 def _by_sku(ordered: Sequence[Rule]) -> Find:
-    table = _table(
-        ((rule.service, _value(rule, "state"), _value(rule, "sku")), entry) for rule, entry in _entries(ordered)
-    )
+    keyed = (((rule.service, _value(rule, "state"), _value(rule, "sku")), entry) for rule, entry in _entries(ordered))
+    services = _table(keyed)
 
     def find(request: DecisionRequest) -> str | None:
         order = request.contexts.get("order")
         if order is None:
             return None
-        for _, when, rule in table.get((request.service, order.state, order.attributes.get("sku")), ()):
+        states = services.get(request.service, _NOTHING)
+        for _, when, rule in states.get(order.state, _NOTHING).get(order.attributes.get("sku"), ()):
             if when(order):
                 return rule
         return None
@@ -100,15 +107,14 @@ def _by_sku(ordered: Sequence[Rule]) -> Find:
 
 
 def _by_list(ordered: Sequence[Rule]) -> Find:
-    table = _table(
-        ((rule.service, value), entry) for rule, entry in _entries(ordered) for value in _value(rule, "sku")
-    )
+    keyed = (((rule.service, value), entry) for rule, entry in _entries(ordered) for value in _value(rule, "sku"))
+    services = _table(keyed)
 
     def find(request: DecisionRequest) -> str | None:
         order = request.contexts.get("order")
         if order is None:
             return None
-        for _, when, rule in table.get((request.service, order.attributes.get("sku")), ()):
+        for _, when, rule in services.get(request.service, _NOTHING).get(order.attributes.get("sku"), ()):
             if when(order):
                 return rule
         return None
@@ -117,19 +123,20 @@ def _by_list(ordered: Sequence[Rule]) -> Find:
 
 
 def _by_prefix(ordered: Sequence[Rule]) -> Find:
-    table = _table(((rule.service, _value(rule, "sku")), entry) for rule, entry in _entries(ordered))
-    lengths = tuple(sorted({len(prefix) for _, prefix in table}))
+    """Look up as many letters as there are in any prefix, for each number of letters; one may be within another."""
+    services = _table(((rule.service, _value(rule, "sku")), entry) for rule, entry in _entries(ordered))
+    lengths = {service: tuple(sorted(set(map(len, prefixes)))) for service, prefixes in services.items()}
 
     def find(request: DecisionRequest) -> str | None:
-        order = request.contexts.get("order")
-        if order is None:
+        order, prefixes = request.contexts.get("order"), services.get(request.service)
+        if order is None or prefixes is None:
             return None
-        service, sku, amount_fits = request.service, order.attributes.get("sku", ""), None
-        for length in lengths:
-            for entry in table.get((service, sku[:length]), ()):
-                if (amount_fits is None or entry < amount_fits) and entry[1](order):
-                    amount_fits = entry
-        return None if amount_fits is None else amount_fits[2]
+        sku, first = order.attributes.get("sku", ""), None
+        for length in lengths[request.service]:
+            for entry in prefixes.get(sku[:length], ()):
+                if (first is None or entry < first) and entry[1](order):
+                    first = entry
+        return None if first is None else first[2]
 
     return find
 
@@ -164,14 +171,15 @@ def _with_residue(ordered: Sequence[Rule]) -> Find:
             scanned.append((number, _says(rule.tests[0].value, _value(rule, "amount")), name))
         else:
             keyed.append(((rule.service, _value(rule, "state"), _value(rule, "sku")), (number, when, name)))
-    table = _table(keyed)
+    services = _table(keyed)
 
     def find(request: DecisionRequest) -> str | None:
         order = request.contexts.get("order")
         if order is None:
             return None
         before, found = len(ordered), None
-        for number, when, rule in table.get((request.service, order.state, order.attributes.get("sku")), ()):
+        states = services.get(request.service, _NOTHING)
+        for number, when, rule in states.get(order.state, _NOTHING).get(order.attributes.get("sku"), ()):
             if when(order):
                 before, found = number, rule
                 break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mcp_sdk import DecisionRequest
@@ -18,6 +18,7 @@ from policy_engines.rules import Call, Rule
 
 __all__ = ["Ours"]
 
+
 class Ours(Entrant):
     """Programs as a store holds them, loaded and swapped in as every control plane does."""
 
@@ -25,17 +26,18 @@ class Ours(Entrant):
 
     def __init__(self) -> None:
         self.decider, self.telemetry = Decider(), Telemetry(MODELS)
-        self.revision = 0
+        self.engine: Engine | None = None
 
     def source(self, ordered: Sequence[Rule], shape: str) -> str:
         return programs(ordered)
 
     def load(self, text: str) -> None:
-        self.revision += 1
-        snapshot = Snapshot(epoch=1, revision=self.revision, programs=json.loads(text), models=MODELS)
-        engine = build(snapshot)
-        self.find = lookup(engine)
-        self.decider.install(snapshot, engine)
+        before = self.engine
+        revision = before.revision + 1 if before is not None else 1
+        snapshot = Snapshot(epoch=1, revision=revision, programs=json.loads(text), models=MODELS)
+        self.engine = build(snapshot, before)
+        self.find = self.engine.lookup
+        self.decider.install(snapshot, self.engine)
 
     def input(self, call: Call, request: DecisionRequest) -> Any:
         return request
@@ -48,16 +50,3 @@ class Ours(Entrant):
         decision = self.decider.decide(request)
         self.telemetry.decided(request, decision)
         return decision
-
-
-def lookup(engine: Engine) -> Callable[[DecisionRequest], Any]:
-    """Give the function from a request to the outcome of the first matching rule, without building a decision."""
-    public: Any = getattr(engine, "lookup", None)
-    if public is not None:
-        return public
-
-    def find(request: DecisionRequest) -> Any:
-        plan = engine._plan(request)
-        return None if plan is None else plan.traffic[0].index.first(request.contexts, request)
-
-    return find

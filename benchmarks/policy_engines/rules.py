@@ -168,7 +168,9 @@ _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
 def first_match(ordered: Iterable[Rule], call: Call) -> str | None:
     """Give the first rule that holds by trying all of them in order: the truth that every engine is held to."""
     for rule in ordered:
-        if rule.service == call.service and all(_HOLDS[op](getattr(call, fact), value) for fact, op, value in rule.tests):
+        if rule.service == call.service and all(
+            _HOLDS[op](getattr(call, fact), value) for fact, op, value in rule.tests
+        ):
             return rule.name
     return None
 

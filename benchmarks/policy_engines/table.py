@@ -21,7 +21,9 @@ def written(rows: Sequence[Row]) -> str:
         some = {row["n"]: row for row in rows if (row["shape"], row["engine"]) == (shape, engine)}
         lines.append(_line([shape, engine, *[_cell(some.get(n)) for n in sizes], *_largest(some)]))
         if any(row.get("decide_us") for row in some.values()):
-            lines.append(_line([shape, f"{engine}, whole decision", *[_decision(some.get(n)) for n in sizes], *_tail(some)]))
+            lines.append(
+                _line([shape, f"{engine}, whole decision", *[_decision(some.get(n)) for n in sizes], *_tail(some)])
+            )
     return "\n".join(lines + _notes(rows))
 
 
@@ -41,7 +43,9 @@ def _cell(row: Row | None) -> str:
 
 
 def _decision(row: Row | None) -> str:
-    return "" if row is None or row.get("decide_us") is None else f"{_short(row['decide_us'])} µs"
+    if row is None or row.get("decide_us") is None:
+        return ""
+    return f"{_short(row['decide_us'])} µs, {_short(row['decide_fresh_us'])} if new"
 
 
 def _largest(some: dict[int, Row]) -> list[str]:
@@ -79,8 +83,14 @@ def _notes(rows: Iterable[Row]) -> list[str]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if "note" in row:
-            reasons.setdefault((row["engine"], row["note"]), []).append(f"{row['shape']} {row['n']:,}".replace(",", " "))
-    return ["", *[f"- — {engine}: {note} ({', '.join(where)})" for (engine, note), where in reasons.items()]] if reasons else []
+            reasons.setdefault((row["engine"], row["note"]), []).append(
+                f"{row['shape']} {row['n']:,}".replace(",", " ")
+            )
+    return (
+        ["", *[f"- — {engine}: {note} ({', '.join(where)})" for (engine, note), where in reasons.items()]]
+        if reasons
+        else []
+    )
 
 
 def targets(rows: Sequence[Row]) -> str:
@@ -106,7 +116,9 @@ def _target(what: str, rows: Sequence[Row], field: str, most: float) -> str:
         return f"- {what}: not measured"
     missed = [f"{where} ({_short(value)})" for value, where in found if value > most]
     worst, where = max(found)
-    return f"- {what}: " + (f"**missed** by {', '.join(missed)}" if missed else f"met, at worst {_short(worst)} ({where})")
+    return f"- {what}: " + (
+        f"**missed** by {', '.join(missed)}" if missed else f"met, at worst {_short(worst)} ({where})"
+    )
 
 
 def _where(row: Row) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Pair", "Side", "paired", "while_reloading", "tail_us"]
+__all__ = ["Pair", "Side", "once_us", "paired", "tail_us", "while_reloading"]
 
 Find = Callable[[Any], Any]
 Clock = Callable[[], int]
@@ -66,6 +66,11 @@ def _block(side: Side) -> float:
     for given in inputs:
         pass
     return max(took - (clock() - began), 1) / len(inputs)
+
+
+def once_us(side: Side) -> float:
+    """Give microseconds a call of one block."""
+    return _block(side) / 1e3
 
 
 def tail_us(side: Side, *, budget_s: float) -> float | None:
@@ -123,7 +128,11 @@ def while_reloading(held: list[Side], reload: Callable[[], Side], *, least_s: fl
         raise broken[0]
     if not loads or len(times) < 100:
         return {}
-    return {"reload_p99_us": _p99(times, time.perf_counter_ns), "reload_max_ms": max(times) / 1e6, "reloads": len(loads)}
+    return {
+        "reload_p99_us": _p99(times, time.perf_counter_ns),
+        "reload_max_ms": max(times) / 1e6,
+        "reloads": len(loads),
+    }
 
 
 def _single_calls(held: list[Side], enough: Callable[[float], Any], ends: float) -> list[int]:
