@@ -1,4 +1,4 @@
-"""pycasbin: a policy line a rule, one matcher a shape. ``Enforcer`` tries each line; ``FastEnforcer`` only those of a key.
+"""pycasbin: a policy line a rule, one matcher a shape. ``Enforcer`` tries each line, ``FastEnforcer`` those of a key.
 
 The rule is the line that ``enforce_ex`` explains by. A list of values is a line each.
 """
@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mcp_sdk import DecisionRequest
-
+import casbin
+from casbin.model import FastModel, fast_policy_filter
+from casbin.persist import Adapter
 from policy_engines.entrant import Entrant, NotExpressible
-from policy_engines.rules import Call, Rule
+from policy_engines.rules import Call, Rule, RuleSet
 
 __all__ = ["Fast", "Plain"]
 
@@ -26,6 +27,7 @@ e = some(where (p.eft == allow))
 [matchers]
 m = r.service == p.service && {matcher}
 """
+SAYS = "p.text != '' && contains(r.note, p.text)"
 SHAPES = {
     "eq": ("state, amount", "state, least", "r.state == p.state && r.amount >= p.least"),
     "attr": ("sku, state, amount", "sku, state, least", "r.sku == p.sku && r.state == p.state && r.amount >= p.least"),
@@ -35,8 +37,7 @@ SHAPES = {
     "mixed": (
         "sku, state, note, amount",
         "sku, state, text, least",
-        "(p.text != '' && contains(r.note, p.text) || p.text == '' && r.sku == p.sku && r.state == p.state)"
-        " && r.amount >= p.least",
+        f"({SAYS} || p.text == '' && r.sku == p.sku && r.state == p.state) && r.amount >= p.least",
     ),
 }
 KEYED = ("eq", "attr", "in", "prefix", "range")
@@ -48,30 +49,24 @@ class Plain(Entrant):
     """``Enforcer``."""
 
     name = "casbin"
-    packages = ("casbin==1.43.0",)
 
-    def prepare(self) -> None:
-        import casbin
-
-        self.casbin = casbin
-
-    def source(self, ordered: Sequence[Rule], shape: str) -> str:
-        request, policy, matcher = SHAPES[shape]
-        rows = [row for rule in ordered for row in _rows(rule, policy.split(", "))]
+    def source(self, rule_set: RuleSet) -> str:
+        request, policy, matcher = SHAPES[rule_set.shape]
+        rows = [row for rule in rule_set.rules for row in _rows(rule, policy.split(", "))]
         model = MODEL.format(request=request, policy=policy, matcher=matcher)
         return json.dumps({"model": model, "facts": request.split(", "), "rows": rows})
 
     def load(self, text: str) -> None:
         held = json.loads(text)
-        model = self.casbin.Enforcer.new_model(text=held["model"])
-        self.enforcer = self.casbin.Enforcer(model, _adapter(held["rows"]))
+        model = casbin.Enforcer.new_model(text=held["model"])
+        self.enforcer = casbin.Enforcer(model, _adapter(held["rows"]))
         self._begin(held["facts"])
 
     def _begin(self, facts: Sequence[str]) -> None:
         self.facts = facts
         self.enforcer.add_function("contains", lambda text, part: part in text)
 
-    def input(self, call: Call, request: DecisionRequest) -> Any:
+    def input(self, call: Call) -> Any:
         facts = {"model": "order", "state": call.state, "sku": call.sku, "amount": call.amount, "note": call.note}
         return [call.service, *[facts[name] for name in self.facts]]
 
@@ -88,30 +83,26 @@ class Fast(Plain):
 
     name = "casbin-fast"
 
-    def source(self, ordered: Sequence[Rule], shape: str) -> str:
-        if shape not in KEYED:
+    def source(self, rule_set: RuleSet) -> str:
+        if rule_set.shape not in KEYED:
             raise NotExpressible("FastEnforcer keeps the lines of a key in a set, which has no first")
-        return super().source(ordered, shape)
+        return super().source(rule_set)
 
     def load(self, text: str) -> None:
-        from casbin.model import FastModel, fast_policy_filter
-
         held = json.loads(text)
-        self.only = fast_policy_filter
         model = FastModel(KEYS)
         model.load_model_from_text(held["model"])
-        self.enforcer = self.casbin.FastEnforcer(model, _adapter(held["rows"]), cache_key_order=KEYS)
+        self.enforcer = casbin.FastEnforcer(model, _adapter(held["rows"]), cache_key_order=KEYS)
         self.policy = self.enforcer.model.model["p"]["p"].policy
         self._begin(held["facts"])
 
     def find(self, given: Any) -> Any:
-        with self.only(self.policy, *[given[key] for key in KEYS]):
+        with fast_policy_filter(self.policy, *[given[key] for key in KEYS]):
             return self.enforcer.enforce_ex(*given)
 
 
 def _adapter(rows: Sequence[Sequence[Any]]) -> Any:
     """Give an adapter that puts lines into a model as they are; casbin's own would make numbers strings."""
-    from casbin.persist import Adapter
 
     class Rows(Adapter):
         def load_policy(self, model: Any) -> None:

@@ -7,13 +7,11 @@ permits, and the first of them is the rule.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
-from mcp_sdk import DecisionRequest
-
+import cedarpy
 from policy_engines.entrant import Entrant
-from policy_engines.rules import Call, Rule, Test
+from policy_engines.rules import Call, Rule, RuleSet, Test
 
 __all__ = ["Cedar"]
 
@@ -22,28 +20,22 @@ class Cedar(Entrant):
     """One policy set, parsed once."""
 
     name = "cedar"
-    packages = ("cedarpy==4.12.2",)
 
-    def prepare(self) -> None:
-        import cedarpy
-
-        self.cedar = cedarpy
-
-    def source(self, ordered: Sequence[Rule], shape: str) -> str:
-        return "".join(map(_policy, ordered))
+    def source(self, rule_set: RuleSet) -> str:
+        return "".join(map(_policy, rule_set.rules))
 
     def load(self, text: str) -> None:
-        self.policies = self.cedar.PolicySet.from_str(text)
-        self.nothing = self.cedar.Entities.from_json_str("[]")
+        self.policies = cedarpy.PolicySet.from_str(text)
+        self.nothing = cedarpy.Entities.from_json_str("[]")
 
-    def input(self, call: Call, request: DecisionRequest) -> Any:
+    def input(self, call: Call) -> Any:
         facts = {"state": call.state, "sku": call.sku, "amount": call.amount, "note": call.note}
         service = {"type": "Service", "id": call.service}
         named = {"principal": {"type": "Caller", "id": "c"}, "action": {"type": "Action", "id": "call"}}
         return {**named, "resource": service, "context": json.dumps(facts)}
 
     def find(self, given: Any) -> Any:
-        return self.cedar.is_authorized(given, self.policies, self.nothing)
+        return cedarpy.is_authorized(given, self.policies, self.nothing)
 
     def rule_of(self, answer: Any) -> str | None:
         if answer.diagnostics.errors:

@@ -1,36 +1,32 @@
-"""cel-cpp, through cel-expr-python: checked against typed variables; no index, so the programs of a service are scanned."""
+"""cel-cpp, through cel-expr-python: it has no index, so the programs of a service are scanned."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
-from mcp_sdk import DecisionRequest
-
+from cel_expr_python import cel
 from policy_engines.cel_text import clauses
 from policy_engines.entrant import Entrant
-from policy_engines.rules import Call, Rule
+from policy_engines.rules import Call, RuleSet
 
 __all__ = ["CelCpp"]
 
 
 class CelCpp(Entrant):
-    """Checked programs by service, in order; loaded from their serialised form, as ours are."""
+    """Programs checked against typed variables, by service, in order; loaded from what they serialise to."""
 
     name = "cel-cpp"
-    packages = ("cel-expr-python==0.1.3",)
 
-    def prepare(self) -> None:
-        from cel_expr_python import cel
-
+    def __init__(self) -> None:
         kinds = cel.Type
         facts = {"state": kinds.STRING, "sku": kinds.STRING, "amount": kinds.INT, "note": kinds.STRING}
         self.env = cel.NewEnv(variables=facts)
 
-    def source(self, ordered: Sequence[Rule], shape: str) -> str:
-        self.prepare()
-        return json.dumps([(rule.service, rule.name, self._checked(" && ".join(clauses(rule)))) for rule in ordered])
+    def source(self, rule_set: RuleSet) -> str:
+        return json.dumps(
+            [(rule.service, rule.name, self._checked(" && ".join(clauses(rule)))) for rule in rule_set.rules]
+        )
 
     def _checked(self, expression: str) -> str:
         return self.env.compile(expression).serialize().hex()
@@ -41,7 +37,7 @@ class CelCpp(Entrant):
             program = self.env.deserialize(bytes.fromhex(checked))
             self.services.setdefault(service, []).append((program.eval, name))
 
-    def input(self, call: Call, request: DecisionRequest) -> Any:
+    def input(self, call: Call) -> Any:
         facts = {"state": call.state, "sku": call.sku, "amount": call.amount, "note": call.note}
         return call.service, self.env.Activation(facts)
 

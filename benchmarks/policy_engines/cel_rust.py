@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
-from mcp_sdk import DecisionRequest
-
+import cel
 from policy_engines.cel_text import clauses
 from policy_engines.entrant import Entrant
-from policy_engines.rules import Call, Rule
+from policy_engines.rules import Call, RuleSet
 
 __all__ = ["CelRust"]
 
@@ -19,25 +17,19 @@ class CelRust(Entrant):
     """Compiled programs by service, in order."""
 
     name = "cel-rust"
-    packages = ("common-expression-language==0.10.0",)
 
-    def prepare(self) -> None:
-        import cel
-
-        self.cel = cel
-
-    def source(self, ordered: Sequence[Rule], shape: str) -> str:
-        return json.dumps([(rule.service, rule.name, " && ".join(clauses(rule))) for rule in ordered])
+    def source(self, rule_set: RuleSet) -> str:
+        return json.dumps([(rule.service, rule.name, " && ".join(clauses(rule))) for rule in rule_set.rules])
 
     def load(self, text: str) -> None:
         self.services: dict[str, list[tuple[Any, str]]] = {}
         for service, name, expression in json.loads(text):
-            program = self.cel.compile(expression)
+            program = cel.compile(expression)
             self.services.setdefault(service, []).append((program.execute, name))
 
-    def input(self, call: Call, request: DecisionRequest) -> Any:
+    def input(self, call: Call) -> Any:
         facts = {"state": call.state, "sku": call.sku, "amount": call.amount, "note": call.note}
-        return call.service, self.cel.Context(facts)
+        return call.service, cel.Context(facts)
 
     def find(self, given: Any) -> Any:
         service, context = given

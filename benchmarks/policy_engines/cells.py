@@ -7,7 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from typing import Any
 
 from policy_engines.child import Job
 from policy_engines.environments import CannotInstall, python_for
-from policy_engines.registry import packages_of
+from policy_engines.registry import ENGINES, Source
 
 __all__ = ["OVER", "Plan", "rows"]
 
@@ -42,11 +42,11 @@ class Plan:
     quick: bool
 
 
-def rows(plan: Plan) -> Iterator[Row]:
+def rows(plan: Plan, sources: Mapping[str, Source] = ENGINES) -> Iterator[Row]:
     """Yield the rows as they are measured; one without figures has a ``note`` that says why."""
     for name in plan.engines:
         try:
-            python = python_for(packages_of(name), plan.envs)
+            python = python_for(sources[name].packages, plan.envs)
         except CannotInstall as error:
             yield from (_empty(name, shape, n, str(error)) for shape in plan.shapes for n in plan.sizes)
             continue
@@ -75,8 +75,13 @@ def _cell(plan: Plan, python: str, name: str, shape: str, n: int) -> Row:
         except Failed as error:
             print(f" {error}", file=sys.stderr)
             return _empty(name, shape, n, str(error))
-    print(f" {measured['hit_us']:.2f} µs, {measured['ratio']:.2f} × the floor", file=sys.stderr)
-    return {**head, **{field: measured[field] for field in FIELDS}, **measured, "packages": list(packages_of(name))}
+    print(f" {measured['hit_us']:.2f} µs, {measured['ratio']:.2f} times the floor", file=sys.stderr)
+    return {
+        **head,
+        **{field: measured[field] for field in FIELDS},
+        **measured,
+        "packages": list(ENGINES[name].packages),
+    }
 
 
 def _measured(plan: Plan, python: str, job: Job) -> Row:

@@ -1,4 +1,4 @@
-"""Latency of a hit against the number of rules, log–log, a panel a shape: SVG that follows light and dark."""
+"""Latency of a hit against the number of rules, log-log, a panel a shape: SVG that follows light and dark."""
 
 from __future__ import annotations
 
@@ -73,15 +73,16 @@ def draw(rows: Sequence[Row]) -> str:
     wide, high = columns * WIDTH + GAP, HEAD + math.ceil(len(shapes) / columns) * HEIGHT + GAP
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" role="img"'
-            ' aria-labelledby="title about">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}"',
+            'role="img" aria-labelledby="title about">',
             '<title id="title">Latency of a look-up against the number of rules</title>',
             f'<desc id="about">{_about(measured)}</desc>',
             f"<style>\n{_colours(0)}@media (prefers-color-scheme: dark) {{\n{_colours(1)}}}\n{STYLE}</style>",
             f'<rect class="paper" width="{wide}" height="{high}" rx="8"/>',
-            f'<text class="title" x="20" y="32">From a call to its rule, by the number of rules</text>',
-            '<text class="soft" x="20" y="52">Median microseconds of a hit; both axes are logarithmic. '
-            "A line ends where the next size is over the time budget.</text>",
+            '<text class="title" x="20" y="32">From a call to its rule, by the number of rules</text>',
+            '<text class="soft" x="20" y="52">',
+            "Median time of a hit; both axes are logarithmic. A line ends where the next size is over the time budget.",
+            "</text>",
             *panels,
             "</svg>\n",
         ]
@@ -179,6 +180,6 @@ def _line(engine: str, points: Sequence[Point], label_y: float) -> list[str]:
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 if kind == "ours" else 2}" style="fill: {colour}"/>'
             for x, y in points
         ],
-        f'<text class="{"bold" if kind else ""}" x="{right + 11}" y="{label_y + 4:.1f}" style="fill: {colour}">'
+        f'<text class="{"bold" if kind else ""}" x="{right + 11}" y="{label_y + 4:.1f}" style="fill: {colour}">',
         f"{NAMES.get(engine, engine)}</text>",
     ]

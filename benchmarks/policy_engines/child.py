@@ -16,10 +16,9 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-from mcp_sdk import DecisionRequest, ModelContext
 
 from policy_engines.entrant import Entrant, NotExpressible
 from policy_engines.floor import Floor
@@ -56,21 +55,19 @@ class Job:
 
 def write(job: Job) -> dict[str, Any]:
     """Write both rule sets in the engine's language."""
-    ordered, engine = rules(job.shape, job.n), entrant(job.engine)
-    for path, rule_set in zip(job.texts, (ordered, changed(ordered)), strict=True):
-        path.write_text(engine.source(rule_set, job.shape))
+    rule_set, engine = rules(job.shape, job.n), entrant(job.engine)
+    for path, version in zip(job.texts, (rule_set, changed(rule_set)), strict=True):
+        path.write_text(engine.source(version))
     return {"bytes": job.texts[0].stat().st_size}
 
 
 def load(job: Job) -> dict[str, Any]:
     """Load and decide once, in processor time; nothing else is in this process."""
     engine, call = entrant(job.engine), calls(job.shape, job.n, hit=True, size=1)[0]
-    request = _request(call, 0)
-    engine.prepare()
     gc.collect()
     before, began = _resident_mb(), time.process_time()
     engine.load(job.texts[0].read_text())
-    seconds, given = time.process_time() - began, engine.input(call, request)
+    seconds, given = time.process_time() - began, engine.input(call)
     began = time.process_time()
     engine.find(given)
     seconds += time.process_time() - began
@@ -81,7 +78,7 @@ def load(job: Job) -> dict[str, Any]:
 def measure(job: Job) -> dict[str, Any]:
     """Hold the engine to the data, then time it beside the floor."""
     engine, floor = _loaded(job, job.engine), Floor()
-    floor.load(floor.source(rules(job.shape, job.n), job.shape))
+    floor.load(floor.source(rules(job.shape, job.n)))
     size = _size(job, _warm_s(job, engine))
     both = {hit: calls(job.shape, job.n, hit=hit, size=size) for hit in (True, False)}
     checked = sum(_check(job, (engine, floor), made) for made in both.values())
@@ -95,7 +92,6 @@ def measure(job: Job) -> dict[str, Any]:
 
 def _loaded(job: Job, name: str) -> Entrant:
     engine = entrant(name)
-    engine.prepare()
     engine.load(job.texts[0].read_text())
     return engine
 
@@ -116,26 +112,20 @@ def _size(job: Job, call_s: float) -> int:
     return max(4, min(fits, 200 if job.quick else CALLS))
 
 
-def _request(call: Call, number: int) -> DecisionRequest:
-    attributes = {"sku": call.sku, "amount": call.amount, "note": call.note}
-    order = ModelContext("order", f"o-{number}", call.state, attributes, 7)
-    return DecisionRequest(call.service, "POST /orders", contexts={"order": order})
-
-
 def _side(engine: Entrant, made: list[Call]) -> Side:
-    return Side(engine.find, [engine.input(call, _request(call, number)) for number, call in enumerate(made)])
+    return Side(engine.find, [engine.input(call) for call in made])
 
 
-def _check(job: Job, engines: tuple[Entrant, Entrant], made: list[Call]) -> int:
-    """Hold both to the data, and the data to the linear truth on as many calls as trying every rule allows."""
-    ordered = rules(job.shape, job.n)
+def _check(job: Job, engines: Iterable[Entrant], made: list[Call]) -> int:
+    """Hold engines to the data, and the data to the linear truth on as many calls as trying every rule allows."""
+    ordered = rules(job.shape, job.n).rules
     for call in _some(made, max(4, min(SAMPLE, TRUTH // job.n))):
         if first_match(ordered, call) != call.meant:
             raise WrongAnswer(f"the data itself: {call} gives {first_match(ordered, call)}")
     some = _some(made, SAMPLE)
     for engine in engines:
         for call in some:
-            found = engine.rule_of(engine.find(engine.input(call, _request(call, 0))))
+            found = engine.rule_of(engine.find(engine.input(call)))
             if found != call.meant:
                 raise WrongAnswer(f"{engine.name}: {call} gives {found}")
     return len(some)
@@ -196,7 +186,10 @@ def _reloading(job: Job, engine: Entrant, made: list[Call]) -> dict[str, Any]:
 
     inputs = _side(engine, made).inputs
     held = [Side(getattr(engine, "decide", engine.find), inputs)]
-    return while_reloading(held, reload, least_s=0.2 if job.quick else 2.0, budget_s=job.budget_s / 2)
+    found = while_reloading(held, reload, least_s=0.2 if job.quick else 2.0, budget_s=job.budget_s / 2)
+    latest.load(texts[0])
+    _check(job, (latest,), made)
+    return found
 
 
 def _resident_mb() -> float:

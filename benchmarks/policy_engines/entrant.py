@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from mcp_sdk import DecisionRequest
-
-from policy_engines.rules import Call, Rule
+from policy_engines.rules import Call, RuleSet
 
 __all__ = ["Entrant", "NotExpressible"]
 
@@ -21,20 +19,15 @@ class Entrant(ABC):
     """One engine: writes rules in its language, loads them, and finds the rule of a call.
 
     Timed are ``load`` and ``find``; calls are made into the engine's own form of input by ``input`` beforehand, and the
-    rule is read out of its answer by ``rule_of`` afterwards, neither on the clock. ``packages`` are installed into an
-    environment of its own. The engine's own modules are imported by ``prepare``, before the clock runs.
+    rule is read out of its answer by ``rule_of`` afterwards, neither on the clock.
     """
 
     name: ClassVar[str]
     find: Callable[[Any], Any]
     """Answer one call in the engine's own form; a method, or set by ``load``."""
-    packages: ClassVar[tuple[str, ...]] = ()
-
-    def prepare(self) -> None:
-        """Import what the engine needs."""
 
     @abstractmethod
-    def source(self, ordered: Sequence[Rule], shape: str) -> str:
+    def source(self, rule_set: RuleSet) -> str:
         """Write rules as the text that the engine loads; raises ``NotExpressible``."""
 
     @abstractmethod
@@ -42,7 +35,7 @@ class Entrant(ABC):
         """Make ready to decide by a text."""
 
     @abstractmethod
-    def input(self, call: Call, request: DecisionRequest) -> Any:
+    def input(self, call: Call) -> Any:
         """Give a call in the engine's own form."""
 
     @abstractmethod

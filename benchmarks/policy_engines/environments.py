@@ -52,7 +52,7 @@ def _run(command: list[str]) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.CalledProcessError as error:
-        lines = [line.strip(" ╰─▶×│") for line in error.stderr.splitlines() if line.strip()]
-        raise CannotInstall(f"cannot be installed: {(lines or [str(error)])[0]}") from error
+        lines = [line.strip(" ╰─▶\N{MULTIPLICATION SIGN}│") for line in error.stderr.splitlines() if line.strip()]
+        raise CannotInstall(f"cannot be installed: {(lines or [str(error)])[-1]}") from error
     except (subprocess.TimeoutExpired, OSError) as error:
         raise CannotInstall(f"cannot be installed: {type(error).__name__}") from error

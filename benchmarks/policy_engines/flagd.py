@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mcp_sdk import DecisionRequest
-
+from openfeature.contrib.tools.flagd.core import FlagdCore
+from openfeature.evaluation_context import EvaluationContext
 from policy_engines.entrant import Entrant
-from policy_engines.rules import Call, Rule, Test, by_service
+from policy_engines.rules import Call, Rule, RuleSet, Test, by_service
 
 __all__ = ["Flagd"]
 
@@ -18,23 +18,19 @@ class Flagd(Entrant):
     """The in-process evaluator of OpenFeature's flagd."""
 
     name = "flagd"
-    packages = ("openfeature-flagd-core==2.0.0", "openfeature-sdk==0.10.0")
 
-    def prepare(self) -> None:
-        from openfeature.contrib.tools.flagd.core import FlagdCore
-        from openfeature.evaluation_context import EvaluationContext
+    def __init__(self) -> None:
+        self.core = FlagdCore()
 
-        self.core, self.context = FlagdCore(), EvaluationContext
-
-    def source(self, ordered: Sequence[Rule], shape: str) -> str:
-        return json.dumps({"flags": {service: _flag(of_service) for service, of_service in by_service(ordered)}})
+    def source(self, rule_set: RuleSet) -> str:
+        return json.dumps({"flags": {service: _flag(of_service) for service, of_service in by_service(rule_set.rules)}})
 
     def load(self, text: str) -> None:
         self.core.set_flags(text)
 
-    def input(self, call: Call, request: DecisionRequest) -> Any:
+    def input(self, call: Call) -> Any:
         facts = {"state": call.state, "sku": call.sku, "amount": call.amount, "note": call.note}
-        return call.service, self.context(attributes=facts)
+        return call.service, EvaluationContext(attributes=facts)
 
     def find(self, given: Any) -> Any:
         service, context = given

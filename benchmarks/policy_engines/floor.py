@@ -10,10 +10,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mcp_sdk import DecisionRequest, ModelContext
-
 from policy_engines.entrant import Entrant
-from policy_engines.rules import Call, Rule, Test
+from policy_engines.requests import request_of
+from policy_engines.rules import Call, Rule, RuleSet, Test
+
+from mcp_sdk import DecisionRequest, ModelContext
 
 __all__ = ["Floor"]
 
@@ -28,16 +29,16 @@ class Floor(Entrant):
 
     name = "floor"
 
-    def source(self, ordered: Sequence[Rule], shape: str) -> str:
-        return json.dumps({"shape": shape, "rules": ordered})
+    def source(self, rule_set: RuleSet) -> str:
+        return json.dumps(rule_set)
 
     def load(self, text: str) -> None:
-        held = json.loads(text)
-        ordered = [Rule(name, service, tuple(Test(*test) for test in tests)) for name, service, tests in held["rules"]]
-        self.find = _FINDERS[held["shape"]](ordered)
+        shape, listed = json.loads(text)
+        ordered = [Rule(name, service, tuple(Test(*test) for test in tests)) for name, service, tests in listed]
+        self.find = _FINDERS[shape](ordered)
 
-    def input(self, call: Call, request: DecisionRequest) -> Any:
-        return request
+    def input(self, call: Call) -> Any:
+        return request_of(call)
 
     def rule_of(self, answer: Any) -> str | None:
         return answer

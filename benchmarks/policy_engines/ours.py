@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
+
+from policy_engines.entrant import Entrant
+from policy_engines.programs import MODELS, programs
+from policy_engines.requests import request_of
+from policy_engines.rules import Call, RuleSet
 
 from mcp_sdk import DecisionRequest
 from mcp_sdk.control.decider import Decider, build
 from mcp_sdk.policy import Engine
 from mcp_sdk.snapshot import Snapshot
 from mcp_sdk.telemetry import Telemetry
-
-from policy_engines.entrant import Entrant
-from policy_engines.programs import MODELS, programs
-from policy_engines.rules import Call, Rule
 
 __all__ = ["Ours"]
 
@@ -28,8 +28,8 @@ class Ours(Entrant):
         self.decider, self.telemetry = Decider(), Telemetry(MODELS)
         self.engine: Engine | None = None
 
-    def source(self, ordered: Sequence[Rule], shape: str) -> str:
-        return programs(ordered)
+    def source(self, rule_set: RuleSet) -> str:
+        return programs(rule_set.rules)
 
     def load(self, text: str) -> None:
         before = self.engine
@@ -39,8 +39,8 @@ class Ours(Entrant):
         self.find = self.engine.lookup
         self.decider.install(snapshot, self.engine)
 
-    def input(self, call: Call, request: DecisionRequest) -> Any:
-        return request
+    def input(self, call: Call) -> Any:
+        return request_of(call)
 
     def rule_of(self, answer: Any) -> str | None:
         return None if answer is None else answer.reason.rule or None

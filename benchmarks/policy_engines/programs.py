@@ -11,11 +11,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mcp_sdk import BusinessModel
-from mcp_sdk.policy import compile_policies
-
 from policy_engines.cel_text import clauses
 from policy_engines.rules import Rule, by_service, states
+
+from mcp_sdk import BusinessModel
+from mcp_sdk.policy import compile_policies
+from mcp_sdk.policy.program import _Builder
 
 __all__ = ["MODELS", "programs"]
 
@@ -42,7 +43,9 @@ def programs(ordered: Sequence[Rule]) -> str:
     whole = _extended(head, ordered)
     written, real = _comparable(whole)[-COMPARED:], _comparable(tail)
     if written != real:
-        raise AssertionError(f"not as compiled: {next(pair for pair in zip(written, real) if pair[0] != pair[1])}")
+        raise AssertionError(
+            f"not as compiled: {next(pair for pair in zip(written, real, strict=True) if pair[0] != pair[1])}"
+        )
     return json.dumps(whole)
 
 
@@ -65,7 +68,7 @@ def _extended(head: dict[str, Any], ordered: Sequence[Rule]) -> dict[str, Any]:
     rows = [row for policy in head["policies"] for row in policy["rules"]]
     shapes = {_kind(rule): row[4] for rule, row in zip(ordered, rows, strict=False)}
     effects = {effect["route"]["version"]: number for number, effect in enumerate(head["effects"])}
-    policies, line = [], 1
+    policies, line, builder = [], 1, _builder(head)
     for service, of_service in by_service(ordered):
         first = line + HEAD_LINES
         written = [
@@ -73,9 +76,21 @@ def _extended(head: dict[str, Any], ordered: Sequence[Rule]) -> dict[str, Any]:
             for place, rule in enumerate(of_service)
         ]
         names = {"name": f"of-{service}", "service": service, "line": line + 1}
-        policies.append({**head["policies"][0], **names, "rules": written})
+        policies.append(_policy(builder, {**head["policies"][0], **names, "rules": written}))
         line = first + len(written)
     return {**head, "policies": policies}
+
+
+def _builder(head: dict[str, Any]) -> _Builder:
+    """Give the compiler's own builder with the tables of a program, for it knows what a digest is of."""
+    builder = _Builder()
+    builder.shapes.rows, builder.effects.rows = head["shapes"], head["effects"]
+    return builder
+
+
+def _policy(builder: _Builder, policy: dict[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, value in policy.items() if name != "digest"}
+    return {**said, "digest": builder.digest(said)}
 
 
 def _kind(rule: Rule) -> tuple[tuple[str, str], ...]:

@@ -6,13 +6,12 @@ The module is built into a bundle once and asked by its entry point. The first m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from mcp_sdk import DecisionRequest
-
+import regopy
 from policy_engines.entrant import Entrant
-from policy_engines.rules import Call, Rule
+from policy_engines.rules import Call, Rule, RuleSet
 
 __all__ = ["Rego"]
 
@@ -35,32 +34,26 @@ class Rego(Entrant):
     """One bundle, built once."""
 
     name = "rego-cpp"
-    packages = ("regopy==1.5.2",)
 
-    def prepare(self) -> None:
-        import regopy
-
-        self.regopy = regopy
-
-    def source(self, ordered: Sequence[Rule], shape: str) -> str:
+    def source(self, rule_set: RuleSet) -> str:
         data: dict[str, Any] = {"keyed": {}, "listed": {}}
-        for number, rule in enumerate(ordered):
+        for number, rule in enumerate(rule_set.rules):
             entry = {"number": number}
             entry |= {NAMES[test[:2]]: test.value for test in rule.tests if test[:2] in NAMES}
-            if shape in KEYS and rule.tests[0].op != "contains":
-                _put(data["keyed"], rule, KEYS[shape], entry)
+            if rule_set.shape in KEYS and rule.tests[0].op != "contains":
+                _put(data["keyed"], rule, KEYS[rule_set.shape], entry)
             else:
                 data["listed"].setdefault(rule.service, []).append(entry)
-        return json.dumps({"module": MODULE.format(STEPS[shape]), "data": data})
+        return json.dumps({"module": MODULE.format(STEPS[rule_set.shape]), "data": data})
 
     def load(self, text: str) -> None:
-        held, building, self.interpreter = json.loads(text), self.regopy.Interpreter(), self.regopy.Interpreter()
+        held, building, self.interpreter = json.loads(text), regopy.Interpreter(), regopy.Interpreter()
         building.add_data(held["data"])
         building.add_module("routes", held["module"])
         self.bundle = building.build(None, ["routes/rule"])
 
-    def input(self, call: Call, request: DecisionRequest) -> Any:
-        return self.regopy.Input(call._asdict() | {"meant": ""})
+    def input(self, call: Call) -> Any:
+        return regopy.Input(call._asdict() | {"meant": ""})
 
     def find(self, given: Any) -> Any:
         self.interpreter.set_input(given)

@@ -21,7 +21,19 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["SHAPES", "Call", "Rule", "Test", "by_service", "calls", "changed", "first_match", "rules", "states"]
+__all__ = [
+    "SHAPES",
+    "Call",
+    "Rule",
+    "RuleSet",
+    "Test",
+    "by_service",
+    "calls",
+    "changed",
+    "first_match",
+    "rules",
+    "states",
+]
 
 PER_SERVICE, RESIDUE = 100, 20
 SEED = 20240229
@@ -41,6 +53,13 @@ class Rule(NamedTuple):
     name: str
     service: str
     tests: tuple[Test, ...]
+
+
+class RuleSet(NamedTuple):
+    """Rules of one shape in order."""
+
+    shape: str
+    rules: list[Rule]
 
 
 class Call(NamedTuple):
@@ -101,16 +120,16 @@ SHAPES: dict[str, Callable[[int], Rule]] = {
 }
 
 
-def rules(shape: str, count: int) -> list[Rule]:
-    """Give a rule set in order."""
-    return [SHAPES[shape](number) for number in range(count)]
+def rules(shape: str, count: int) -> RuleSet:
+    """Give as many rules of a shape."""
+    return RuleSet(shape, [SHAPES[shape](number) for number in range(count)])
 
 
-def changed(ordered: Sequence[Rule]) -> list[Rule]:
+def changed(rule_set: RuleSet) -> RuleSet:
     """Give the same rule set with one rule changed: the last asks for one more."""
-    *others, last = ordered
+    *others, last = rule_set.rules
     *tests, end = last.tests
-    return [*others, last._replace(tests=(*tests, end._replace(value=end.value + 1)))]
+    return rule_set._replace(rules=[*others, last._replace(tests=(*tests, end._replace(value=end.value + 1)))])
 
 
 def states() -> tuple[str, ...]:

@@ -9,11 +9,11 @@ __all__ = ["targets", "written"]
 
 Row = dict[str, Any]
 RATIO, LOAD_S, LOAD_MB, P50_US, P99_US, FULL = 2.0, 2.0, 100.0, 5.0, 20.0, 100_000
-RESIDUE = "mixed"
+RESIDUE, TIMES = "mixed", "\N{MULTIPLICATION SIGN}"
 
 
 def written(rows: Sequence[Row]) -> str:
-    """Write a line for each engine and shape: hit / miss in µs and the ratio at each N, then what the largest N cost."""
+    """Write a line for each engine and shape: hit / miss and ratio at each N, then what the largest N cost."""
     sizes = sorted({row["n"] for row in rows})
     head = ["shape", "engine", *[f"N = {n:,}".replace(",", " ") for n in sizes], "p99", "in a reload", "load", "memory"]
     lines = [_line(head), _line(["---"] * len(head))]
@@ -39,7 +39,7 @@ def _line(cells: Iterable[str]) -> str:
 def _cell(row: Row | None) -> str:
     if row is None or row["hit_us"] is None:
         return "" if row is None else "—"
-    return f"{_short(row['hit_us'])} / {_short(row['miss_us'])} µs, ×{_short(row['ratio'])}"
+    return f"{_short(row['hit_us'])} / {_short(row['miss_us'])} µs, {TIMES}{_short(row['ratio'])}"
 
 
 def _decision(row: Row | None) -> str:
@@ -100,7 +100,9 @@ def targets(rows: Sequence[Row]) -> str:
         return "Ours was not measured."
     full, indexed = [row for row in ours if row["n"] == FULL], [row for row in ours if row["shape"] != RESIDUE]
     lines = [
-        _target(f"look-up and condition at most {RATIO:g} × the floor, but for the residue", indexed, "ratio", RATIO),
+        _target(
+            f"look-up and condition at most {RATIO:g} {TIMES} the floor, but for the residue", indexed, "ratio", RATIO
+        ),
         _target(f"100 000 rules loaded in {LOAD_S:g} s", full, "load_s", LOAD_S),
         _target(f"100 000 rules in {LOAD_MB:g} MB", full, "rss_mb", LOAD_MB),
         _target(f"whole decision, p50, at most {P50_US:g} µs, but for the residue", indexed, "decide_us", P50_US),

@@ -1,8 +1,8 @@
 """Clocks: two functions that take turns over the same calls, and single calls for the tail.
 
 Times are processor time of this thread, which leaves out what other processes took; only what a call waits for while a
-reload runs beside it is by the wall clock. The garbage collector runs as it does in a service. What a loop costs that calls nothing
-is taken off each block, and what the clock itself costs is taken off each single call.
+reload runs beside it is by the wall clock. The garbage collector runs as it does in a service. What a loop that calls
+nothing costs is taken off each block, and what the clock itself costs off each single call.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _block(side: Side) -> float:
         find(given)
     took = clock() - began
     began = clock()
-    for given in inputs:
+    for _ in inputs:
         pass
     return max(took - (clock() - began), 1) / len(inputs)
 
