@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -31,19 +33,26 @@ SIZES = [10, 1000, 10_000, 100_000]
 def main() -> int:
     """Measure, print the table and the targets; give 1 where a cell of ours or the floor has no figures."""
     args = parse()
-    if args.table:
-        found = [row for path in args.table for row in json.loads(path.read_text())]
-    else:
-        plan = Plan(args.engines, args.shape, args.n, args.envs, args.budget, args.quick)
-        found = list(rows(plan))
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+    found: list[dict[str, Any]] = []
+    for row in _measured_before(args.table) if args.table else rows(_plan(args)):
+        found.append(row)
+        if args.json:
+            args.json.write_text(json.dumps(found, indent=1) + "\n")
     if args.svg:
         args.svg.write_text(draw(found))
     print(written(found))
     print()
     print(targets(found))
     return int(any("note" in row for row in found if row["engine"] in ("ours", "floor")))
+
+
+def _measured_before(files: list[Path]) -> Iterator[dict[str, Any]]:
+    for path in files:
+        yield from json.loads(path.read_text())
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    return Plan(args.engines, args.shape, args.n, args.envs, args.budget, args.quick)
 
 
 def parse() -> argparse.Namespace:
