@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,11 @@ def main() -> int:
     return int(any("note" in row for row in found if row["engine"] in ("ours", "floor")))
 
 
-def _measured_before(files: list[Path]) -> Iterator[dict[str, Any]]:
-    for path in files:
-        yield from json.loads(path.read_text())
+def _measured_before(files: list[Path]) -> list[dict[str, Any]]:
+    """Give rows of several runs in the order of one."""
+    found = [row for path in files for row in json.loads(path.read_text())]
+    engines, shapes = list(ENGINES), list(SHAPES)
+    return sorted(found, key=lambda row: (engines.index(row["engine"]), shapes.index(row["shape"]), row["n"]))
 
 
 def _plan(args: argparse.Namespace) -> Plan:
