@@ -173,8 +173,9 @@ def _line(engine: str, points: Sequence[Point], label_y: float) -> list[str]:
     colour, kind = f"var(--{engine})", engine if engine in ("ours", "floor") else ""
     (x, y), right = points[-1], WIDTH - RIGHT
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    lead = f"M{x:.1f} {y:.1f}L{right + 2} {y:.1f}L{right + 8} {label_y:.1f}"
     return [
-        f'<path class="lead" style="stroke: {colour}" d="M{x:.1f} {y:.1f}L{right + 2} {y:.1f}L{right + 8} {label_y:.1f}"/>',
+        f'<path class="lead" style="stroke: {colour}" d="{lead}"/>',
         f'<path class="{kind}" style="stroke: {colour}" d="{path}"/>',
         *[
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 if kind == "ours" else 2}" style="fill: {colour}"/>'
