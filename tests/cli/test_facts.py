@@ -11,7 +11,7 @@ from mcp_sdk.cli.facts import decision_request
 from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.exceptions import MeshError
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy.witness import Witness
+from mcp_sdk.policy.diff.witness import Witness
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MODELS = {

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from mcp_sdk.decisions import ANONYMOUS, Geo, Phase, RequestFacts, Source
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy import Engine, compile_policies
-from mcp_sdk.policy.cases import MAX_CASES, Case, read_cases
 from mcp_sdk.policy.findings import Collector
-from mcp_sdk.policy.givens import DEFAULT_NOW
+from mcp_sdk.policy.testing.cases import MAX_CASES, Case, read_cases
+from mcp_sdk.policy.testing.givens import DEFAULT_NOW
 
 SOURCE = Path(__file__).parent / "sources" / "cased.yaml"
 Read = Callable[[str], tuple[tuple[Case, ...], list[str]]]

@@ -11,7 +11,7 @@ import pytest
 from mcp_sdk.decisions import Geo, Phase, Principal, RequestFacts
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy import Engine, compile_policies
-from mcp_sdk.policy.coverage import Coverage, PartTried, RuleTried, Share
+from mcp_sdk.policy.testing.coverage import Coverage, PartTried, RuleTried, Share
 
 SOURCE = Path(__file__).parent / "sources" / "cased.yaml"
 Build = Callable[..., Any]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy import Engine, compile_policies
-from mcp_sdk.policy.cases import Case, read_cases
-from mcp_sdk.policy.expectations import CHANCE, Vocabulary, compare, observe
 from mcp_sdk.policy.findings import Collector
-from mcp_sdk.policy.verify import Verifier
+from mcp_sdk.policy.testing.cases import Case, read_cases
+from mcp_sdk.policy.testing.expectations import CHANCE, Vocabulary, compare, observe
+from mcp_sdk.policy.testing.verify import Verifier
 
 SOURCE = Path(__file__).parent / "sources" / "cased.yaml"
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Cf", "Cn", "Co", "Zl", "Zp"]), max_size=8)

@@ -15,8 +15,8 @@ import pytest
 from mcp_sdk.exceptions import ConfigurationError, MissingExtra
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy import Engine, compile_policies
+from mcp_sdk.policy.cel.values import pattern
 from mcp_sdk.policy.hashing import load_hash
-from mcp_sdk.policy.values import pattern
 
 SOURCE = Path(__file__).parent / "sources" / "design.yaml"
 Models = Mapping[str, BusinessModel]

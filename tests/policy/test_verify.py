@@ -9,9 +9,9 @@ import pytest
 
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy import Engine, compile_policies
-from mcp_sdk.policy.cases import read_cases
 from mcp_sdk.policy.findings import Collector
-from mcp_sdk.policy.verify import Verifier
+from mcp_sdk.policy.testing.cases import read_cases
+from mcp_sdk.policy.testing.verify import Verifier
 
 SOURCE = Path(__file__).parent / "sources" / "cased.yaml"
 Verify = Callable[[str], tuple[list[str], tuple[str, ...]]]

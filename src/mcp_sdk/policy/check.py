@@ -15,13 +15,13 @@ from typing import Any
 
 from mcp_sdk.exceptions import MissingExtra, did_you_mean
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy.environment import Environment
-from mcp_sdk.policy.fields import shown
+from mcp_sdk.policy.cel.environment import Environment
+from mcp_sdk.policy.cel.literals import Patch, apply_patches, literal_patches, original_offset
+from mcp_sdk.policy.cel.schema import fields_of
+from mcp_sdk.policy.cel.syntax import MACROS, Tree, Unsupported, decode, walk
 from mcp_sdk.policy.findings import Collector
-from mcp_sdk.policy.literals import Patch, apply_patches, literal_patches, original_offset
-from mcp_sdk.policy.resources import Condition
-from mcp_sdk.policy.schema import fields_of
-from mcp_sdk.policy.syntax import MACROS, Tree, Unsupported, decode, walk
+from mcp_sdk.policy.source.fields import shown
+from mcp_sdk.policy.source.resources import Condition
 
 __all__ = ["Checked", "Checker", "named_states"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from mcp_sdk.exceptions import Finding, PolicyError
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy.analyze import analyze
+from mcp_sdk.policy.analysis.analyze import analyze
 from mcp_sdk.policy.check import Checked, Checker
 from mcp_sdk.policy.findings import Collector, Report
-from mcp_sdk.policy.parse import check_names, read_resources
 from mcp_sdk.policy.program import CheckedPolicy, build_program
-from mcp_sdk.policy.resources import Condition, LimitRule, Policy, Rule, TrafficPolicy, TrafficRoute, TrafficRule
+from mcp_sdk.policy.source.parse import check_names, read_resources
+from mcp_sdk.policy.source.resources import Condition, LimitRule, Policy, Rule, TrafficPolicy, TrafficRoute, TrafficRule
 
 __all__ = ["check_policies", "compile_policies", "report_on"]
 

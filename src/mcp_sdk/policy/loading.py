@@ -17,14 +17,14 @@ from mcp_sdk.context import ModelContext
 from mcp_sdk.decisions import Denied, Limit, Permit, Phase, Qos, Reason, ReviewRequired, Route, StepUpRequired, Verdict
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.operations import OperationPattern, OperationSet
-from mcp_sdk.policy.codegen import Factory, compile_shape
-from mcp_sdk.policy.growth import Rules, grow
+from mcp_sdk.policy.cel.codegen import Factory, compile_shape
+from mcp_sdk.policy.cel.values import pattern
 from mcp_sdk.policy.hashing import edges_of, load_hash
-from mcp_sdk.policy.index import Condition, Index
-from mcp_sdk.policy.normal import Form, forms
+from mcp_sdk.policy.lookup.growth import Rules, grow
+from mcp_sdk.policy.lookup.index import Condition, Index
+from mcp_sdk.policy.lookup.normal import Form, forms
+from mcp_sdk.policy.lookup.tree import Tree
 from mcp_sdk.policy.program import RuleRow, check_format, refuses
-from mcp_sdk.policy.tree import Tree
-from mcp_sdk.policy.values import pattern
 from mcp_sdk.services import Subset
 
 __all__ = ["Loaded", "LoadedPolicy", "Outcome", "Splitter", "load", "together"]

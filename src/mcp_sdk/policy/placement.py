@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mcp_sdk.policy.clauses import clause_shapes
+from mcp_sdk.policy.cel.clauses import clause_shapes
+from mcp_sdk.policy.cel.shapes import expressions
 from mcp_sdk.policy.engine import Engine
 from mcp_sdk.policy.loading import LoadedPolicy
-from mcp_sdk.policy.normal import Path, facts_of, forms, path_to
+from mcp_sdk.policy.lookup.normal import Path, facts_of, forms, path_to
+from mcp_sdk.policy.lookup.tree import Node
 from mcp_sdk.policy.program import RuleRow, refuses
-from mcp_sdk.policy.shapes import expressions
-from mcp_sdk.policy.tree import Node
 
 __all__ = ["Key", "Placement", "placements"]
 

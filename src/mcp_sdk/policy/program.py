@@ -22,10 +22,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from mcp_sdk.exceptions import ConfigurationError
+from mcp_sdk.policy.cel.clauses import clause_texts
+from mcp_sdk.policy.cel.presence import models_of
+from mcp_sdk.policy.cel.shapes import Table, expressions, shape_of
 from mcp_sdk.policy.check import Checked
-from mcp_sdk.policy.clauses import clause_texts
-from mcp_sdk.policy.presence import models_of
-from mcp_sdk.policy.resources import (
+from mcp_sdk.policy.source.resources import (
     AccessPolicy,
     AccessRule,
     Condition,
@@ -38,7 +39,6 @@ from mcp_sdk.policy.resources import (
     TrafficRoute,
     TrafficRule,
 )
-from mcp_sdk.policy.shapes import Table, expressions, shape_of
 from mcp_sdk.snapshot import canonical
 
 __all__ = ["FORMAT", "CheckedPolicy", "RuleRow", "build_program", "check_format", "refuses"]

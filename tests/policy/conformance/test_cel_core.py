@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from mcp_sdk.policy.codegen import compile_shape
-from mcp_sdk.policy.moments import Duration, Timestamp
-from mcp_sdk.policy.shapes import shape_of
-from mcp_sdk.policy.syntax import Tree, decode
-from mcp_sdk.policy.values import CelType, Uint, key_of, plain_key, type_of
+from mcp_sdk.policy.cel.codegen import compile_shape
+from mcp_sdk.policy.cel.moments import Duration, Timestamp
+from mcp_sdk.policy.cel.shapes import shape_of
+from mcp_sdk.policy.cel.syntax import Tree, decode
+from mcp_sdk.policy.cel.values import CelType, Uint, key_of, plain_key, type_of
 
 cel = pytest.importorskip("cel_expr_python.cel")
 

@@ -10,7 +10,7 @@ from mcp_sdk.cli.policy.case_run import CaseRun, Ran
 from mcp_sdk.cli.policy.verb import counted
 
 if TYPE_CHECKING:
-    from mcp_sdk.policy.coverage import Coverage, RuleTried
+    from mcp_sdk.policy.testing.coverage import Coverage, RuleTried
 
 __all__ = ["print_run"]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mcp_sdk.exceptions import Finding
 
 if TYPE_CHECKING:
-    from mcp_sdk.policy.cases import Case
-    from mcp_sdk.policy.coverage import Coverage
-    from mcp_sdk.policy.verify import Verified, Verifier
+    from mcp_sdk.policy.testing.cases import Case
+    from mcp_sdk.policy.testing.coverage import Coverage
+    from mcp_sdk.policy.testing.verify import Verified, Verifier
 
 __all__ = ["CaseRun", "Ran", "run_cases"]
 

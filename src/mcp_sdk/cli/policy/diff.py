@@ -14,7 +14,7 @@ from mcp_sdk.cli.plane import add_store
 from mcp_sdk.cli.policy.verb import Verb, add_output, counted
 
 if TYPE_CHECKING:
-    from mcp_sdk.policy.difference import Change, Difference
+    from mcp_sdk.policy.diff.difference import Change, Difference
 
 __all__ = ["VERB"]
 
@@ -48,7 +48,7 @@ def _positive(text: str) -> int:
 
 def _run(args: Namespace, output: Output) -> int:
     from mcp_sdk.cli.policy.sides import read_sides  # noqa: PLC0415 - the engine's load is for this verb alone
-    from mcp_sdk.policy.difference import difference  # noqa: PLC0415 - as above
+    from mcp_sdk.policy.diff.difference import difference  # noqa: PLC0415 - as above
 
     old, new = read_sides(args, (args.old, args.new))
     now = datetime.now(UTC).replace(microsecond=0)

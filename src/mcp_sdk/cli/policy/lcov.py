@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mcp_sdk.policy.coverage import Coverage, RuleTried
+    from mcp_sdk.policy.testing.coverage import Coverage, RuleTried
 
 __all__ = ["lcov"]
 

@@ -20,8 +20,8 @@ from mcp_sdk.models import BusinessModel
 
 if TYPE_CHECKING:
     from mcp_sdk.policy.engine import Engine
-    from mcp_sdk.policy.records import Line
-    from mcp_sdk.policy.replay import Report
+    from mcp_sdk.policy.history.records import Line
+    from mcp_sdk.policy.history.replay import Report
 
 __all__ = ["add_log", "engine_of", "finish", "read_lines", "watched"]
 
@@ -49,7 +49,7 @@ def engine_of(
     ``models`` are those of files that declare none.
     """
     from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - the engine's load is for these verbs alone
-    from mcp_sdk.policy.replay import engine_for_replay  # noqa: PLC0415
+    from mcp_sdk.policy.history.replay import engine_for_replay  # noqa: PLC0415
 
     if paths:
         models = read_models(paths) or models
@@ -83,7 +83,7 @@ def read_lines(logs: Sequence[str], advance: Callable[[int], object]) -> Iterato
 
 
 def _lines(stream: BinaryIO, name: str, advance: Callable[[int], object]) -> Iterator[Line]:
-    from mcp_sdk.policy.records import LONGEST, Line  # noqa: PLC0415
+    from mcp_sdk.policy.history.records import LONGEST, Line  # noqa: PLC0415
 
     number = pending = 0
     while raw := stream.readline(LONGEST + 1):

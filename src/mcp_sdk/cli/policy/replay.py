@@ -22,8 +22,8 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace, output: Output) -> int:
-    from mcp_sdk.policy.records import read_records  # noqa: PLC0415 - the engine's load is for this verb alone
-    from mcp_sdk.policy.replay import replay  # noqa: PLC0415
+    from mcp_sdk.policy.history.records import read_records  # noqa: PLC0415 - the engine's load is for this verb alone
+    from mcp_sdk.policy.history.replay import replay  # noqa: PLC0415
 
     engine = engine_of(args.policies, args)
     report = watched(args.logs, output, lambda lines: replay(read_records(lines), engine, samples=args.samples))

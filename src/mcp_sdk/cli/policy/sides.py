@@ -12,7 +12,7 @@ from mcp_sdk.cli.plane import connected
 from mcp_sdk.cli.sources import read_models, read_policies
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy.witness import Side
+from mcp_sdk.policy.diff.witness import Side
 
 __all__ = ["CURRENT", "is_revision", "read_sides"]
 

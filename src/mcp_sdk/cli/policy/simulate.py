@@ -25,8 +25,8 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace, output: Output) -> int:
-    from mcp_sdk.policy.records import read_records  # noqa: PLC0415 - the engine's load is for this verb alone
-    from mcp_sdk.policy.replay import simulate  # noqa: PLC0415
+    from mcp_sdk.policy.history.records import read_records  # noqa: PLC0415 - the engine's load is for this verb alone
+    from mcp_sdk.policy.history.replay import simulate  # noqa: PLC0415
 
     current = engine_of(args.against, args)
     changed = engine_of(args.policies, args, current.models)

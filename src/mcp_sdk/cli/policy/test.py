@@ -18,7 +18,7 @@ from mcp_sdk.cli.sources import CASE_ENDINGS, read_case_files, read_models, read
 from mcp_sdk.exceptions import PolicyError
 
 if TYPE_CHECKING:
-    from mcp_sdk.policy.cases import Case
+    from mcp_sdk.policy.testing.cases import Case
 
 __all__ = ["VERB"]
 
@@ -74,10 +74,10 @@ def _run(args: Namespace, output: Output) -> int:
 def _verify(args: Namespace, files: dict[str, str]) -> CaseRun:
     """Run the cases that are asked for; mistakes in any file keep them all from running."""
     from mcp_sdk.policy import Engine, compile_policies  # noqa: PLC0415 - the compiler is an extra
-    from mcp_sdk.policy.cases import read_cases  # noqa: PLC0415
-    from mcp_sdk.policy.coverage import Coverage  # noqa: PLC0415
     from mcp_sdk.policy.findings import Collector  # noqa: PLC0415
-    from mcp_sdk.policy.verify import Verifier  # noqa: PLC0415
+    from mcp_sdk.policy.testing.cases import read_cases  # noqa: PLC0415
+    from mcp_sdk.policy.testing.coverage import Coverage  # noqa: PLC0415
+    from mcp_sdk.policy.testing.verify import Verifier  # noqa: PLC0415
 
     names, beside = tuple(sorted(files)), _beside(args.paths)
     models = read_models(beside)

@@ -1,0 +1,1 @@
+"""What can be said of policies without a call: ``mcpctl policy check``."""

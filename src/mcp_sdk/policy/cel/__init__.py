@@ -1,0 +1,1 @@
+"""Conditions: the language, from checked trees to shapes, values and generated code."""

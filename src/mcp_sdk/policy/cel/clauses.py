@@ -1,0 +1,52 @@
+"""Splits a condition into the clauses that ``&&`` joins, as shapes and as the text that was written."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from mcp_sdk.policy.cel.literals import original_offset
+from mcp_sdk.policy.cel.syntax import Tree
+from mcp_sdk.policy.check import Checked
+
+__all__ = ["clause_shapes", "clause_texts", "trimmed"]
+
+
+def clause_shapes(shape: Any) -> list[Any]:
+    """Give the operands of the outermost ``&&`` of a shape, in order."""
+    found, stack = [], [shape]
+    while stack:
+        node = stack.pop()
+        if node[0] == "call" and node[1] == "_&&_":
+            stack += [node[4], node[3]]
+        else:
+            found.append(node)
+    return found
+
+
+def clause_texts(checked: Checked) -> list[str]:
+    """Give the text of each clause, in the order of ``clause_shapes``."""
+    text = checked.condition.text
+    cuts = sorted(original_offset(tree.position, list(checked.patches)) for tree in _joins(checked.tree))
+    edges = [-2, *cuts, len(text)]
+    return [trimmed(text[start + 2 : end]) for start, end in pairwise(edges)]
+
+
+def _joins(tree: Tree) -> list[Tree]:
+    found, stack = [], [tree]
+    while stack:
+        node = stack.pop()
+        if node.kind == "call" and node.value == "_&&_":
+            found.append(node)
+            stack.extend(node.args)
+    return found
+
+
+def trimmed(text: str) -> str:
+    """Strip spaces, and the brackets that a cut left without their other half, with the ``!`` before them."""
+    text = text.strip()
+    while text.lstrip("! ").startswith("(") and text.count("(") > text.count(")"):
+        text = text.lstrip("! ")[1:].lstrip()
+    while text.endswith(")") and text.count(")") > text.count("("):
+        text = text[:-1].rstrip()
+    return text

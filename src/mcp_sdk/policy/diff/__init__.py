@@ -1,0 +1,1 @@
+"""Policy sets by what they decide: ``mcpctl policy diff``."""

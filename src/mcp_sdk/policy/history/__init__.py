@@ -1,0 +1,1 @@
+"""Decision logs against policies: ``mcpctl policy simulate`` and ``replay``."""

@@ -1,0 +1,1 @@
+"""The index: from a call to the first rule that matches."""

@@ -1,0 +1,112 @@
+"""Generated look-ups of the index: one way into a table or a row of slots, with nothing called on the way.
+
+There are twelve: from a model's fact or a fixed variable, by value, prefix or interval, to a rule's number or to its
+outcome. Each is compiled once; nodes give it their path and parts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+from mcp_sdk.policy.cel.schema import FIXED
+
+__all__ = ["quick_find", "quick_first", "reader"]
+
+_MODEL = """context = c.get(model)
+{i}value = None if context is None else (context._facts or context.facts).get(fact)"""
+_FIXED = "value = read(c, q)"
+_BY_VALUE = "absent if value is None else get(value)"
+_BY_HEAD = "absent if value is None else head(value[:length])"
+_BY_INTERVAL = "absent if value is None else slots[bisect(cuts, value)]"
+_FIND = """
+def make(model, fact, read, get, head, length, cuts, slots, absent, tree, conditions, on_error):
+    search, holds = tree.search, tree.holds
+    def find(c, q, limit):
+        {read}
+        part = {pick}
+        if part.__class__ is int and part >= 0:
+            return part if part < limit else limit
+        return limit if part is None else search(part, c, q, limit)
+    return find
+"""
+_FIRST = """
+def make(
+    model, fact, read, get, head, length, cuts, slots, absent, tree, conditions, on_error, outcomes, outcome, default
+):
+    search, holds, size, linear = tree.search, tree.holds, tree.size, tree.linear
+    def first(c, q):
+        try:
+            {read}
+            part = {pick}
+            if part is None:
+                return default
+            if part.__class__ is int:
+                if part >= 0:
+                    return outcomes[part] or outcome(part)
+                number = ~part
+                try:
+                    if not (conditions[number] or holds(number))(c, q):
+                        return default
+                except Exception:
+                    if not on_error[number]:
+                        return default
+            else:
+                number = search(part, c, q, size)
+        except Exception:
+            number = next(linear(c, q), size)
+        return default if number == size else outcomes[number] or outcome(number)
+    return first
+"""
+
+
+def reader(path: tuple[str, ...]) -> Callable[[Any, Any], Any]:
+    """Give the function of ``(c, q)`` that reads a fact; None where it is absent."""
+    if path[0] in FIXED:
+        get = attrgetter(".".join(path))
+        return lambda _c, q: get(q)
+    model, fact = path
+
+    def read(c: Any, _q: Any) -> Any:
+        context = c.get(model)
+        return None if context is None else context.facts.get(fact)
+
+    return read
+
+
+@lru_cache(maxsize=12)
+def _compiled(template: str, pick: str, *, fixed: bool) -> Callable[..., Any]:
+    indent = " " * (12 if template is _FIRST else 8)
+    read = _FIXED if fixed else _MODEL.replace("{i}", indent)
+    text = template.replace("{read}", read).replace("{pick}", pick)
+    space: dict[str, Any] = {"bisect": bisect_right}
+    exec(compile(text, "<mcp_sdk look-up>", "exec"), space)  # noqa: S102 - one of twelve texts, all here
+    made: Callable[..., Any] = space["make"]
+    return made
+
+
+def _parts(tree: Any, node: Any) -> tuple[Any, ...]:
+    model, fact = node.path[0], node.path[-1]
+    length = node.lengths[0] if node.lengths else 0
+    ends = (node.read, node.table.get, node.heads.get, length, node.cuts, node.slots, node.absent)
+    return (model, fact, *ends, tree, tree.conditions, tree.on_error)
+
+
+def _of(template: str, node: Any) -> Callable[..., Any]:
+    pick = _BY_INTERVAL if node.slots else _BY_HEAD if node.lengths else _BY_VALUE
+    return _compiled(template, pick, fixed=node.path[0] in FIXED)
+
+
+def quick_find(tree: Any, node: Any) -> Callable[[Any, Any, int], int]:
+    """Give the look-up ``(c, q, limit)`` of a plain node: the first matching rule before a limit, else the limit."""
+    found: Callable[[Any, Any, int], int] = _of(_FIND, node)(*_parts(tree, node))
+    return found
+
+
+def quick_first(tree: Any, outcomes: list[Any], outcome: Callable[[int], Any], default: Any) -> Callable[..., Any]:
+    """Give the look-up ``(c, q)`` of a tree whose root is plain: the outcome of its first matching rule."""
+    found: Callable[..., Any] = _of(_FIRST, tree.root)(*_parts(tree, tree.root), outcomes, outcome, default)
+    return found

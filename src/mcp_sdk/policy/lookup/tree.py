@@ -1,0 +1,183 @@
+"""The tree of an index: nodes that part rules by one fact each, and the walk through them to the rules that match.
+
+A leaf is a rule's number, or a tuple of several. A rule of which every test was taken on the way is *sure*: it matches,
+and its condition is not asked. One that must be asked stands as ``~number``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcp_sdk.policy.lookup.lookups import quick_find, reader
+from mcp_sdk.policy.lookup.normal import Path
+
+__all__ = ["Condition", "Node", "Tree"]
+
+Condition = Callable[[Any, Any], Any]
+Find = Callable[[Any, Any, int], int]
+
+
+@dataclass(slots=True)
+class Node:
+    """Parts rules by the fact at ``path``.
+
+    ``table`` by its value; ``heads`` by its first characters, so many as ``lengths`` say; ``cuts`` and ``slots`` by
+    interval (``places`` of a ``Layout``); ``present`` for any value, ``absent`` for none, ``rest`` always. ``find``
+    gives the first matching rule before a limit, else the limit.
+    """
+
+    path: Path
+    table: dict[Any, Any] = field(default_factory=dict)
+    heads: dict[str, Any] = field(default_factory=dict)
+    lengths: tuple[int, ...] = ()
+    cuts: list[Any] = field(default_factory=list)
+    slots: list[Any] = field(default_factory=list)
+    flat: bool = True
+    present: Any = None
+    absent: Any = None
+    rest: Any = None
+    find: Find = field(init=False, repr=False)
+    read: Condition = field(init=False, repr=False)
+
+    @property
+    def plain(self) -> bool:
+        """Whether one table, or one row of slots, is all there is beside absence."""
+        ways = bool(self.table) + len(self.lengths) + bool(self.slots) * (1 if self.flat else 2)
+        return self.present is None and self.rest is None and ways <= 1
+
+    def at(self, value: Any) -> Iterator[Any]:
+        """Yield the parts that a value leads to; None is absence."""
+        if value is None:
+            yield self.absent
+        else:
+            yield self.table.get(value)
+            for length in self.lengths:
+                yield self.heads.get(value[:length])
+            yield from self.covering(value)
+            yield self.present
+        yield self.rest
+
+    def covering(self, value: Any) -> Iterator[Any]:
+        """Yield the parts of the intervals that a value is in."""
+        if not self.slots:
+            return
+        place = bisect_right(self.cuts, value)
+        if self.flat:
+            yield self.slots[place]
+            return
+        place += len(self.cuts) + 1
+        while place:
+            yield self.slots[place]
+            place >>= 1
+
+
+class Tree:
+    """Rules in order, found by the contexts ``c`` and the request ``q``.
+
+    ``make`` gives the condition of a rule's number, and is asked when a look-up first comes upon it. A tree holds
+    nothing of a revision, so the next one goes on with it where the rules are the same.
+    """
+
+    make: Callable[[int], Condition]
+
+    def __init__(self, on_error: Sequence[bool]) -> None:
+        self.size: int = len(on_error)
+        self.on_error: Sequence[bool] = on_error
+        self.conditions: list[Condition | None] = [None] * self.size
+        self.root: Any = None
+
+    def holds(self, number: int) -> Condition:
+        """Give the condition of a rule."""
+        found = self.conditions[number]
+        if found is None:
+            found = self.conditions[number] = self.make(number)
+        return found
+
+    def matches(self, number: int, c: Any, q: Any) -> bool:
+        """Ask one rule."""
+        try:
+            return bool(self.holds(number)(c, q))
+        except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
+            return self.on_error[number]
+
+    def scan(self, numbers: tuple[int, ...], c: Any, q: Any, limit: int) -> int:
+        """Give the first of some rules that matches, if it stands before ``limit``; else ``limit``."""
+        for number in numbers:
+            if number >= 0:
+                return min(number, limit)
+            asked = ~number
+            if asked >= limit:
+                return limit
+            try:
+                if (self.conditions[asked] or self.holds(asked))(c, q):
+                    return asked
+            except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
+                if self.on_error[asked]:
+                    return asked
+        return limit
+
+    def search(self, part: Any, c: Any, q: Any, limit: int) -> int:
+        """Give the first matching rule of a part, if it stands before ``limit``; else ``limit``."""
+        if part.__class__ is tuple:
+            return self.scan(part, c, q, limit)
+        if part.__class__ is int:
+            return self.scan((part,), c, q, limit)
+        found: int = part.find(c, q, limit)
+        return found
+
+    @property
+    def plain(self) -> bool:
+        """Whether one look-up by value or interval leads to every rule."""
+        return isinstance(self.root, Node) and self.root.plain
+
+    def first(self, c: Any, q: Any) -> int:
+        """Give the number of the first rule that matches; ``size`` when none does."""
+        try:
+            return self.size if self.root is None else self.search(self.root, c, q, self.size)
+        except Exception:  # noqa: BLE001 - a fact of another type is no key
+            return next(self.linear(c, q), self.size)
+
+    def linear(self, c: Any, q: Any) -> Iterator[int]:
+        """Yield the numbers of all rules that match, asking each: the slow truth."""
+        return (number for number in range(self.size) if self.matches(number, c, q))
+
+    def every(self, c: Any, q: Any) -> list[int]:
+        """Give the numbers of all rules that match, in order."""
+        try:
+            candidates = dict(self.candidates(c, q))
+        except Exception:  # noqa: BLE001 - a fact of another type is no key
+            return list(self.linear(c, q))
+        return [number for number in sorted(candidates) if candidates[number] or self.matches(number, c, q)]
+
+    def candidates(self, c: Any, q: Any) -> list[tuple[int, bool]]:
+        """Give the rules that may match, in order, and whether they surely do; the sure word on a rule last."""
+        found: list[tuple[int, bool]] = []
+        stack = [self.root]
+        while stack:
+            part = stack.pop()
+            if isinstance(part, Node):
+                stack.extend(part.at(part.read(c, q)))
+            elif part is not None:
+                numbers = part if part.__class__ is tuple else (part,)
+                found += [(number, True) if number >= 0 else (~number, False) for number in numbers]
+        return sorted(found)
+
+    def ready(self, node: Node) -> Node:
+        """Give a node its look-up, the plainest that does."""
+        node.read = reader(node.path)
+        node.find = quick_find(self, node) if node.plain else self._any(node)
+        return node
+
+    def _any(self, node: Node) -> Find:
+        read, at, search = node.read, node.at, self.search
+
+        def find(c: Any, q: Any, limit: int) -> int:
+            for part in at(read(c, q)):
+                if part is not None:
+                    limit = search(part, c, q, limit)
+            return limit
+
+        return find

@@ -1,0 +1,1 @@
+"""Policy files → typed resources, each value with its place."""

@@ -1,0 +1,1 @@
+"""Cases beside policies, and what they cover: ``mcpctl policy test``."""
