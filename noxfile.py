@@ -53,6 +53,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
+def nightly(session: nox.Session) -> None:
+    """Compare 100 000 generated expressions with cel-cpp, and break every policy of the demo in every way."""
+    _install(session)
+    session.run("pytest", "tests/policy/cel/test_codegen.py", *session.posargs, env={"MCP_SDK_TEST_EXAMPLES": "100000"})
+    session.run("pytest", "integrations/demo/tests/test_mutations.py", env={"MCP_SDK_DEMO_MUTANTS": "all"})
+
+
+@nox.session(python=PYTHONS[0])
 def services(session: nox.Session) -> None:
     """Run the tests that need servers; a server that is missing fails here and skips elsewhere."""
     _install(session)

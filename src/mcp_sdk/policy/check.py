@@ -28,6 +28,7 @@ __all__ = ["Checked", "Checker", "named_states"]
 MAX_TEXT = 20_000
 MAX_BRACKETS = 200
 MAX_MACROS = 3
+TOO_DEEP = "the condition is nested too deep; the limit is 32 levels"
 
 _ERROR = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(\d+):(\d+): (.*)$")
 _TAIL = re.compile(r"\s*\[[A-Z_]+\]$")
@@ -121,6 +122,7 @@ class Checker:
         if not errors:
             code = "MCP0024" if "limit" in message else "MCP0020"
             first = _TAIL.sub("", lines[0]).removeprefix("INVALID_ARGUMENT: ").removeprefix("CANCELLED: ")
+            first = TOO_DEEP if "recursion" in first else first
             self.findings.error(code, first or "the condition is empty", condition.place(0))
         for line, column, what in sorted(
             {match.groups() for match in errors}, key=lambda e: (int(e[0]) % 2**31, int(e[1]))
@@ -140,7 +142,7 @@ class Checker:
         if undeclared := _UNDECLARED.search(what):
             return self._explain_name(undeclared[1], text, offset, constants)
         if "recursion" in what or "xceed" in what:
-            return "MCP0024", "the condition is nested too deep; the limit is 32 levels", 0
+            return "MCP0024", TOO_DEEP, 0
         code = "MCP0022" if "overload" in what or "type" in what else "MCP0020"
         return code, _plainly(what)[:300], offset
 

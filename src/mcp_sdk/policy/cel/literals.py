@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from mcp_sdk.models import INT64, BusinessModel
@@ -165,8 +165,12 @@ class _Literals:
         self.patches[offset] = Patch(offset, length, self._write(number, unit, offset))
 
     def _write(self, number: str, unit: tuple[str, int], offset: int) -> str:
-        exact = Decimal(int(number, 16)) if "x" in number.lower() else Decimal(number)
         kind = f"a decimal of scale {unit[1]}" if unit[0] == "decimal" else "a double"
+        try:
+            exact = Decimal(int(number, 16)) if "x" in number.lower() else Decimal(number)
+        except InvalidOperation:  # an exponent of hundreds of digits
+            self.bad.append(BadLiteral(offset, f"{number[:20]}… is out of the range of {kind}"))
+            return "0"
         if unit[0] == "double" and math.isfinite(float(exact)):
             return repr(float(exact))
         if exact and (exact.adjusted() > 19 or not _fits(exact.scaleb(unit[1]))):
