@@ -83,6 +83,18 @@ class _Call:
     def __init__(self, request: DecisionRequest, model: BusinessModel, programs: Mapping[str, Any]) -> None:
         self.request, self.model, self.programs = request, model, programs
         self.template = _template(request.operation, model)
+        self._reading: dict[int, bool] = {}
+
+    def reads(self, node: Any) -> bool:
+        """Tell whether an expression looks at the entity, or at what only a call on it says."""
+        found = self._reading.get(id(node))  # rules of one shape share its nodes
+        if found is None:
+            found = self._reading[id(node)] = any(map(self._looks, expressions(node)))
+        return found
+
+    def _looks(self, node: Any) -> bool:
+        name = self.model.name
+        return (node[0] == "var" and node[1] == name == node[2]) or (self.template is not None and _is_its_own(node))
 
     def target(self, policy: LoadedPolicy) -> Condition:
         """Give the entities on which a call is of a policy's target."""
@@ -152,7 +164,7 @@ class _Walk:
 
     def when(self, node: Any, *, want: bool) -> Condition:
         """Give the entities of which an expression has the value ``want``; an error is neither."""
-        if not self._reads(node):
+        if not self.call.reads(node):
             return ALWAYS if self._known(node) is want else NEVER
         if node[0] == "has" and path_of(node):
             return self._has(node[2]) if want else Not(self._has(node[2]))
@@ -178,18 +190,20 @@ class _Walk:
 
     def _tested(self, function: str, left: Any, right: Any, *, want: bool) -> Condition | None:
         """Give the test of one fact that a call with two arguments is; None when it is none."""
-        if self._reads(left) and self._reads(right):
+        if self.call.reads(left) and self.call.reads(right):
             return None
         if function in _COMPARING:
             op = _COMPARING[function]
             return (
                 self._compared(left, op, right, want=want)
-                if self._reads(left)
+                if self.call.reads(left)
                 else self._compared(right, _MIRRORED[op], left, want=want)
             )
         if function == "@in":
-            return self._member(left, right, want=want) if self._reads(left) else self._holder(left, right, want=want)
-        if function in _TEXT and self._reads(left) and path_of(left):
+            return (
+                self._member(left, right, want=want) if self.call.reads(left) else self._holder(left, right, want=want)
+            )
+        if function in _TEXT and self.call.reads(left) and path_of(left):
             return self._text(left[2], _TEXT[function], self._known(right), want=want)
         return None
 
@@ -200,7 +214,8 @@ class _Walk:
             return Size(node[3][2], op if want else _NEGATED[op], value, self.origin) if fits else None
         if node[0] == "get" and path_of(node) and node[3] in _TYPES:
             return NEVER if value is _ERROR else self._against(node, op, value, want=want)
-        if op not in ("==", "!=") or not (node[0] == "has" or (node[0] == "call" and node[2] == "bool")):
+        truth = node[0] == "has" or (node[0] == "call" and node[2] == "bool")
+        if not truth or op not in ("==", "!="):
             return None
         if isinstance(value, bool):
             return self.when(node, want=value is (want == (op == "==")))
@@ -275,16 +290,6 @@ class _Walk:
 
     def _has(self, field: str) -> Has:
         return Has(field, self.origin)
-
-    def _reads(self, node: Any) -> bool:
-        """Tell whether an expression looks at the entity, or at what only a call on it says."""
-        name = self.call.model.name
-        for part in expressions(node):
-            if part[0] == "var" and part[1] == name == part[2]:
-                return True
-            if self.call.template and _is_its_own(part):
-                return True
-        return False
 
     def _known(self, node: Any) -> Any:
         """Evaluate what does not read the entity, by the code that decisions run; ``_ERROR`` for an error."""
