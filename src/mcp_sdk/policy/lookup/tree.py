@@ -146,6 +146,10 @@ class Tree:
 
     def every(self, c: Any, q: Any) -> list[int]:
         """Give the numbers of all rules that match, in order."""
+        root = self.root
+        if root.__class__ is int:  # the only rule, as in most rate limits
+            number = root if root >= 0 else ~root
+            return [number] if root >= 0 or self.matches(number, c, q) else []
         try:
             candidates = dict(self.candidates(c, q))
         except Exception:  # noqa: BLE001 - a fact of another type is no key
