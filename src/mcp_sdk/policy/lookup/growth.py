@@ -21,7 +21,7 @@ __all__ = ["Rules", "grow"]
 SMALL = 3
 """So many rules are scanned: below the root, a further look-up costs more."""
 
-LENGTHS = 4
+LENGTHS = 8
 """Prefixes of so many lengths are found by their characters; of more, by interval."""
 
 WORTH = 0.75

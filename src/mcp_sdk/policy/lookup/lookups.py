@@ -14,7 +14,7 @@ from typing import Any
 
 from mcp_sdk.policy.cel.schema import FIXED
 
-__all__ = ["quick_find", "quick_first", "reader"]
+__all__ = ["heads_find", "quick_find", "quick_first", "reader"]
 
 _MODEL = """context = c.get(model)
 {i}value = None if context is None else (context._facts or context.facts).get(fact)"""
@@ -104,6 +104,31 @@ def quick_find(tree: Any, node: Any) -> Callable[[Any, Any, int], int]:
     """Give the look-up ``(c, q, limit)`` of a plain node: the first matching rule before a limit, else the limit."""
     found: Callable[[Any, Any, int], int] = _of(_FIND, node)(*_parts(tree, node))
     return found
+
+
+def heads_find(tree: Any, node: Any) -> Callable[[Any, Any, int], int]:
+    """Give the look-up ``(c, q, limit)`` of a node that finds by prefixes of several lengths alone."""
+    read, head, lengths, absent = node.read, node.heads.get, node.lengths, node.absent
+    search, conditions, holds, on_error = tree.search, tree.conditions, tree.holds, tree.on_error
+
+    def find(c: Any, q: Any, limit: int) -> int:
+        value = read(c, q)
+        if value is None:
+            return limit if absent is None else int(search(absent, c, q, limit))
+        for length in lengths:
+            part = head(value[:length])
+            if part.__class__ is int and part < 0:
+                number = ~part
+                try:
+                    if number < limit and (conditions[number] or holds(number))(c, q):
+                        limit = number
+                except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
+                    limit = number if on_error[number] else limit
+            elif part is not None:
+                limit = search(part, c, q, limit)
+        return limit
+
+    return find
 
 
 def quick_first(tree: Any, outcomes: list[Any], outcome: Callable[[int], Any], default: Any) -> Callable[..., Any]:

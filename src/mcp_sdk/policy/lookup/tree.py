@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp_sdk.policy.lookup.lookups import quick_find, reader
+from mcp_sdk.policy.lookup.lookups import heads_find, quick_find, reader
 from mcp_sdk.policy.lookup.normal import Path
 
 __all__ = ["Condition", "Node", "Tree"]
@@ -47,6 +47,11 @@ class Node:
         """Whether one table, or one row of slots, is all there is beside absence."""
         ways = bool(self.table) + len(self.lengths) + bool(self.slots) * (1 if self.flat else 2)
         return self.present is None and self.rest is None and ways <= 1
+
+    @property
+    def by_heads(self) -> bool:
+        """Whether prefixes, of whatever lengths, are all there is beside absence."""
+        return bool(self.lengths) and not (self.table or self.slots) and self.present is None and self.rest is None
 
     def at(self, value: Any) -> Iterator[Any]:
         """Yield the parts that a value leads to; None is absence."""
@@ -172,16 +177,18 @@ class Tree:
     def ready(self, node: Node) -> Node:
         """Give a node its look-up, the plainest that does."""
         node.read = reader(node.path)
-        node.find = quick_find(self, node) if node.plain else self._any(node)
+        node.find = quick_find(self, node) if node.plain else (heads_find if node.by_heads else _any_find)(self, node)
         return node
 
-    def _any(self, node: Node) -> Find:
-        read, at, search = node.read, node.at, self.search
 
-        def find(c: Any, q: Any, limit: int) -> int:
-            for part in at(read(c, q)):
-                if part is not None:
-                    limit = search(part, c, q, limit)
-            return limit
+def _any_find(tree: Tree, node: Node) -> Find:
+    """Give the look-up of a node that parts its rules in several ways."""
+    read, at, search = node.read, node.at, tree.search
 
-        return find
+    def find(c: Any, q: Any, limit: int) -> int:
+        for part in at(read(c, q)):
+            if part is not None:
+                limit = search(part, c, q, limit)
+        return limit
+
+    return find
