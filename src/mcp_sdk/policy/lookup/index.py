@@ -47,7 +47,7 @@ class Index(Generic[OutcomeT]):
             return self._scanner(root if isinstance(root, tuple) else (root,), default)
         if self.tree.plain:
             return quick_first(self.tree, self._outcomes, self.outcome, default)
-        return lambda c, q: self._first(c, q, default)
+        return self._walker(default)
 
     def _scanner(self, numbers: tuple[int, ...], default: OutcomeT | None) -> Callable[[Any, Any], OutcomeT | None]:
         """Give the look-up of rules that nothing parts."""
@@ -67,9 +67,19 @@ class Index(Generic[OutcomeT]):
 
         return first
 
-    def _first(self, c: Any, q: Any, default: OutcomeT | None) -> OutcomeT | None:
-        number = self.tree.first(c, q)
-        return default if number == self.size else self.outcome(number)
+    def _walker(self, default: OutcomeT | None) -> Callable[[Any, Any], OutcomeT | None]:
+        """Give the look-up that walks a tree of any kind."""
+        tree, outcomes, outcome, size = self.tree, self._outcomes, self.outcome, self.size
+        find = tree.root.find if tree.root is not None else lambda _c, _q, limit: limit
+
+        def first(c: Any, q: Any) -> OutcomeT | None:
+            try:
+                number = find(c, q, size)
+            except Exception:  # noqa: BLE001 - a fact of another type is no key
+                number = next(tree.linear(c, q), size)
+            return default if number == size else outcomes[number] or outcome(number)
+
+        return first
 
     def outcome(self, number: int) -> OutcomeT:
         """Give what a rule says."""

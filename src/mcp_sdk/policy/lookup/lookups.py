@@ -1,7 +1,7 @@
 """Generated look-ups of the index: one way into a table or a row of slots, with nothing called on the way.
 
-There are twelve: from a model's fact or a fixed variable, by value, prefix or interval, to a rule's number or to its
-outcome. Each is compiled once; nodes give it their path and parts.
+There are fourteen: from a model's fact or a fixed variable, by value, prefix or interval, to a rule's number or to its
+outcome; and by prefixes of several lengths. Each is compiled once; nodes give it their path and parts.
 """
 
 from __future__ import annotations
@@ -61,6 +61,30 @@ def make(
         return default if number == size else outcomes[number] or outcome(number)
     return first
 """
+_HEADS = """
+def make(model, fact, read, get, head, length, cuts, slots, absent, tree, conditions, on_error, lengths):
+    search, holds = tree.search, tree.holds
+    def find(c, q, limit):
+        {read}
+        if value is None:
+            return limit if absent is None else search(absent, c, q, limit)
+        for length in lengths:
+            part = head(value[:length])
+            if part is None:
+                continue
+            if part.__class__ is int and part < 0:
+                number = ~part
+                try:
+                    if number < limit and (conditions[number] or holds(number))(c, q):
+                        limit = number
+                except Exception:
+                    if on_error[number]:
+                        limit = number
+            else:
+                limit = search(part, c, q, limit)
+        return limit
+    return find
+"""
 
 
 def reader(path: tuple[str, ...]) -> Callable[[Any, Any], Any]:
@@ -77,13 +101,13 @@ def reader(path: tuple[str, ...]) -> Callable[[Any, Any], Any]:
     return read
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=14)
 def _compiled(template: str, pick: str, *, fixed: bool) -> Callable[..., Any]:
     indent = " " * (12 if template is _FIRST else 8)
     read = _FIXED if fixed else _MODEL.replace("{i}", indent)
     text = template.replace("{read}", read).replace("{pick}", pick)
     space: dict[str, Any] = {"bisect": bisect_right}
-    exec(compile(text, "<mcp_sdk look-up>", "exec"), space)  # noqa: S102 - one of twelve texts, all here
+    exec(compile(text, "<mcp_sdk look-up>", "exec"), space)  # noqa: S102 - one of fourteen texts, all here
     made: Callable[..., Any] = space["make"]
     return made
 
@@ -108,27 +132,9 @@ def quick_find(tree: Any, node: Any) -> Callable[[Any, Any, int], int]:
 
 def heads_find(tree: Any, node: Any) -> Callable[[Any, Any, int], int]:
     """Give the look-up ``(c, q, limit)`` of a node that finds by prefixes of several lengths alone."""
-    read, head, lengths, absent = node.read, node.heads.get, node.lengths, node.absent
-    search, conditions, holds, on_error = tree.search, tree.conditions, tree.holds, tree.on_error
-
-    def find(c: Any, q: Any, limit: int) -> int:
-        value = read(c, q)
-        if value is None:
-            return limit if absent is None else int(search(absent, c, q, limit))
-        for length in lengths:
-            part = head(value[:length])
-            if part.__class__ is int and part < 0:
-                number = ~part
-                try:
-                    if number < limit and (conditions[number] or holds(number))(c, q):
-                        limit = number
-                except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
-                    limit = number if on_error[number] else limit
-            elif part is not None:
-                limit = search(part, c, q, limit)
-        return limit
-
-    return find
+    make = _compiled(_HEADS, "", fixed=node.path[0] in FIXED)
+    found: Callable[[Any, Any, int], int] = make(*_parts(tree, node), node.lengths)
+    return found
 
 
 def quick_first(tree: Any, outcomes: list[Any], outcome: Callable[[int], Any], default: Any) -> Callable[..., Any]:

@@ -138,13 +138,6 @@ class Tree:
         """Whether one look-up by value or interval leads to every rule."""
         return isinstance(self.root, Node) and self.root.plain
 
-    def first(self, c: Any, q: Any) -> int:
-        """Give the number of the first rule that matches; ``size`` when none does."""
-        try:
-            return self.size if self.root is None else self.search(self.root, c, q, self.size)
-        except Exception:  # noqa: BLE001 - a fact of another type is no key
-            return next(self.linear(c, q), self.size)
-
     def linear(self, c: Any, q: Any) -> Iterator[int]:
         """Yield the numbers of all rules that match, asking each: the slow truth."""
         return (number for number in range(self.size) if self.matches(number, c, q))
