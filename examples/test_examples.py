@@ -120,7 +120,7 @@ def test_worker() -> None:
         "worker says that o-1 is paid",
         "worker says that o-2 is paid",
         "o-1 is refunded",
-        "o-2 stays paid: deny: deny by the default of 'refunds'",
+        "o-2 stays paid: deny: deny by the default of 'refunds' (no rule granted)",
         "o-2 is refunded",
         "shop says that o-3 is paid",
         "{'o-1': 'refunded', 'o-2': 'refunded', 'o-3': 'paid'}",
