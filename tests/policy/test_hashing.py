@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mcp_sdk.context import ModelContext
 from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy import Engine, compile_policies
+from mcp_sdk.policy import Engine, check_policies, compile_policies
 from mcp_sdk.policy.hashing import bucket_of, edges_of, load_hash, share_at
 
 pytest.importorskip("xxhash")
@@ -27,7 +27,7 @@ WEIGHTS = [
     [5, 0, 5],
     [0, 7, 0, 3, 0],
     [1, 1, 1],
-    [2**31 - 1, 2**31 - 1, 2**31 - 1],
+    [2**31 - 1, 2**31 - 1, 1],
     [9999, 1],
 ]
 VALUES = ["o-1", "o-2", "o-1001", "ä-1", "a\u0308-1", "é😀", "注文-7", "طلب-٣", "a:b%2F", "x" * 1000, " ", "\udc80"]
@@ -196,3 +196,15 @@ def test_a_new_revision_of_weights_moves_just_the_orders_in_between() -> None:
         moved = 80 <= bucket_of("default/p/r", order, 100) < 90
         was, now = version(before, order), version(after, order)
         assert (was, now) == ("v1", "v2") if moved else was == now
+
+
+@pytest.mark.parametrize("extra", [1, 2])
+def test_weights_add_up_to_no_more_than_a_proxy_takes(extra: int) -> None:
+    """2^32 - 1 in all is the most, in YAML and in the text of route rules."""
+    weights = f"a: {2**31 - 1}, b: {2**31 - 1}, c: {extra}"
+    text = "kind: TrafficPolicy\nmetadata: {name: p}\nspec:\n  target: {service: s}\n"
+    yaml = f'{text}  rules:\n  - {{when: "true", route: {{split: {{{weights}}}}}}}\n'
+    rules = f"{text}  route_rules: |\n    when(true) then route_to(split={{{weights}}}) else route_to(version=v1)\n"
+    for source in (yaml, rules):
+        findings = [finding for finding in check_policies({"p": source}, {}) if finding.severity == "error"]
+        assert any("add up to more than 4294967295" in finding.message for finding in findings) == (extra == 2)

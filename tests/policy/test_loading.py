@@ -189,3 +189,40 @@ def test_a_policy_whose_limit_counts_by_another_key_is_another_policy(models: Mo
         for key in ("order.id", "order.state", "principal.id")
     }
     assert len(digests) == 3
+
+
+def denying(part: str) -> str:
+    """Write a policy that denies by a condition nobody has asked yet, and one that grants."""
+    return (
+        "kind: AccessPolicy\nmetadata: {name: p}\nspec:\n  target: {service: p}\n  default: permit\n  rules:\n"
+        f"  - {{when: \"has(order.channel) && order.channel.contains('{part}')\", effect: deny}}\n"
+    )
+
+
+def test_a_program_that_is_refused_leaves_the_engine_before_it_as_it_was(
+    models: Models, call: Callable[..., Any], context: Callable[..., Any]
+) -> None:
+    """Also where it has the digest of a policy in force, another constant, and its damage in a later policy."""
+    engine = Engine(compile_policies({"p": denying("x")}, models), models, revision=1)
+    later = denying("z").replace("name: p", "name: q")
+    program = compile_policies({"p": denying("x"), "q": later}, models)
+    program["policies"][0]["rules"][0][5] = ["y"]
+    program["policies"][1]["rules"][0][5] = []
+    with pytest.raises(ConfigurationError):
+        Engine(program, models, revision=2, before=engine)
+    assert not engine.decide(call("p", context("order", channel="x"))).permitted
+
+
+def test_a_digest_alone_does_not_make_a_policy_the_same(
+    models: Models, call: Callable[..., Any], context: Callable[..., Any]
+) -> None:
+    """What is in a program counts, not what it says of itself; and damage is refused whatever was before it."""
+    engine = Engine(compile_policies({"p": denying("x")}, models), models, revision=1)
+    program = compile_policies({"p": denying("x")}, models)
+    program["policies"][0]["rules"][0][5] = ["y"]
+    after = Engine(program, models, revision=2, before=engine)
+    assert after.decide(call("p", context("order", channel="x"))).permitted
+    assert not after.decide(call("p", context("order", channel="y"))).permitted
+    program["policies"][0]["rules"][0][5] = []
+    with pytest.raises(ConfigurationError):
+        Engine(program, models, revision=3, before=engine)

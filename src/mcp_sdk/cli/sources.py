@@ -45,7 +45,7 @@ def read_models(paths: Sequence[str]) -> dict[str, BusinessModel]:
 def read_declarations(paths: Sequence[str]) -> dict[str, str]:
     """Give the text of every ``models.yaml`` under ``paths``, by file name."""
     files = [file for path in paths for file in _files(Path(path))]
-    return {str(file): _text(file) for file in files if file.stem.endswith("models")}
+    return {str(file): _text(file, "strict") for file in files if file.stem.endswith("models")}
 
 
 def read_case_files(paths: Sequence[str]) -> dict[str, str]:
@@ -72,8 +72,9 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, errors: str = "surrogateescape") -> str:
+    """Read a file; a byte that is no UTF-8 stays as a surrogate, and is a finding at its place."""
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8", errors=errors)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read as UTF-8 text: {error}") from error

@@ -105,7 +105,7 @@ class LoadedPolicy:
     """One policy, ready to run. ``index`` holds the outcomes of its rules; ``default`` speaks when none matches.
 
     ``speaks(c, q)`` gives the first matching rule's outcome, else the default's. ``rows`` are the rules' rows in the
-    order in which they are asked.
+    order in which they are asked, ``shapes`` the program's table that they name.
     """
 
     kind: str
@@ -117,6 +117,7 @@ class LoadedPolicy:
     default: Outcome | None
     speaks: Callable[[Any, Any], Outcome | None]
     rows: Sequence[Sequence[Any]]
+    shapes: Sequence[Mapping[str, Any]]
     models: frozenset[str]
     plain: Mapping[str, Any]
 
@@ -165,11 +166,11 @@ def _loaded(programs: Mapping[str, Any], revision: int, before: Iterable[LoadedP
     if "re2" in uses:
         pattern("")
     shapes = _Shapes(programs.get("shapes", ()))
-    trees = {policy.plain["digest"]: policy.index.tree for policy in before if "digest" in policy.plain}
-    policies = [
-        _PolicyLoader(plain, programs, shapes, revision).load(trees.get(plain.get("digest")))
-        for plain in programs.get("policies", ())
-    ]
+    held = {policy.plain["digest"]: policy for policy in before if "digest" in policy.plain}
+    loaders = [_PolicyLoader(plain, programs, shapes, revision) for plain in programs.get("policies", ())]
+    policies = [loader.load(held.get(loader.plain.get("digest"))) for loader in loaders]
+    for loader, policy in zip(loaders, policies, strict=True):  # all of it is sound: now trees may let go of the old
+        policy.index.tree.make = loader.condition
     policies.sort(key=_order)
     return Loaded(
         tuple(policy for policy in policies if not policy.shadow), tuple(policy for policy in policies if policy.shadow)
@@ -246,14 +247,12 @@ class _PolicyLoader:
                 if part:
                     yield part
 
-    def load(self, tree: Tree | None) -> LoadedPolicy:
-        """Give the policy, ready to run, on the tree of an equal one where there is one."""
+    def load(self, before: LoadedPolicy | None) -> LoadedPolicy:
+        """Give the policy, ready to run, on the tree of the one before where its rules are really the same."""
         plain = self.plain
         if plain["kind"] not in PHASES:
             raise ValueError(f"no policy is of kind {plain['kind']!r}")
-        if tree is None or tree.size != len(self.rules):
-            tree = grow(self.columns())
-        tree.make = self.condition
+        tree = before.index.tree if before is not None and self.goes_on(before) else self.grown()
         index, default = Index(tree, self.found), self.default()
         return LoadedPolicy(
             kind=plain["kind"],
@@ -265,9 +264,26 @@ class _PolicyLoader:
             default=default,
             speaks=index.speaking(default),
             rows=self.rules,
+            shapes=self.shapes.rows,
             models=frozenset(self.models),
             plain=plain,
         )
+
+    def grown(self) -> Tree:
+        tree = grow(self.columns())
+        tree.make = self.condition
+        return tree
+
+    def goes_on(self, before: LoadedPolicy) -> bool:
+        """Tell whether a policy has the same conditions, whatever digest it came with."""
+        if len(before.rows) != len(self.rules):
+            return False
+        shapes = set()
+        for old, new, refusing in zip(before.rows, self.rules, before.index.tree.on_error, strict=True):
+            if old[5] != new[5] or refusing != self.refusing[new[6]]:
+                return False
+            shapes.add((old[4], new[4]))
+        return all(before.shapes[old] == self.shapes.rows[new] for old, new in shapes)
 
     def found(self, number: int) -> Outcome:
         return self.outcome(RuleRow(*self.rules[number]))

@@ -70,6 +70,22 @@ def test_the_lookup_finds_what_asking_every_rule_finds(
         agrees(index, request_of(facts, country, mfa=mfa))
 
 
+wrong = st.sampled_from(["a", "ab", 0, 1, True, False, 1.5, float("nan"), None, ["a"], b"a"])
+mistyped = st.dictionaries(st.sampled_from(["channel", "other", "amount", "ratio", "vip"]), wrong)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    rules=st.lists(st.tuples(condition, effect), min_size=1, max_size=25),
+    inputs=st.lists(mistyped, min_size=1, max_size=8),
+)
+def test_facts_of_other_types_change_no_answer(rules: list[tuple[str, str]], inputs: list[dict[str, Any]]) -> None:
+    """What no declared type admits is no key: every rule is asked, so that no refusal is passed over."""
+    index = index_of(rules)
+    for facts in inputs:
+        agrees(index, request_of(facts, "", mfa=False))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     ends=st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 60)), min_size=8, max_size=60),

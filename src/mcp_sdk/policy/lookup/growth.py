@@ -21,6 +21,7 @@ __all__ = ["Rules", "grow"]
 SMALL = 3
 """So many rules are scanned: below the root, a further look-up costs more."""
 
+KINDS = {"string": str, "int": int, "double": float, "bool": bool}
 LENGTHS = 8
 """Prefixes of so many lengths are found by their characters; of more, by interval."""
 
@@ -127,11 +128,18 @@ class _Builder:
         if best is None:
             return self.leaf(entries)
         path, split = best
-        node = Node(path, self.built(split.table), self.built(split.heads), tuple(sorted(set(map(len, split.heads)))))
+        node = Node(path, self.kind(entries, path), self.built(split.table), self.built(split.heads))
+        node.lengths = tuple(sorted(set(map(len, split.heads))))
         node.present, node.absent, node.rest = map(self.build, (split.present, split.absent, split.rest))
         if split.ranges:
             self.lay(node, split)
         return self.tree.ready(node)
+
+    def kind(self, entries: list[int], path: Path) -> type[Any] | None:
+        """Give the type of a fact's values, as the tests of it say."""
+        forms = {entry // self.size for entry in entries}
+        kinds = (test.kind for form in forms for test in self.forms[form].get(path, ()) if test.kind)
+        return KINDS.get(next(kinds, ""))
 
     def built(self, table: dict[Any, Any]) -> dict[Any, Any]:
         for value, held in table.items():

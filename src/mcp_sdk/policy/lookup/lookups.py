@@ -19,11 +19,11 @@ __all__ = ["heads_find", "quick_find", "quick_first", "reader"]
 _MODEL = """context = c.get(model)
 {i}value = None if context is None else (context._facts or context.facts).get(fact)"""
 _FIXED = "value = read(c, q)"
-_BY_VALUE = "absent if value is None else get(value)"
-_BY_HEAD = "absent if value is None else head(value[:length])"
-_BY_INTERVAL = "absent if value is None else slots[bisect(cuts, value)]"
+_BY_VALUE = "get(value) if value.__class__ is kind else other(value, c)"
+_BY_HEAD = "head(value[:length]) if value.__class__ is kind else other(value, c)"
+_BY_INTERVAL = "slots[bisect(cuts, value)] if value.__class__ is kind else other(value, c)"
 _FIND = """
-def make(model, fact, read, get, head, length, cuts, slots, absent, tree, conditions, on_error):
+def make(model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, on_error):
     search, holds = tree.search, tree.holds
     def find(c, q, limit):
         {read}
@@ -35,7 +35,8 @@ def make(model, fact, read, get, head, length, cuts, slots, absent, tree, condit
 """
 _FIRST = """
 def make(
-    model, fact, read, get, head, length, cuts, slots, absent, tree, conditions, on_error, outcomes, outcome, default
+    model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, on_error,
+    outcomes, outcome, default
 ):
     search, holds, size, linear = tree.search, tree.holds, tree.size, tree.linear
     def first(c, q):
@@ -62,12 +63,13 @@ def make(
     return first
 """
 _HEADS = """
-def make(model, fact, read, get, head, length, cuts, slots, absent, tree, conditions, on_error, lengths):
+def make(model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, on_error, lengths):
     search, holds = tree.search, tree.holds
     def find(c, q, limit):
         {read}
-        if value is None:
-            return limit if absent is None else search(absent, c, q, limit)
+        if value.__class__ is not kind:
+            part = other(value, c)
+            return limit if part is None else search(part, c, q, limit)
         for length in lengths:
             part = head(value[:length])
             if part is None:
@@ -88,7 +90,10 @@ def make(model, fact, read, get, head, length, cuts, slots, absent, tree, condit
 
 
 def reader(path: tuple[str, ...]) -> Callable[[Any, Any], Any]:
-    """Give the function of ``(c, q)`` that reads a fact; None where it is absent."""
+    """Give the function of ``(c, q)`` that reads a fact; None where it is absent.
+
+    A fact that is there and is None has no place in an index: it raises ``TypeError``.
+    """
     if path[0] in FIXED:
         get = attrgetter(".".join(path))
         return lambda _c, q: get(q)
@@ -96,7 +101,10 @@ def reader(path: tuple[str, ...]) -> Callable[[Any, Any], Any]:
 
     def read(c: Any, _q: Any) -> Any:
         context = c.get(model)
-        return None if context is None else context.facts.get(fact)
+        value = None if context is None else context.facts.get(fact)
+        if value is None and context is not None and fact in context.facts:
+            raise TypeError(f"{model}.{fact} is None")
+        return value
 
     return read
 
@@ -115,8 +123,21 @@ def _compiled(template: str, pick: str, *, fixed: bool) -> Callable[..., Any]:
 def _parts(tree: Any, node: Any) -> tuple[Any, ...]:
     model, fact = node.path[0], node.path[-1]
     length = node.lengths[0] if node.lengths else 0
-    ends = (node.read, node.table.get, node.heads.get, length, node.cuts, node.slots, node.absent)
-    return (model, fact, *ends, tree, tree.conditions, tree.on_error)
+    ends = (node.table.get, node.heads.get, length, node.cuts, node.slots)
+    return (model, fact, node.read, node.kind, _other(node), *ends, tree, tree.conditions, tree.on_error)
+
+
+def _other(node: Any) -> Callable[[Any, Any], Any]:
+    """Give the part for a value that is no key: that of absence; a value of another type raises ``TypeError``."""
+    read, absent = node.read, node.absent
+
+    def other(value: Any, c: Any) -> Any:
+        if value is not None:
+            raise TypeError(f"{value.__class__.__name__} is no key")
+        read(c, None)
+        return absent
+
+    return other
 
 
 def _of(template: str, node: Any) -> Callable[..., Any]:

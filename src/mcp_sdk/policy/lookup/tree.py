@@ -22,7 +22,7 @@ Find = Callable[[Any, Any, int], int]
 
 @dataclass(slots=True)
 class Node:
-    """Parts rules by the fact at ``path``.
+    """Parts rules by the fact at ``path``, whose values are of the type ``kind``, None where only presence is asked.
 
     ``table`` by its value; ``heads`` by its first characters, so many as ``lengths`` say; ``cuts`` and ``slots`` by
     interval (``places`` of a ``Layout``); ``present`` for any value, ``absent`` for none, ``rest`` always. ``find``
@@ -30,6 +30,7 @@ class Node:
     """
 
     path: Path
+    kind: type[Any] | None = None
     table: dict[Any, Any] = field(default_factory=dict)
     heads: dict[str, Any] = field(default_factory=dict)
     lengths: tuple[int, ...] = ()
@@ -46,7 +47,7 @@ class Node:
     def plain(self) -> bool:
         """Whether one table, or one row of slots, is all there is beside absence."""
         ways = bool(self.table) + len(self.lengths) + bool(self.slots) * (1 if self.flat else 2)
-        return self.present is None and self.rest is None and ways <= 1
+        return self.kind is not None and self.present is None and self.rest is None and ways <= 1
 
     @property
     def by_heads(self) -> bool:
@@ -54,9 +55,11 @@ class Node:
         return bool(self.lengths) and not (self.table or self.slots) and self.present is None and self.rest is None
 
     def at(self, value: Any) -> Iterator[Any]:
-        """Yield the parts that a value leads to; None is absence."""
+        """Yield the parts that a value leads to; None is absence. A value of another type raises ``TypeError``."""
         if value is None:
             yield self.absent
+        elif self.kind is not None and value.__class__ is not self.kind:
+            raise TypeError(f"{value.__class__.__name__} is no key of {'.'.join(self.path)}")
         else:
             yield self.table.get(value)
             for length in self.lengths:

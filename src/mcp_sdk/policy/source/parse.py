@@ -37,6 +37,8 @@ __all__ = ["read_resources"]
 EFFECTS = ("deny", "review", "step_up", "permit")
 PRIORITIES = ("low", "normal", "high", "critical")
 MAX_WEIGHT = 2**31 - 1
+MAX_TOTAL = 2**32 - 1
+"""What the weights of a split may add up to; Envoy refuses more."""
 
 RuleT = TypeVar("RuleT", bound=Rule)
 Models = Mapping[str, BusinessModel]
@@ -215,6 +217,8 @@ def _split(fields: Fields) -> tuple[Share, ...]:
     )
     if not any(share.weight for share in shares):
         nested.findings.error("MCP0008", f"{nested.what}: at least one weight is above 0", nested.node)
+    if sum(share.weight for share in shares) > MAX_TOTAL:
+        nested.findings.error("MCP0008", f"{nested.what}: the weights add up to more than {MAX_TOTAL}", nested.node)
     return shares
 
 

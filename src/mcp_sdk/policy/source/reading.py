@@ -158,8 +158,17 @@ def read_documents(text: str, file: str, findings: Collector) -> list[Node]:
         place = Scalar("", file, mark.line + 1, mark.column + 1) if mark else start
         findings.error("MCP0001", f"not YAML: {getattr(error, 'problem', None) or _reason(error)}", place)
     except UnicodeEncodeError:
-        findings.error("MCP0001", "not YAML: the text holds a lone surrogate, which is no character", start)
+        findings.error("MCP0001", *_surrogate(text, file))
     return builder.documents
+
+
+def _surrogate(text: str, file: str) -> tuple[str, Scalar]:
+    """Say where a text has what is no character: a byte that is no UTF-8, kept as PEP 383 does, or a lone surrogate."""
+    offset = next(offset for offset, char in enumerate(text) if "\ud800" <= char <= "\udfff")
+    line, column = text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+    byte = ord(text[offset]) - 0xDC00
+    what = f"byte 0x{byte:02x} is no UTF-8" if 0x80 <= byte <= 0xFF else "a lone surrogate is no character"
+    return f"not YAML: {what}. Save the file as UTF-8.", Scalar("", file, line, column)
 
 
 def _reason(error: Exception) -> str:

@@ -248,6 +248,8 @@ class _Parser:
             raise _Unreadable(start, "route_to: 'split' excludes 'version' and 'subset'; write one")
         if ("sticky" in options and not split) or ("split" in options and not any(share.weight for share in split)):
             raise _Unreadable(start, "route_to: 'sticky' needs a 'split', and a split at least one weight above 0")
+        if sum(share.weight for share in split) > 2**32 - 1:
+            raise _Unreadable(start, f"route_to: the weights of a split add up to more than {2**32 - 1}")
         return TrafficRoute(
             subset=Subset(version, labels) if version or labels else None,
             split=split,
