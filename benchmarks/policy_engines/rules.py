@@ -140,7 +140,7 @@ def states() -> tuple[str, ...]:
 def calls(shape: str, count: int, *, hit: bool, size: int) -> list[Call]:
     """Give ``size`` calls in a fixed shuffled order, made for rules from all over the set, or for none."""
     order = random.Random(f"{SEED}/{shape}/{count}/{hit}")
-    numbers = [number * count // size for number in range(size)] if size <= count else [n % count for n in range(size)]
+    numbers = order.sample(range(count), size) if size <= count else [number % count for number in range(size)]
     made = [(_hit if hit else _miss)(shape, number, turn, count) for turn, number in enumerate(numbers)]
     order.shuffle(made)
     return made
