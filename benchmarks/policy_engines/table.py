@@ -39,7 +39,9 @@ def _line(cells: Iterable[str]) -> str:
 def _cell(row: Row | None) -> str:
     if row is None or row["hit_us"] is None:
         return "" if row is None else "—"
-    return f"{_short(row['hit_us'])} / {_short(row['miss_us'])} µs, {TIMES}{_short(row['ratio'])}"
+    hit, miss = row["hit_us"], row["miss_us"]
+    unit, each = ("ms", 1000) if min(hit, miss) >= 1000 else ("µs", 1)
+    return f"{_short(hit / each)} / {_short(miss / each)} {unit}, {TIMES}{_short(row['ratio'])}"
 
 
 def _decision(row: Row | None) -> str:
