@@ -92,6 +92,8 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
         for table in tables:
             editor.delete_model(table)
     connection.close()
+    if connection.connection is not None:  # Django keeps one that is in memory open
+        connection.connection.close()
     del connections["listed"], connections.settings["listed"]
 
 
