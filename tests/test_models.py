@@ -157,3 +157,18 @@ def test_a_model_goes_through_json() -> None:
     assert again.to_dict() == model.to_dict()
     with pytest.raises(ModelError, match="Did you mean 'name'"):
         BusinessModel.from_dict({"nome": "x"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "form"),
+    [
+        ("states", "created", "states: [created, paid]"),
+        ("transitions", [{"from": "created", "to": "paid"}], "transitions: {created: [paid]}"),
+        ("attributes", {"amount": "decimal"}, "attributes: [{name: amount, type: decimal}]"),
+    ],
+)
+def test_a_declaration_of_another_form_is_shown_the_right_one(key: str, value: object, form: str) -> None:
+    """Which model, which key, what was written, and how it is written."""
+    with pytest.raises(ModelError) as caught:
+        BusinessModel.from_dict({"name": "order", key: value})
+    assert str(caught.value) == f"model 'order': {key!r} is {value!r}. Write it as {form}"

@@ -293,6 +293,7 @@ class BusinessModel:
         """Read what ``to_dict`` wrote; raises ``ModelError`` when it does not fit."""
         try:
             _check_keys(plain, cls)
+            _check_form(plain)
             for attribute in plain.get("attributes", ()):
                 _check_keys(attribute, Attribute)
             fields = dict(plain, attributes=[Attribute(**attribute) for attribute in plain.get("attributes", ())])
@@ -308,6 +309,19 @@ def _check_keys(plain: Any, kind: type[BusinessModel | Attribute]) -> None:
     for key in plain:
         if key not in known:
             raise ModelError(f"{kind.__name__} has no {key!r}.{did_you_mean(str(key), known)}")
+
+
+_FORMS: tuple[tuple[str, type[Any] | tuple[type[Any], ...], str], ...] = (
+    ("states", (list, tuple), "states: [created, paid]"),
+    ("transitions", Mapping, "transitions: {created: [paid]}"),
+    ("attributes", (list, tuple), "attributes: [{name: amount, type: decimal}]"),
+)
+
+
+def _check_form(plain: Mapping[str, Any]) -> None:
+    for key, kind, example in _FORMS:
+        if key in plain and not isinstance(plain[key], kind):
+            raise ModelError(f"model {plain.get('name')!r}: {key!r} is {plain[key]!r}. Write it as {example}")
 
 
 def _states(states: Any) -> tuple[str, ...]:
