@@ -92,7 +92,7 @@ def _measured(plan: Plan, python: str, job: Job) -> Row:
     if loads[0]["load_s"] < SLOW_LOAD_S and not plan.quick:
         loads += [_child(python, job, "load", plan.budget_s + SLACK_S) for _ in range(2)]
     cost = {field: statistics.median(load[field] for load in loads) for field in ("load_s", "rss_mb")}
-    return {**_child(python, job, "measure", 3 * plan.budget_s + SLACK_S), **cost}
+    return {**_child(python, job, "measure", 6 * plan.budget_s + SLACK_S), **cost}
 
 
 def _child(python: str, job: Job, work: str, timeout_s: float) -> Row:
