@@ -88,9 +88,12 @@ class Output:
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Any]:
         """Show a progress bar on ``err``; yields a function to call with the number of steps done."""
+        if not self.notes.is_terminal:
+            yield lambda _steps=1: None
+            return
         from rich.progress import Progress  # noqa: PLC0415
 
-        with Progress(console=self.notes, transient=True, disable=not self.notes.is_terminal) as bar:
+        with Progress(console=self.notes, transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda steps=1: bar.advance(task, steps)
 

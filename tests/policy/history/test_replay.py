@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 from collections.abc import Callable, Iterable, Mapping
@@ -191,10 +192,11 @@ def test_a_long_log_is_not_held(engine: Build, log: Build, asked: list[DecisionR
     def held(times: int) -> int:
         tracemalloc.start()
         report = replay(many(times), changed)
+        gc.collect()
         size = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         assert isinstance(report, Report)
         assert report.decided == 8 * times
         return size
 
-    assert held(200) < held(10) + 20_000
+    assert held(200) < held(10) + 100_000  # 1 600 records held would be millions
