@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mcp_sdk.context import ModelContext
 from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.policy import Engine, compile_policies
+from mcp_sdk.policy.cel.codegen import compile_shape
 from mcp_sdk.policy.lookup.index import Index
 from mcp_sdk.policy.lookup.ranges import layout, overlap
 from mcp_sdk.policy.lookup.tree import Node
@@ -79,11 +80,24 @@ mistyped = st.dictionaries(st.sampled_from(["channel", "other", "amount", "ratio
     rules=st.lists(st.tuples(condition, effect), min_size=1, max_size=25),
     inputs=st.lists(mistyped, min_size=1, max_size=8),
 )
-def test_facts_of_other_types_change_no_answer(rules: list[tuple[str, str]], inputs: list[dict[str, Any]]) -> None:
-    """What no declared type admits is no key: every rule is asked, so that no refusal is passed over."""
-    index = index_of(rules)
+def test_facts_of_other_types_pass_over_no_refusal_and_grant_nothing(
+    rules: list[tuple[str, str]], inputs: list[dict[str, Any]]
+) -> None:
+    """What no declared type admits is no key: what is not false refuses, and only what is true grants."""
+    engine = Engine(compile_policies({"p": source(rules)}, MODELS), MODELS)
+    policy, shapes = engine.policies[0], engine.programs["shapes"]
+    conditions = [compile_shape(shapes[row[4]], "value", name="truth")(*row[5]) for row in policy.rows]
     for facts in inputs:
-        agrees(index, request_of(facts, "", mfa=False))
+        request = request_of(facts, "", mfa=False)
+        found = set(policy.index.tree.every(request.contexts, request))
+        for number, condition_of in enumerate(conditions):
+            try:
+                value = condition_of(request.contexts, request)
+            except Exception:
+                value = None
+            refuses = policy.index.tree.on_error[number]
+            assert number in found or not refuses or value is False
+            assert number not in found or refuses or value is True
 
 
 @settings(max_examples=60, deadline=None)
