@@ -37,7 +37,12 @@ def some(values: tuple[Any, ...]) -> st.SearchStrategy[Domain]:
     return sets | ranges.filter(lambda domain: None in (domain.low, domain.high) or domain.low < domain.high)
 
 
-box = st.fixed_dictionaries({}, optional={path: some(values) for path, values in POINTS.items()})
+def typed(path: tuple[str, ...]) -> st.SearchStrategy[Domain]:
+    """Give domains of a fact as boxes have them: of its type, an interval of strings with a low end."""
+    return some(POINTS[path]).map(lambda domain: domain.meet(SPACE.opened.all_of(path)))
+
+
+box = st.fixed_dictionaries({}, optional={path: typed(path) for path in POINTS})
 boxes = st.lists(box, max_size=3)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conditions import MODELS, calls, condition, request_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mcp_sdk.context import ModelContext
@@ -80,6 +80,7 @@ mistyped = st.dictionaries(st.sampled_from(["channel", "other", "amount", "ratio
     rules=st.lists(st.tuples(condition, effect), min_size=1, max_size=25),
     inputs=st.lists(mistyped, min_size=1, max_size=8),
 )
+@example(rules=[("!(order.vip != true && order.vip)", "deny")], inputs=[{"vip": "a"}])
 def test_facts_of_other_types_pass_over_no_refusal_and_grant_nothing(
     rules: list[tuple[str, str]], inputs: list[dict[str, Any]]
 ) -> None:

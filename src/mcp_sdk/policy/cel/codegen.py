@@ -194,11 +194,14 @@ class _Writer:
         return known_when_false(node) if cannot_err(node, facts) else _NOTHING
 
     def _leaf(self, node: Any, facts: Facts, *, on_error: bool) -> str:
-        if self.type(node) == "bool" and cannot_err(node, facts):
+        # A fact that is known to be there is asked for true or false all the same: a wrong value fails closed.
+        if node[0] != "get" and self.type(node) == "bool" and cannot_err(node, facts):
             return self.value(node, facts)
         quick = self._quick(node, facts, on_error=on_error)
         if quick:
             return quick
+        if self.type(node) == "bool" and cannot_err(node, facts):
+            return self.value(node, facts)
         return f"{'not_false' if on_error else 'is_true'}(lambda: {self.value(node, facts)})"
 
     def _quick(self, node: Any, facts: Facts, *, on_error: bool) -> str | None:
