@@ -75,6 +75,10 @@ class Scope(NamedTuple):
     environment: str = "default"
 
 
+MESH = Scope("*", "*")
+"""The scope of what belongs to the whole mesh: tokens, the audit log. No service lives there."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelContext:
     """The facts of one entity at one moment.

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import NewType, Protocol
+from typing import Any, NewType, Protocol
 
 from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.decisions import Decision, DecisionRequest
@@ -33,6 +33,7 @@ __all__ = [
     "Identity",
     "Page",
     "Receipt",
+    "Record",
     "SigningKey",
     "Status",
     "Store",
@@ -111,8 +112,9 @@ class Applied:
 class Change:
     """One step of a watch.
 
-    ``kind`` is ``transition``, ``policies``, ``models``, ``services``, ``keys``, ``forgotten`` or ``resync``.
-    ``applied`` is there for transitions; ``ref`` for what was forgotten. Resuming from ``cursor`` misses nothing
+    ``kind`` is ``transition``, ``policies``, ``models``, ``services``, ``keys``, ``records``, ``audit``, ``forgotten``
+    or ``resync``. ``applied`` is there for transitions; ``ref`` for what was forgotten; ``record`` is the kind of the
+    record that was written or deleted. Resuming from ``cursor`` misses nothing
     after it. ``resync`` says that the store no longer holds all that came after the position asked for (too old, or
     of another database): drop what was learned by watching, read again what matters, and go on from its cursor.
     """
@@ -122,6 +124,20 @@ class Change:
     scope: Scope = Scope()  # noqa: RUF009 - a named tuple is frozen
     applied: Applied | None = None
     ref: EntityRef | None = None
+    record: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A small named document that the replicas of a control plane share: a token, an override, a lease, a rollout.
+
+    ``content`` is plain JSON. ``revision`` counts how often it was written, from 1; 0 stands before the first time.
+    """
+
+    kind: str
+    name: str
+    content: Mapping[str, Any] = field(default_factory=dict)
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +374,35 @@ class Store(ABC):
     @abstractmethod
     async def keys(self, scope: Scope) -> tuple[SigningKey, ...]:
         """Give the signing keys, newest first."""
+
+    @abstractmethod
+    async def put_record(self, scope: Scope, record: Record) -> Record:
+        """Write a record; ``record.revision`` is the one it replaces (0 at first). Gives it with its new revision.
+
+        Raises ``RevisionConflict`` when another revision is current.
+        """
+
+    @abstractmethod
+    async def delete_record(self, scope: Scope, record: Record) -> None:
+        """Delete a record of that revision; one that is gone already is no error, and a new one begins at 1 again.
+
+        Raises ``RevisionConflict`` when another revision is current.
+        """
+
+    @abstractmethod
+    async def records(self, scope: Scope, kind: str) -> tuple[Record, ...]:
+        """Give the records of a kind, by name in the order of code points."""
+
+    @abstractmethod
+    async def append_audit(self, number: int, entry: str) -> None:
+        """Add an entry to the one audit log of the mesh, durably; ``number`` counts them from 1 without gaps.
+
+        Raises ``RevisionConflict`` when ``number`` is not the next. Watchers hear of it in the scope ``MESH``.
+        """
+
+    @abstractmethod
+    async def audit(self, *, after: int = 0, limit: int = 1000) -> tuple[str, ...]:
+        """Give the entries that come after number ``after``, in order. They are never erased."""
 
     @abstractmethod
     async def retain(self, scope: Scope, model: str, before: datetime) -> int:

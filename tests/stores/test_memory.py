@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ class TestMemoryStore(StoreSuite):
     def setup_method(self) -> None:
         self.places: dict[Path, MemoryStore] = {}
 
-    def store(self, place: Path) -> MemoryStore:
-        return self.places.setdefault(place, MemoryStore())
+    def store(self, place: Path, *, clock: Callable[[], float] = time.time) -> MemoryStore:
+        return self.places.setdefault(place, MemoryStore(clock=clock))
 
 
 def test_a_url_gives_a_new_store_each_time():

@@ -33,8 +33,8 @@ SCOPE = Scope()
 class TestSqliteStore(StoreSuite):
     """Handles are stores of their own on one file."""
 
-    def store(self, place: Path) -> SqliteStore:
-        return SqliteStore(place / "mesh.db", poll_interval=0.01)
+    def store(self, place: Path, *, clock: Callable[[], float] = time.time) -> SqliteStore:
+        return SqliteStore(place / "mesh.db", poll_interval=0.01, clock=clock)
 
 
 def run(path: Path, work: Callable[[SqliteStore], Awaitable[object]], **options: object) -> object:

@@ -16,7 +16,7 @@ from mcp_sdk.exceptions import StoreError, StoreUnavailable
 __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "connect", "failures", "prepare", "transaction"]
 
 APPLICATION_ID = 0x6D637073
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -50,6 +50,15 @@ CREATE TABLE keys (
   number INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL, kid TEXT NOT NULL, secret BLOB NOT NULL,
   UNIQUE (scope, kid));
 """
+_FROM = {
+    1: """
+CREATE TABLE records (
+  scope INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, content TEXT NOT NULL, revision INTEGER NOT NULL,
+  PRIMARY KEY (scope, kind, name)) WITHOUT ROWID;
+CREATE TABLE audit (number INTEGER PRIMARY KEY, entry TEXT NOT NULL);
+""",
+}
+"""What brings a file of each older schema one version on."""
 
 _ADVICE = {
     "SQLITE_BUSY": "is locked: another process held it for too long. Find it with: fuser {path}",
@@ -119,8 +128,7 @@ def prepare(path: Path, busy_timeout: float) -> str:
         _write_ahead(connection, busy_timeout)
         if not _up_to_date(path, connection):
             with transaction(connection):
-                if not _up_to_date(path, connection):
-                    _create(connection)
+                _upgrade(path, connection)
         (identity,) = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
     return str(identity)
 
@@ -153,7 +161,7 @@ def _write_ahead(connection: sqlite3.Connection, busy_timeout: float) -> None:
 
 
 def _up_to_date(path: Path, connection: sqlite3.Connection) -> bool:
-    """Tell whether the schema is there; takes no lock, for who only reads must not wait for a writer."""
+    """Tell whether the newest schema is there; takes no lock, for who only reads must not wait for a writer."""
     (version,), (application,) = (
         connection.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "application_id")
     )
@@ -164,12 +172,26 @@ def _up_to_date(path: Path, connection: sqlite3.Connection) -> bool:
         raise StoreError(
             f"{path} has schema {version}, and this mcp-sdk knows {SCHEMA_VERSION}. Upgrade it: pip install -U mcp-sdk"
         )
-    return bool(tables)
+    return bool(tables) and bool(version == SCHEMA_VERSION)
+
+
+def _upgrade(path: Path, connection: sqlite3.Connection) -> None:
+    if _up_to_date(path, connection):
+        return
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if not version:
+        _create(connection)
+    for before in range(version or 1, SCHEMA_VERSION):
+        _run(connection, _FROM[before])
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _run(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        connection.execute(statement)
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    for statement in SCHEMA.split(";\n"):
-        connection.execute(statement)
+    _run(connection, SCHEMA)
     connection.executemany("INSERT INTO meta VALUES (?, ?)", (("identity", uuid.uuid4().hex), ("trimmed", "0")))
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -39,9 +39,14 @@ SELECT seq FROM log WHERE event_id IS NOT NULL AND scope = ? AND model = ? AND a
 """
 
 
-def notice(session: Session, number: int, kind: str, now: float, ref: EntityRef | None = None) -> None:
-    """Tell watchers of something that is no transition; inside a transaction."""
-    model, entity_id = ref or (None, None)
+def notice(
+    session: Session, number: int, kind: str, now: float, about: tuple[str | None, str | None] = (None, None)
+) -> None:
+    """Tell watchers of something that is no transition; inside a transaction.
+
+    ``about`` is the entity that was forgotten, or the kind of the record that was written.
+    """
+    model, entity_id = about
     session.db.execute(
         "INSERT INTO log (at, scope, kind, model, entity_id) VALUES (?, ?, ?, ?, ?)",
         (now, number, kind, model, entity_id),
@@ -88,6 +93,8 @@ def _change(identity: str, row: Sequence[Any]) -> Change:
     scope, cursor = Scope(namespace, environment), Cursor(f"{identity}:{sequence}")
     if kind == "transition":
         return Change(kind, cursor, scope, applied_from_row(scope, columns))
+    if kind == "records":
+        return Change(kind, cursor, scope, record=columns[0])
     return Change(kind, cursor, scope, ref=EntityRef(*columns[:2]) if kind == "forgotten" else None)
 
 

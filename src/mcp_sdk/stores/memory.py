@@ -19,10 +19,10 @@ from itertools import islice
 from threading import Lock
 from typing import NamedTuple
 
-from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
+from mcp_sdk.context import MESH, EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.exceptions import RevisionConflict, StoreUnavailable
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, SigningKey, Store
+from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, Record, SigningKey, Store
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.stores.ledger import EntityKey, EventKey, Ledger, entity_key, event_key
@@ -61,6 +61,7 @@ class _Shelf:
     policies: list[PolicyRevision] = field(default_factory=list)
     leases: dict[tuple[str, str], _Lease] = field(default_factory=dict)
     keys: dict[str, SigningKey] = field(default_factory=dict)
+    records: dict[tuple[str, str], Record] = field(default_factory=dict)
 
 
 class MemoryStore(Store):
@@ -85,6 +86,7 @@ class MemoryStore(Store):
         self._changed: dict[EntityKey, float] = {}
         self._seen: dict[EventKey, AppendResult] = {}
         self._shelves: dict[Scope, _Shelf] = {}
+        self._audit: list[str] = []
         self._waiters: set[_Waiter] = set()
 
     async def open(self) -> None:
@@ -107,7 +109,7 @@ class MemoryStore(Store):
             self._changed.update(dict.fromkeys(ledger.moved, now))
             for entry in ledger.entries:
                 self._seen[event_key(entry.transition)] = AppendResult(entry.status, entry.context.revision)
-                self._record("transition", entry.transition.scope, applied=entry)
+                self._note(Change("transition", self._next(), entry.transition.scope, entry))
             self._wake()
         return results
 
@@ -246,6 +248,39 @@ class MemoryStore(Store):
         with self._open():
             return tuple(reversed(self._shelf(scope).keys.values()))
 
+    async def put_record(self, scope: Scope, record: Record) -> Record:
+        """Write a record; see ``Store.put_record``."""
+        with self._open():
+            records = self._record_at(scope, record)
+            stored = records[record.kind, record.name] = replace(record, revision=record.revision + 1)
+            self._tell("records", scope, record=record.kind)
+        return stored
+
+    async def delete_record(self, scope: Scope, record: Record) -> None:
+        """Delete a record; see ``Store.delete_record``."""
+        with self._open():
+            if (record.kind, record.name) in self._shelf(scope).records:
+                del self._record_at(scope, record)[record.kind, record.name]
+                self._tell("records", scope, record=record.kind)
+
+    async def records(self, scope: Scope, kind: str) -> tuple[Record, ...]:
+        """Give the records of a kind, by name."""
+        with self._open():
+            return tuple(record for key, record in sorted(self._shelf(scope).records.items()) if key[0] == kind)
+
+    async def append_audit(self, number: int, entry: str) -> None:
+        """Add an entry to the audit log; see ``Store.append_audit``."""
+        with self._open():
+            if number != len(self._audit) + 1:
+                raise RevisionConflict("audit", expected=number - 1, actual=len(self._audit))
+            self._audit.append(entry)
+            self._tell("audit", MESH)
+
+    async def audit(self, *, after: int = 0, limit: int = 1000) -> tuple[str, ...]:
+        """Give the entries after a number, in order."""
+        with self._open():
+            return tuple(self._audit[after : after + limit])
+
     async def retain(self, scope: Scope, model: str, before: datetime) -> int:
         """Erase what has not changed since ``before``; see ``Store.retain``."""
         limit, of_model = before.timestamp(), (*scope, model)
@@ -277,7 +312,7 @@ class MemoryStore(Store):
             self._contexts.pop(key, None)
             self._changed.pop(key, None)
         for key in sorted(told):
-            self._record("forgotten", Scope(*key[:2]), ref=EntityRef(*key[2:]))
+            self._note(Change("forgotten", self._next(), Scope(*key[:2]), ref=EntityRef(*key[2:])))
         self._wake()
         return len(gone)
 
@@ -294,17 +329,27 @@ class MemoryStore(Store):
     def _shelf(self, scope: Scope) -> _Shelf:
         return self._shelves.setdefault(scope, _Shelf())
 
+    def _record_at(self, scope: Scope, record: Record) -> dict[tuple[str, str], Record]:
+        """Give the records of a scope, once it is sure that ``record`` is of the current revision."""
+        records = self._shelf(scope).records
+        current = records.get((record.kind, record.name), Record(record.kind, record.name)).revision
+        if record.revision != current:
+            raise RevisionConflict(f"{record.kind} {record.name!r}", expected=record.revision, actual=current)
+        return records
+
     def _seen_among(self, transitions: Sequence[Transition]) -> dict[EventKey, AppendResult]:
         keys = map(event_key, transitions)
         return {key: self._seen[key] for key in keys if key in self._seen}
 
-    def _tell(self, kind: str, scope: Scope) -> None:
-        self._record(kind, scope)
+    def _tell(self, kind: str, scope: Scope, *, record: str = "") -> None:
+        self._note(Change(kind, self._next(), scope, record=record))
         self._wake()
 
-    def _record(self, kind: str, scope: Scope, *, applied: Applied | None = None, ref: EntityRef | None = None) -> None:
+    def _next(self) -> Cursor:
+        return self._cursor(self._sequence + 1)
+
+    def _note(self, change: Change) -> None:
         self._sequence += 1
-        change = Change(kind, self._cursor(self._sequence), scope, applied, ref)
         self._log.append(_Line(self._sequence, self._clock(), change))
         while len(self._log) > self._log_size:
             self._drop_oldest()

@@ -21,12 +21,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, SigningKey, Store
+from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, Record, SigningKey, Store
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.stores import _sqlite_catalogue as catalogue
 from mcp_sdk.stores import _sqlite_entities as entities
 from mcp_sdk.stores import _sqlite_log as log
+from mcp_sdk.stores import _sqlite_records as shared
 from mcp_sdk.stores._sqlite_file import failures, prepare
 from mcp_sdk.stores._sqlite_worker import Session, Worker
 
@@ -193,6 +194,26 @@ class SqliteStore(Store):
     async def keys(self, scope: Scope) -> tuple[SigningKey, ...]:
         """Give the signing keys, newest first."""
         return await self._reader.run(catalogue.keys, scope)
+
+    async def put_record(self, scope: Scope, record: Record) -> Record:
+        """Write a record; see ``Store.put_record``."""
+        return await self._write(shared.put_record, scope, record, self._clock())
+
+    async def delete_record(self, scope: Scope, record: Record) -> None:
+        """Delete a record; see ``Store.delete_record``."""
+        await self._write(shared.delete_record, scope, record, self._clock())
+
+    async def records(self, scope: Scope, kind: str) -> tuple[Record, ...]:
+        """Give the records of a kind, by name."""
+        return await self._reader.run(shared.records, scope, kind)
+
+    async def append_audit(self, number: int, entry: str) -> None:
+        """Add an entry to the audit log; see ``Store.append_audit``."""
+        await self._write(shared.append_audit, number, entry, self._clock())
+
+    async def audit(self, *, after: int = 0, limit: int = 1000) -> tuple[str, ...]:
+        """Give the entries after a number, in order."""
+        return await self._reader.run(shared.audit, after, limit)
 
     async def retain(self, scope: Scope, model: str, before: datetime) -> int:
         """Erase what has not changed since ``before``, a few entities a transaction; see ``Store.retain``."""

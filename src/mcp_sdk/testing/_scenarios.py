@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -37,16 +38,26 @@ Scenario: TypeAlias = Callable[..., Awaitable[None]]
 
 
 class Cases:
-    """What a store's test is made of. ``remembers`` is False for a store that keeps nothing once it is closed."""
+    """What a store's test is made of.
+
+    ``remembers`` is False for a store that keeps nothing once it is closed; ``connected`` is True where a handle talks
+    to a server, and ``cut`` then is to be given too.
+    """
 
     remembers = True
+    connected = False
 
-    def store(self, place: Path) -> Store:
+    def store(self, place: Path, *, clock: Callable[[], float] = time.time) -> Store:
         """Give a store, not yet open, over the storage that belongs to ``place``.
 
         ``place`` is an empty directory, another one for each test; its name is unique too. Called again with the same
-        ``place``, this gives another handle on the same storage, or the same store.
+        ``place``, this gives another handle on the same storage, or the same store. ``clock`` gives the seconds since
+        the epoch that this machine believes in; a store that goes by its server's clock has no use for it.
         """
+        raise NotImplementedError
+
+    async def cut(self, store: Store) -> None:
+        """Cut every connection that an open handle holds, as a network that fails does; the server goes on."""
         raise NotImplementedError
 
 
