@@ -22,7 +22,7 @@ from mcp_sdk_django import get_mesh, q_for
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
 
 import listings
-import postgres
+import services
 
 from mcp_sdk import Attribute, BusinessModel, ModelContext, Untranslatable
 from mcp_sdk.decisions import Principal

@@ -41,7 +41,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, mapped_col
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
 
 import listings
-import postgres
+import services
 
 from mcp_sdk import Attribute, BusinessModel, ModelContext, Untranslatable
 from mcp_sdk.decisions import Principal

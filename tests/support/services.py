@@ -17,11 +17,16 @@ def postgres() -> dict[str, Any]:
     """Give host, port, user and database of the PostgreSQL of the tests; skip, or fail where it is required."""
     if find_spec("psycopg") is None:
         missing("psycopg is not installed")
+    listening("PostgreSQL", POSTGRES)
+    return {"host": POSTGRES[0], "port": POSTGRES[1], "user": "postgres", "database": "test"}
+
+
+def listening(product: str, address: tuple[str, int]) -> None:
+    """Skip, or fail where servers are required, when nothing listens on an address."""
     with closing(socket.socket()) as probe:
         probe.settimeout(2)
-        if probe.connect_ex(POSTGRES):
-            missing(f"no PostgreSQL listens on {POSTGRES[0]}:{POSTGRES[1]}")
-    return {"host": POSTGRES[0], "port": POSTGRES[1], "user": "postgres", "database": "test"}
+        if probe.connect_ex(address):
+            missing(f"no {product} listens on {address[0]}:{address[1]}")
 
 
 def missing(reason: str) -> NoReturn:
