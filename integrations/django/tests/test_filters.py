@@ -78,7 +78,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
     place: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
     tables: list[Any] = [Order, Odd]
     if request.param == "postgresql":
-        found = {name.upper(): value for name, value in postgres.postgres().items()}
+        found = {name.upper(): value for name, value in services.postgres().items()}
         place = {"ENGINE": "django.db.backends.postgresql", "NAME": found.pop("DATABASE"), **found}
         tables = [Order]
     connections.settings["listed"] = connections.configure_settings({"default": {}, "listed": place})["listed"]

@@ -128,7 +128,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Give a database that has the tables."""
     url: Any = "sqlite://"
     if request.param == "postgresql":
-        place = postgres.postgres()
+        place = services.postgres()
         url = URL.create("postgresql+psycopg", place["user"], None, place["host"], place["port"], place["database"])
     engine = create_engine(url)
     tables = [Order.__table__, Odd.__table__]
