@@ -15,7 +15,7 @@ import gc
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from decimal import Decimal
@@ -58,6 +58,9 @@ class SilentPlane(ControlPlane):
     def known(self, _: EntityRef) -> ModelContext | None:
         """Give the one context."""
         return self._known
+
+    def listen(self, models: Iterable[str]) -> None:
+        del models
 
     def subscribe(self, _: object) -> Callable[[], None]:
         """Never call."""

@@ -80,7 +80,7 @@ def test_a_model_is_no_text() -> None:
 def test_an_unknown_control_plane_names_those_installed() -> None:
     """The first start names what is installed; a later one may succeed elsewhere."""
     mesh = Mesh(service="s", control_plane="nosuch://x")
-    with pytest.raises(UnknownPlugin, match="Installed: memory, sqlite"):
+    with pytest.raises(UnknownPlugin, match="Installed: http, https, memory"):
         mesh.start()
     with pytest.raises(UnknownPlugin):
         mesh.start()

@@ -27,14 +27,18 @@ Unavailable = Literal["permit", "refuse"]
 class Config:
     """Everything that can be set. Times are in seconds, sizes are counts.
 
-    ``control_plane`` is a URL (``memory:``, ``sqlite:///mesh.db``). ``mode`` is ``off`` (no work), ``observe`` (decide,
-    record, refuse nothing) or ``enforce``. ``unavailable`` says what becomes of requests while no policies were ever
-    learned: ``permit`` (as before the mesh was there) or ``refuse`` (503). ``ingress`` says whom to believe: ``mesh``
-    (signed peers), ``edge`` (nobody: our members are stripped), ``open`` (anybody; for development). ``fetch_timeout``
-    is what a request waits for a context at most. ``egress_hosts`` are further hosts that get our baggage; the mesh's
-    own services always do. ``trusted_proxies`` is the number of proxies in front whose ``X-Forwarded-For`` entries are
-    true. ``principal_header`` names a header that a verified peer may send the caller's id in. ``geo_database`` is the
-    path of a MaxMind file, ``geo_header`` a header of a verified peer that holds a country code.
+    ``control_plane`` is a URL (``memory:``, ``sqlite:///mesh.db``, ``https://mesh.internal``). ``token`` tells a
+    server who this is; ``trusted_keys`` are the public keys (64 hex digits each) whose policies are believed, that of
+    the first answer where none is named; ``state_dir`` is where the last good snapshot is kept, nowhere when empty;
+    ``tls_ca``, ``tls_certificate`` and ``tls_private_key`` are paths of PEM files. ``mode`` is ``off`` (no work),
+    ``observe`` (decide, record, refuse nothing) or ``enforce``. ``unavailable`` says what becomes of requests while no
+    policies were ever learned: ``permit`` (as before the mesh was there) or ``refuse`` (503). ``ingress`` says whom to
+    believe: ``mesh`` (signed peers), ``edge`` (nobody: our members are stripped), ``open`` (anybody; for development).
+    ``fetch_timeout`` is what a request waits for a context at most. ``egress_hosts`` are further hosts that get our
+    baggage; the mesh's own services always do. ``trusted_proxies`` is the number of proxies in front whose
+    ``X-Forwarded-For`` entries are true. ``principal_header`` names a header that a verified peer may send the
+    caller's id in. ``geo_database`` is the path of a MaxMind file, ``geo_header`` a header of a verified peer that
+    holds a country code.
     """
 
     service: str = ""
@@ -48,6 +52,12 @@ class Config:
     url: str = ""
     weight: int = 1
     control_plane: str = "memory:"
+    token: str = field(default="", repr=False)
+    trusted_keys: tuple[str, ...] = ()
+    state_dir: str = ""
+    tls_ca: str = ""
+    tls_certificate: str = ""
+    tls_private_key: str = ""
     mode: Mode = "enforce"
     ingress: Ingress = "mesh"
     unavailable: Unavailable = "permit"
@@ -79,6 +89,9 @@ class Config:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be above 0")
 
 
+_SECRETS = ("signing_keys", "pseudonym_key", "token")
+
+
 def _check(name: str, value: Any, kind: str) -> None:
     if kind in _WORDS:
         if value not in _WORDS[kind]:
@@ -88,7 +101,7 @@ def _check(name: str, value: Any, kind: str) -> None:
 
 
 def _shown(name: str, value: Any) -> str:
-    return "(hidden)" if name.endswith(("_key", "_keys")) else repr(value)
+    return "(hidden)" if name in _SECRETS else repr(value)
 
 
 _WORDS: dict[str, tuple[str, ...]] = {

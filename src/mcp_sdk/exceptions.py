@@ -14,6 +14,7 @@ MeshError
 ├── StoreError              the store refused or could not be reached
 │   ├── StoreUnavailable
 │   └── RevisionConflict    somebody else published first
+├── ProtocolError           what a server or client of a control plane said cannot be read or believed
 ├── Untranslatable          a policy's clause that cannot become a filter of a database
 ├── NoEndpoint              no endpoint of a service serves the decided subset
 └── Refused                 a decision that refuses, of ``@requires_permit`` and transports (in ``decisions``)
@@ -38,6 +39,7 @@ __all__ = [
     "ModelError",
     "NoEndpoint",
     "PolicyError",
+    "ProtocolError",
     "RecordError",
     "RevisionConflict",
     "StoreError",
@@ -190,6 +192,10 @@ class RevisionConflict(StoreError):
         self.expected: int = expected
         self.actual: int = actual
         super().__init__(f"{what}: expected revision {expected}, found {actual}. Read it again and retry.")
+
+
+class ProtocolError(MeshError):
+    """What the other side of a connection said cannot be read, or is not to be believed."""
 
 
 class Untranslatable(MeshError):

@@ -55,6 +55,11 @@ class Listeners:
         self._pool: ThreadPoolExecutor | None = None
         self._pid = 0
 
+    @property
+    def models(self) -> frozenset[str]:
+        """The models whose moves somebody wants."""
+        return frozenset(listener.model for listener in self._listeners)
+
     def add(self, model: str, *, from_: str | Enum | None, to: str | Enum | None) -> Callable[[F], F]:
         """Give a decorator that adds a function and returns it unchanged."""
 

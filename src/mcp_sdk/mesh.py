@@ -139,6 +139,8 @@ class Mesh:
         Coroutine functions run on the application's loop when ``lifespan`` knows it. It hears what happens between
         ``start`` and ``close``; what is not called by then is not caught up on.
         """
+        if self._plane is not None:
+            self._plane.listen([model])
         return self.listeners.add(model, from_=from_, to=to)
 
     def on_commit(self, port: TransactionPort) -> None:
@@ -295,6 +297,7 @@ class Mesh:
         self._plane = self._given or self._connect()
         done = self._plane.start(self.models.values())
         self._undo = [current.install(self), self._plane.subscribe(self._heard)]
+        self._plane.listen(self.listeners.models)
         if self.config.url and self.config.service:
             self._plane.register(self._endpoint(), ttl=self.config.lease)
         self._pid, self._codec = os.getpid(), None

@@ -228,7 +228,14 @@ class ControlPlane(ABC):
 
     @abstractmethod
     def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
-        """Have every change told to ``callback`` on the plane's own thread; the returned function ends that."""
+        """Have changes told to ``callback`` on the plane's own thread; the returned function ends that.
+
+        All but the transitions are told; of these, all of the models that were named to ``listen``, others perhaps.
+        """
+
+    @abstractmethod
+    def listen(self, models: Iterable[str]) -> None:
+        """Have every transition of some models told to subscribers, from now on."""
 
     @abstractmethod
     def fetch(self, refs: Sequence[EntityRef]) -> Future[Mapping[EntityRef, ModelContext]]:

@@ -329,7 +329,7 @@ def test_a_forgotten_entity_is_forgotten_by_every_plane(pair):
     here.publish([move()])
     assert here.flush(5)
     there.fetch([REF]).result(5)
-    store = here._shared.store
+    store = here._store
     here._sessions.get().loop.submit(lambda: store.forget(Scope(), REF)).result(5)
     wait_until(lambda: here.known(REF) is None and there.known(REF) is None)
 
@@ -494,8 +494,8 @@ def test_closing_keeps_its_deadline(tmp_path, planes):
 def test_urls_choose_the_store(tmp_path):
     """A plane is connected by URL through the entry points, and an unknown scheme names what there is."""
     options = {"identity": Identity("shop"), "config": CONFIG, "telemetry": Telemetry()}
-    assert isinstance(connect("memory:", **options)._shared.store, MemoryStore)
-    assert isinstance(connect(f"sqlite:///{tmp_path}/a.db", **options)._shared.store, SqliteStore)
+    assert isinstance(connect("memory:", **options)._store, MemoryStore)
+    assert isinstance(connect(f"sqlite:///{tmp_path}/a.db", **options)._store, SqliteStore)
     with pytest.raises(UnknownPlugin, match=r"no store for 'redis'. Installed: memory, sqlite"):
         connect("redis://localhost", **options)
 

@@ -86,6 +86,9 @@ class FakePlane(ControlPlane):
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
         return ()
 
+    def listen(self, models: Iterable[str]) -> None:
+        del models
+
     def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback)

@@ -65,6 +65,9 @@ class ScriptedPlane(ControlPlane):
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
         return self.alive.get(service, ())
 
+    def listen(self, models: Iterable[str]) -> None:
+        del models
+
     def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
         return lambda: None
 

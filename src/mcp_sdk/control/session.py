@@ -6,55 +6,35 @@ import asyncio
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mcp_sdk.config import Config
 from mcp_sdk.context import EntityRef, ModelContext, Transition
 from mcp_sdk.control.cache import ContextCache
-from mcp_sdk.control.decider import Decider, build
+from mcp_sdk.control.decider import build
 from mcp_sdk.control.fetcher import Fetcher
 from mcp_sdk.control.loop import LoopThread, logger
+from mcp_sdk.control.plane import Shared
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
 from mcp_sdk.exceptions import MeshError, StoreError, StoreUnavailable
-from mcp_sdk.models import BusinessModel
-from mcp_sdk.ports import AppendResult, Change, Cursor, Identity, SigningKey, Status, Store
+from mcp_sdk.ports import AppendResult, Change, Cursor, Page, SigningKey, Status, Store
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision, Snapshot
-from mcp_sdk.telemetry import Telemetry
 
-__all__ = ["Session", "Shared"]
+__all__ = ["Session"]
 
 HOUSEKEEPING = 60.0
 STEADY = 5.0
 """Seconds that a watch has run after which its end is news; a failure that comes back at once is said once."""
 
 
-@dataclass
-class Shared:
-    """What outlives a fork: settings, policies in force, what was learned last. All of it is swapped whole."""
-
-    store: Store
-    identity: Identity
-    config: Config
-    telemetry: Telemetry
-    decider: Decider = field(default_factory=Decider)
-    models: tuple[BusinessModel, ...] = ()
-    endpoints: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
-    keys: tuple[SigningKey, ...] = ()
-    subscribers: tuple[Callable[[Change], None], ...] = ()
-    started: bool = False
-    learned: bool = False
-
-
 class Session:
     """One process's part of a local control plane. Begins with the first ``begin`` and ends with ``end``."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, store: Store) -> None:
         config = shared.config
         self._shared = shared
-        self._store = shared.store
+        self._store = store
         self._scope = shared.identity.scope
         self.loop: LoopThread = LoopThread(f"mcp-sdk-{shared.identity.service or 'mesh'}")
         self.cache: ContextCache = ContextCache()
@@ -140,6 +120,18 @@ class Session:
         if not renewed:
             self._spawn(self._every(ttl / 3, lambda: self._announce(self._registered[key], ttl)))
         await self._learn_endpoints()
+
+    async def list(self, model: str, *, state: str | None, id_prefix: str, limit: int, after: str) -> Page:
+        """List entities of a model as the store holds them."""
+        store = await self.opened()
+        return await store.list(self._scope, model, state=state, id_prefix=id_prefix, limit=limit, after=after)
+
+    async def policies(self, revision: int | None) -> PolicyRevision | None:
+        """Look a revision of the policy set up in the store."""
+        return await (await self.opened()).policies(self._scope, revision)
+
+    def listen(self) -> None:
+        """Do nothing: whoever watches a store hears of every transition."""
 
     async def end(self) -> None:
         """Stop the tasks, take the endpoints away and close the store."""
@@ -240,10 +232,7 @@ class Session:
         return Snapshot(revision=policies.revision, models=models, programs=policies.programs)
 
     async def _learn_endpoints(self) -> None:
-        services: dict[str, list[Endpoint]] = {}
-        for endpoint in await self._store.endpoints(self._scope):
-            services.setdefault(endpoint.service, []).append(endpoint)
-        self._shared.endpoints = {name: tuple(found) for name, found in services.items()}
+        self._shared.put_endpoints(await self._store.endpoints(self._scope))
 
     async def _learn_keys(self) -> None:
         keys = await self._store.keys(self._scope)
@@ -268,14 +257,7 @@ class Session:
             await self._learn_endpoints()
         elif change.kind == "keys":
             await self._learn_keys()
-        self._tell(change)
-
-    def _tell(self, change: Change) -> None:
-        for callback in self._shared.subscribers:
-            try:
-                callback(change)
-            except Exception as error:  # noqa: BLE001 - one subscriber must not end the watch for the others
-                self._shared.telemetry.failed("subscriber", error)
+        self._shared.tell(change)
 
     async def _every(self, interval: float, work: Callable[[], Awaitable[object]]) -> None:
         while True:

@@ -1,0 +1,82 @@
+"""``mcpctl serve``: run the control plane as a server."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.output import Output
+from mcp_sdk.exceptions import ConfigurationError, MissingExtra
+
+__all__ = ["COMMAND"]
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument("--store", default="sqlite:///mesh.db", metavar="URL", help="where everything is kept")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
+    parser.add_argument("--port", type=int, default=8600, help="port to listen on (default: 8600)")
+    parser.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of host and port")
+    parser.add_argument("--mesh", default="default", help="the mesh's name, which manifests carry (default: default)")
+    parser.add_argument("--token-file", metavar="PATH", help="write the first admin's token there, and do not print it")
+    parser.add_argument("--tls-certificate", default="", metavar="PATH", help="PEM file; needed beyond loopback")
+    parser.add_argument("--tls-private-key", default="", metavar="PATH", help="PEM file")
+    parser.add_argument("--tls-client-ca", default="", metavar="PATH", help="demand client certificates of this CA")
+
+
+def _run(args: Namespace, output: Output) -> int:
+    try:
+        from mcp_sdk.server.run import Bind, Prepared, serve  # noqa: PLC0415 - an extra
+        from mcp_sdk.server.settings import ServerSettings  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "a package", extra="server", purpose="mcpctl serve") from error
+    if args.host not in LOOPBACK and args.fd is None and not args.tls_certificate:
+        raise ConfigurationError(
+            f"{args.host} is not loopback, and without TLS tokens would be read on the way. "
+            "Give --tls-certificate and --tls-private-key, or listen on loopback behind a proxy that ends TLS"
+        )
+    bind = Bind(args.host, args.port, args.fd, args.tls_certificate, args.tls_private_key, args.tls_client_ca)
+
+    def announce(prepared: Prepared) -> None:
+        _announce(prepared.token, prepared.key, bind.url, args, output)
+
+    serve(ServerSettings(store=args.store, mesh=args.mesh), bind, announce=announce)
+    return OK
+
+
+def _announce(token: str, key: str, url: str, args: Namespace, output: Output) -> None:
+    if token and args.token_file:
+        _keep(Path(args.token_file), token)
+    output.line(f"control plane on {url}, over {args.store.partition(':')[0]}")
+    output.line(f"its key: {key}")
+    if token:
+        shown = f"$(cat {args.token_file})" if args.token_file else token
+        output.line("the first admin's token, shown this once; keep it:")
+        output.line(f"\n  export MCP_SDK_CONTROL_PLANE={url}\n  export MCP_SDK_TOKEN={shown}\n")
+        output.line("next: mcpctl apply policies/")
+    output.out.flush()
+
+
+def _keep(path: Path, token: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(token + "\n")
+
+
+COMMAND = Command(
+    name="serve",
+    summary="run the control plane as a server",
+    description="""\
+Serve the control plane over HTTP. With no options it listens on loopback, keeps
+everything in mesh.db here, and prints the first admin's token and what to type
+next. Run as many replicas over one shared store as you like.
+
+  mcpctl serve
+  mcpctl serve --store postgresql://mesh@db/mesh --host 0.0.0.0 \\
+    --tls-certificate tls.crt --tls-private-key tls.key
+""",
+    configure=_configure,
+    run=_run,
+)

@@ -1,0 +1,1 @@
+"""Clients of a control-plane server: the ``https`` control plane, and what ``mcpctl`` asks with."""

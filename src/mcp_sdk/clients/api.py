@@ -1,0 +1,191 @@
+"""The server's REST paths, as calls. Sans sockets: a call is a request to make and how to read its answer.
+
+``send`` and ``asend`` drive them over httpx. Answers that refuse become the errors that a local plane would raise, so
+that callers need not know where their control plane runs.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from mcp_sdk.config import Config
+from mcp_sdk.context import ModelContext, Scope, Transition
+from mcp_sdk.exceptions import (
+    ConfigurationError,
+    Finding,
+    MissingExtra,
+    ModelError,
+    PolicyError,
+    ProtocolError,
+    RevisionConflict,
+    StoreError,
+    StoreUnavailable,
+)
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.ports import AppendResult, Page
+from mcp_sdk.protocol.plain import each, loads, result_from_plain, revision_from_plain
+from mcp_sdk.services import Endpoint
+from mcp_sdk.snapshot import PolicyRevision
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = [
+    "Call",
+    "append",
+    "apply",
+    "asend",
+    "async_client",
+    "declare",
+    "deregister",
+    "list_contexts",
+    "part",
+    "policies",
+    "register",
+    "tls_context",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request: ``path`` under the server's address, and what to make of the JSON of a good answer."""
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    json: Any = None
+    raw: bool = False
+
+
+def append(transitions: Sequence[Transition]) -> Call[tuple[AppendResult, ...]]:
+    """Store transitions."""
+    body = {"transitions": [transition.to_dict() for transition in transitions]}
+    return Call("POST", "/v1/transitions", lambda plain: tuple(each(result_from_plain, plain["results"])), json=body)
+
+
+def list_contexts(scope: Scope, model: str, *, state: str | None, id_prefix: str, limit: int, after: str) -> Call[Page]:
+    """List entities of a model."""
+    params: dict[str, str | int] = {"prefix": id_prefix, "limit": limit, "after": after, **_at(scope)}
+    if state is not None:
+        params["state"] = state
+    return Call("GET", f"/v1/contexts/{model}", _page, params)
+
+
+def declare(scope: Scope, models: Sequence[BusinessModel]) -> Call[None]:
+    """Declare models."""
+    return Call("POST", "/v1/models", _nothing, _at(scope), {"models": [model.to_dict() for model in models]})
+
+
+def register(scope: Scope, endpoint: Endpoint, ttl: float) -> Call[None]:
+    """Announce an endpoint."""
+    return Call("POST", "/v1/services", _nothing, _at(scope), {"endpoint": endpoint.to_dict(), "ttl": ttl})
+
+
+def deregister(scope: Scope, endpoint: Endpoint) -> Call[None]:
+    """Take an endpoint away."""
+    return Call("DELETE", "/v1/services", _nothing, {"service": endpoint.service, "url": endpoint.url, **_at(scope)})
+
+
+def apply(scope: Scope, revision: PolicyRevision, *, dry_run: bool = False) -> Call[PolicyRevision]:
+    """Put policy files in force; the server compiles them itself."""
+    body = {"sources": dict(revision.sources), "replaces": revision.revision, "dry_run": dry_run}
+    return Call("POST", "/v1/policies", revision_from_plain, _at(scope), body)
+
+
+def policies(scope: Scope, revision: int | None) -> Call[PolicyRevision]:
+    """Look a revision up; the current one for None."""
+    return Call("GET", f"/v1/policies/{revision or 0}", revision_from_plain, _at(scope))
+
+
+def part(scope: Scope, digest: str) -> Call[bytes]:
+    """Fetch a part of a snapshot."""
+    return Call("GET", f"/v1/parts/{digest}", bytes, _at(scope), raw=True)
+
+
+def async_client(url: str, config: Config) -> httpx.AsyncClient:
+    """Give the HTTP client of a server; raises ``MissingExtra`` and ``ConfigurationError``."""
+    try:
+        import httpx  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise MissingExtra("httpx", extra="client", purpose="a control plane over HTTP") from error
+    headers = {"authorization": f"Bearer {config.token}"} if config.token else {}
+    verify: Any = tls_context(config) or True
+    timeout = httpx.Timeout(10.0, connect=5.0)
+    return httpx.AsyncClient(base_url=url, headers=headers, verify=verify, timeout=timeout, trust_env=False)
+
+
+def tls_context(config: Config) -> ssl.SSLContext | None:
+    """Give the TLS settings that a configuration names, or None for the usual ones; raises ``ConfigurationError``."""
+    if not (config.tls_ca or config.tls_certificate):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=config.tls_ca or None)
+        if config.tls_certificate:
+            context.load_cert_chain(config.tls_certificate, config.tls_private_key or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"the TLS files cannot be read: {error}. See tls_ca, tls_certificate and tls_private_key"
+        ) from error
+    return context
+
+
+async def asend(client: httpx.AsyncClient, call: Call[T]) -> T:
+    """Make a call and give its answer; raises what a local plane would: ``StoreUnavailable`` when nobody answers."""
+    import httpx  # noqa: PLC0415 - an extra, and here it is
+
+    try:
+        response = await client.request(call.method, call.path, params=call.params, json=call.json)
+        content = response.content
+    except (httpx.TransportError, RuntimeError) as error:
+        raise StoreUnavailable(f"the control plane at {client.base_url} does not answer: {_named(error)}") from error
+    return answer(call, response.status_code, content)
+
+
+def answer(call: Call[T], status: int, content: bytes) -> T:
+    """Read an answer."""
+    if status >= 300:
+        raise refusal(status, content)
+    if call.raw:
+        return call.read(content)
+    try:
+        return call.read(loads(content) if content else None)
+    except (KeyError, TypeError) as error:
+        raise ProtocolError(f"the answer to {call.method} {call.path} cannot be read: {error!r:.80}") from error
+
+
+def refusal(status: int, content: bytes) -> Exception:
+    """Give the error that a refusing answer stands for."""
+    try:
+        plain = loads(content)
+        detail, kind = str(plain["detail"]), str(plain["type"]).rpartition(":")[2]
+    except (ProtocolError, KeyError, TypeError):
+        return StoreUnavailable(f"the control plane answered {status}")
+    if kind == "revision-conflict":
+        return RevisionConflict("policies", expected=plain["expected"], actual=plain["actual"])
+    if kind == "policies-refused":
+        return PolicyError(Finding(**finding) for finding in plain.get("findings", ()))
+    if status == 429 or status >= 500:
+        return StoreUnavailable(f"the control plane cannot now: {detail}")
+    return ModelError(detail) if kind == "model-refused" else StoreError(f"the control plane refused it: {detail}")
+
+
+def _at(scope: Scope) -> dict[str, str | int]:
+    return {"namespace": scope.namespace, "environment": scope.environment}
+
+
+def _page(plain: Any) -> Page:
+    return Page(tuple(each(ModelContext.from_dict, plain["contexts"])), str(plain["after"]))
+
+
+def _nothing(plain: Any) -> None:
+    del plain
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,32 @@
+"""The control plane on a server, ``http://`` and ``https://``: one stream, and every decision made here.
+
+Snapshots come signed and are kept on disk as the last good one; contexts are fetched when a policy in force needs them.
+While the server is away everything goes on by what is known: the status says so, and no request fails because of it.
+"""
+
+from __future__ import annotations
+
+from mcp_sdk.clients.session import RemoteSession
+from mcp_sdk.clients.snapshots import Trust
+from mcp_sdk.config import Config
+from mcp_sdk.control.plane import SessionControlPlane, Shared
+from mcp_sdk.ports import Identity
+from mcp_sdk.telemetry import Telemetry
+
+__all__ = ["RemoteControlPlane", "connect"]
+
+
+def connect(url: str, *, identity: Identity, config: Config, telemetry: Telemetry) -> RemoteControlPlane:
+    """Give a control plane on the server at ``url``; the entry points ``http`` and ``https``.
+
+    Raises ``ConfigurationError`` for keys that are none and ``MissingExtra``; nothing is opened before ``start``.
+    """
+    return RemoteControlPlane(url, identity, config, telemetry)
+
+
+class RemoteControlPlane(SessionControlPlane):
+    """Decides in this process by what a server says is in force, and publishes to it."""
+
+    def __init__(self, url: str, identity: Identity, config: Config, telemetry: Telemetry) -> None:
+        shared, trust = Shared(identity, config, telemetry), Trust(config.trusted_keys)
+        super().__init__(shared, lambda: RemoteSession(shared, url.rstrip("/"), trust))

@@ -1,0 +1,369 @@
+"""What a remote control plane runs in one process: one stream, the publisher, the leases, the last good snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mcp_sdk.clients import api
+from mcp_sdk.clients.lastgood import LastGood
+from mcp_sdk.clients.snapshots import Trust, check_part, snapshot_of
+from mcp_sdk.clients.stream import AWAY, ClientStream, connected
+from mcp_sdk.context import EntityRef, ModelContext, Transition
+from mcp_sdk.control.cache import ContextCache
+from mcp_sdk.control.fetcher import Fetcher
+from mcp_sdk.control.loop import LoopThread, logger
+from mcp_sdk.control.plane import Shared
+from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
+from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
+from mcp_sdk.ports import AppendResult, Change, Page, SigningKey, Status
+from mcp_sdk.protocol.frames import PROTOCOL
+from mcp_sdk.protocol.manifests import Envelope, Manifest
+from mcp_sdk.protocol.plain import change_from_plain, each, ref_from_plain
+from mcp_sdk.services import Endpoint
+from mcp_sdk.snapshot import PolicyRevision
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["RemoteSession"]
+
+T = TypeVar("T")
+SPREAD = 5.0
+"""The most seconds before a client that lost its server comes back: a thousand of them do not come at once."""
+
+
+class RemoteSession:
+    """One process's part of a remote control plane. Begins with the first ``begin`` and ends with ``end``."""
+
+    def __init__(self, shared: Shared, url: str, trust: Trust) -> None:
+        config = shared.config
+        self._shared, self._url, self._trust = shared, url, trust
+        self._scope = shared.identity.scope
+        self._disk = LastGood(config.state_dir, url, self._scope)
+        self.loop: LoopThread = LoopThread(f"mcp-sdk-{shared.identity.service or 'mesh'}")
+        self.cache: ContextCache = ContextCache()
+        self.publisher: Publisher = Publisher(
+            self._append,
+            Hooks(self._settled, self._dropped, self.cache.based),
+            loop=self.loop,
+            options=PublisherOptions(config.queue_size, config.batch_size, config.linger),
+        )
+        self.fetcher: Fetcher = Fetcher(self._lookup)
+        self.begun = False
+        self._client: httpx.AsyncClient | None = None
+        self._stream: ClientStream | None = None
+        self._first = asyncio.Event()
+        self._refusal: Exception | None = None
+        self._why = ""
+        self._fresh = False
+        self._cursor = ""
+        self._parts: dict[str, bytes] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._registered: dict[tuple[str, str], Endpoint] = {}
+        self._putting = asyncio.Lock()
+
+    @property
+    def status(self) -> Status:
+        """How fresh the policies in force are."""
+        if not self._shared.learned:
+            return Status.UNAVAILABLE
+        return Status.READY if self._fresh else Status.STALE
+
+    def begin(self) -> None:
+        """Start the thread and what runs on it; calling it again does nothing."""
+        if not self.begun:
+            self.begun = True
+            self.loop.call(self._start)
+
+    def publish(self, transitions: Sequence[Transition]) -> None:
+        """Put transitions on top of the cache, and queue them."""
+        for transition in transitions:
+            if (transition.namespace, transition.environment) == self._scope:
+                self.cache.push(transition)
+        self.publisher.publish(transitions)
+
+    async def first(self) -> None:
+        """Wait for the first snapshot, of the server or of the disk; raises what makes waiting for it useless."""
+        await self._first.wait()
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def declare(self) -> None:
+        """Tell the server of models that were declared after the beginning."""
+        await self.first()
+        await self._ask(api.declare(self._scope, self._shared.models))
+
+    async def apply(self, revision: PolicyRevision) -> PolicyRevision:
+        """Have the server compile a policy set and put it in force; wait until it is in force here."""
+        stored = await self._ask(api.apply(self._scope, revision))
+        async with asyncio.timeout(self._shared.config.start_timeout):
+            while self._shared.decider.snapshot.revision < stored.revision:  # noqa: ASYNC110 - installed on a thread
+                await asyncio.sleep(0.005)
+        return stored
+
+    async def register(self, endpoint: Endpoint, ttl: float) -> None:
+        """Announce an endpoint, when the server is back at the latest, and keep its lease until the end."""
+        key, backoff = (endpoint.service, endpoint.url), Backoff()
+        renewed = key in self._registered
+        self._registered[key] = endpoint
+        while not await self._announce(endpoint, ttl):  # noqa: ASYNC110 - the server, not an event, is waited for
+            await asyncio.sleep(backoff.delay())
+        if not renewed:
+            self._spawn(self._renew(key, ttl))
+
+    async def list(self, model: str, *, state: str | None, id_prefix: str, limit: int, after: str) -> Page:
+        """List entities of a model as the server's store holds them."""
+        call = api.list_contexts(self._scope, model, state=state, id_prefix=id_prefix, limit=limit, after=after)
+        return await self._ask(call)
+
+    async def policies(self, revision: int | None) -> PolicyRevision | None:
+        """Look a revision of the policy set up, without its programs."""
+        try:
+            return await self._ask(api.policies(self._scope, revision))
+        except StoreError as error:
+            if isinstance(error, StoreUnavailable):
+                raise
+            return None
+
+    def listen(self) -> None:
+        """Hear of the transitions of the models in ``Shared.heard`` too."""
+        if self._stream is not None:
+            self._spawn(self._stream.say("listen", models=sorted(self._shared.heard)))
+
+    async def end(self) -> None:
+        """Stop the tasks, take the endpoints away and close the connections."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for endpoint in self._registered.values():
+            try:
+                await self._ask(api.deregister(self._scope, endpoint))
+            except StoreError as error:
+                logger.warning("%s stays registered until its lease runs out: %s", endpoint.url, error)
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _start(self) -> None:
+        self._recall()
+        self._spawn(self._run())
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(_quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # The snapshot
+
+    def _recall(self) -> None:
+        """Begin with the last good snapshot of the disk, if there is one that is to be believed."""
+        try:
+            found = self._disk.read()
+            if found is not None:
+                key, envelope, parts = found
+                self._trust.learn(key)
+                manifest = self._trust.manifest(envelope, self._scope, self._shared.identity.mesh)
+                self._install(manifest, parts)
+                self._first.set()
+        except MeshError as error:
+            logger.warning("the last good snapshot is not used: %s", error)
+
+    def _install(self, manifest: Manifest, parts: Mapping[str, bytes]) -> None:
+        decider = self._shared.decider
+        if manifest.order < decider.snapshot.order:
+            raise ProtocolError(
+                f"revision {manifest.order} was offered and {decider.snapshot.order} is in force: snapshots never go "
+                "back. After a restore from a backup an operator says: mcpctl epoch open"
+            )
+        snapshot = snapshot_of(manifest, parts)
+        if decider.newer(snapshot):
+            decider.install(snapshot, decider.build(snapshot))
+        self._parts, self._shared.learned = dict(parts), True
+
+    async def _take(self, envelope: Envelope) -> None:
+        """Put what a manifest names in force, and keep it; what is not to be believed changes nothing."""
+        async with self._putting:
+            manifest = self._trust.manifest(envelope, self._scope, self._shared.identity.mesh)
+            parts = {name: await self._part(name, manifest) for name in manifest.parts}
+            await asyncio.to_thread(self._install, manifest, parts)
+            self._fresh = True
+            self._first.set()
+            try:
+                await asyncio.to_thread(self._disk.write, self._trust.key, envelope, parts)
+            except OSError as error:
+                logger.warning("the last good snapshot cannot be kept: %s", error)
+
+    async def _part(self, name: str, manifest: Manifest) -> bytes:
+        held = self._parts.get(name)
+        if held is not None:
+            try:
+                return check_part(name, held, manifest)
+            except ProtocolError:
+                pass
+        fetched = await self._ask(api.part(self._scope, manifest.parts[name].digest))
+        return check_part(name, fetched, manifest)
+
+    # The stream
+
+    async def _run(self) -> None:
+        backoff = Backoff(most=SPREAD)
+        while True:
+            try:
+                async with connected(self._url, self._shared.config) as stream:
+                    await self._greet(stream)
+                    async for said in stream:
+                        if said["op"] == "welcome":
+                            self._welcomed(stream, said)
+                            backoff.reset()
+                        await self._hear(said)
+            except Exception as error:  # noqa: BLE001 - the stream must outlive whatever happens to it
+                self._lost(error)
+            await asyncio.sleep(backoff.delay())
+
+    async def _greet(self, stream: ClientStream) -> None:
+        who = self._shared.identity
+        await stream.say(
+            "hello",
+            protocol=[PROTOCOL],
+            namespace=who.namespace,
+            environment=who.environment,
+            service=who.service,
+            instance=who.instance,
+            cursor=self._cursor,
+            models=sorted(self._shared.heard),
+        )
+
+    def _welcomed(self, stream: ClientStream, said: Mapping[str, Any]) -> None:
+        self._stream = stream
+        self._why, self._refusal = "", None
+        if self._cursor:
+            self.cache.clear()  # nobody told what became of these meanwhile
+        else:
+            self._cursor = str(said["cursor"])
+        if self._shared.models:
+            self._spawn(self._ask(api.declare(self._scope, self._shared.models)))
+
+    def _lost(self, error: Exception) -> None:
+        self._stream, self._fresh = None, False
+        if str(error) != self._why:
+            logger.warning("the control plane is %s: %s", self.status.value, error or type(error).__name__)
+            kind = "store_unavailable" if isinstance(error, StoreError) else "internal_error"
+            self._shared.telemetry.dropped("control", kind)
+        self._why = str(error)
+        if not isinstance(error, StoreUnavailable):
+            self._refusal = error
+            self._first.set()
+
+    async def _hear(self, said: Mapping[str, Any]) -> None:
+        doing = _DOING.get(said["op"])
+        if doing is None:
+            return
+        try:
+            await doing(self, said)
+        except StoreUnavailable:
+            raise
+        except MeshError as error:
+            self._fresh = False
+            logger.error("what the control plane said is not believed; what was in force stays: %s", error)
+            self._shared.telemetry.dropped("policies", "broken")
+
+    async def _manifest(self, said: Mapping[str, Any]) -> None:
+        if not self._trust.settled:
+            self._trust.learn(bytes.fromhex(str(said.get("key", ""))))
+            logger.info("trusting the control plane's key from its first answer; pin it with MCP_SDK_TRUSTED_KEYS")
+        await self._take(Envelope.from_dict(said.get("envelope")))
+        self._shared.tell(Change("policies", _cursor(self), self._scope))
+
+    async def _services(self, said: Mapping[str, Any]) -> None:
+        self._shared.put_endpoints(each(Endpoint.from_dict, said.get("endpoints", ())))
+
+    async def _keys(self, said: Mapping[str, Any]) -> None:
+        self._shared.keys = tuple(each(_key, said.get("keys", ())))
+        self._shared.tell(Change("keys", _cursor(self), self._scope))
+
+    async def _change(self, said: Mapping[str, Any]) -> None:
+        change = change_from_plain(said)
+        self._cursor = change.cursor
+        if change.applied is not None:
+            self.cache.observe(change.applied)
+        elif change.ref is not None:
+            self.cache.forget(change.ref)
+        self._shared.tell(change)
+
+    async def _forgotten(self, said: Mapping[str, Any]) -> None:
+        for ref in each(ref_from_plain, said.get("refs", ())):
+            self.cache.forget(ref)
+
+    async def _resync(self, said: Mapping[str, Any]) -> None:
+        self._cursor = str(said.get("cursor", ""))
+        self.cache.clear()
+        self._shared.tell(Change("resync", _cursor(self), self._scope))
+
+    # Asking
+
+    async def _ask(self, call: api.Call[T]) -> T:
+        if self._client is None:
+            self._client = api.async_client(self._url, self._shared.config)
+        return await api.asend(self._client, call)
+
+    async def _append(self, transitions: Sequence[Transition]) -> Sequence[AppendResult]:
+        return await self._ask(api.append(transitions))
+
+    async def _lookup(self, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
+        if self._stream is None:
+            raise StoreUnavailable(AWAY)
+        found = await self._stream.get(refs)
+        self.cache.put(found.values())
+        known = {ref: self.cache.known(ref) or found.get(ref) for ref in refs}
+        return {ref: context for ref, context in known.items() if context is not None}
+
+    async def _announce(self, endpoint: Endpoint, ttl: float) -> bool:
+        try:
+            await self._ask(api.register(self._scope, endpoint, ttl))
+        except StoreUnavailable:
+            return False
+        return True
+
+    async def _renew(self, key: tuple[str, str], ttl: float) -> None:
+        while True:
+            await asyncio.sleep(ttl / 3 * (0.9 + secrets.randbelow(200) / 1000))
+            await self._announce(self._registered[key], ttl)
+
+    def _settled(self, transition: Transition, result: AppendResult) -> None:
+        self._shared.telemetry.transition(transition, result.status.value, since=result.since)
+        if transition.scope == self._scope and self.cache.settle(transition, result):
+            self.fetcher.refresh(transition.ref)
+
+    def _dropped(self, transitions: Sequence[Transition], reason: str) -> None:
+        self._shared.telemetry.dropped("publisher", reason, len(transitions))
+        for transition in transitions:
+            if transition.scope == self._scope:
+                self.cache.withdraw(transition)
+
+
+async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
+    try:
+        await work
+    except MeshError as error:
+        logger.warning("%s", error)
+
+
+def _cursor(session: RemoteSession) -> Any:
+    return session._cursor  # noqa: SLF001 - of this module
+
+
+def _key(plain: Mapping[str, Any]) -> SigningKey:
+    return SigningKey(str(plain["kid"]), base64.b64decode(plain["secret"], validate=True))
+
+
+_DOING: Mapping[str, Callable[[RemoteSession, Mapping[str, Any]], Coroutine[Any, Any, None]]] = {
+    "manifest": RemoteSession._manifest,  # noqa: SLF001 - the table of what a session does
+    "services": RemoteSession._services,  # noqa: SLF001
+    "keys": RemoteSession._keys,  # noqa: SLF001
+    "change": RemoteSession._change,  # noqa: SLF001
+    "dropped": RemoteSession._forgotten,  # noqa: SLF001
+    "resync": RemoteSession._resync,  # noqa: SLF001
+}

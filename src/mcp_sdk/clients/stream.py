@@ -1,0 +1,118 @@
+"""One stream to a server, while it lasts: frames out, frames in, and look-ups that are answered by number."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from mcp_sdk.clients.api import tls_context
+from mcp_sdk.config import Config
+from mcp_sdk.context import EntityRef, ModelContext
+from mcp_sdk.exceptions import MissingExtra, ProtocolError, StoreError, StoreUnavailable
+from mcp_sdk.protocol.frames import CLOSE_REFUSED, frame, read
+from mcp_sdk.protocol.plain import each
+
+__all__ = ["ClientStream", "connected"]
+
+Found = Mapping[EntityRef, ModelContext]
+FRAME_SIZE = 64 * 1024 * 1024
+AWAY = "the control plane is not connected"
+
+
+class ClientStream:
+    """A stream that is open. Iterate over it for what the server says; look-ups are answered while that goes on."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Found]] = {}
+
+    async def say(self, op: str, **members: Any) -> None:
+        """Send a frame."""
+        await self._socket.send(frame(op, **members))
+
+    async def get(self, refs: Sequence[EntityRef]) -> Found:
+        """Look entities up, and hear of their changes from now on; raises ``StoreUnavailable``."""
+        number = next(self._numbers)
+        answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            await self.say("get", id=number, refs=[list(ref) for ref in refs])
+            return await answer
+        except StoreError:
+            raise
+        except Exception as error:
+            raise StoreUnavailable(f"{AWAY}: {type(error).__name__}") from error
+        finally:
+            self._waiting.pop(number, None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        """Give the next frame that answers no look-up."""
+        while True:
+            said = read(await self._socket.recv())
+            if said["op"] == "contexts":
+                self._answer(said)
+            elif said["op"] == "failed":
+                self._fail(said)
+            else:
+                return said
+
+    def _answer(self, said: dict[str, Any]) -> None:
+        waiting = self._waiting.get(said.get("id", 0))
+        if waiting is not None and not waiting.done():
+            contexts = each(ModelContext.from_dict, said.get("contexts", ()))
+            waiting.set_result({context.ref: context for context in contexts})
+
+    def _fail(self, said: dict[str, Any]) -> None:
+        waiting = self._waiting.get(said.get("id", 0))
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(StoreUnavailable(str(said.get("detail"))))
+
+    def abandon(self) -> None:
+        """Fail every look-up that still waits."""
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(StoreUnavailable(AWAY))
+
+
+@asynccontextmanager
+async def connected(url: str, config: Config) -> AsyncIterator[ClientStream]:
+    """Give a stream to the server at ``url``.
+
+    What ends it is raised as ``StoreUnavailable``, or as a ``StoreError`` where trying again will not help.
+    """
+    try:
+        from websockets.asyncio.client import connect  # noqa: PLC0415 - an extra
+        from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtra("websockets", extra="client", purpose="a control plane over HTTP") from error
+    headers = {"authorization": f"Bearer {config.token}"} if config.token else {}
+    place = f"{url.replace('http', 'ws', 1)}/v1/stream"
+    options: dict[str, Any] = {"ssl": tls_context(config)} if tls_context(config) else {}
+    try:
+        async with connect(
+            place, additional_headers=headers, compression=None, max_size=FRAME_SIZE, proxy=None, **options
+        ) as socket:
+            stream = ClientStream(socket)
+            try:
+                yield stream
+            finally:
+                stream.abandon()
+    except ConnectionClosed as error:
+        if error.rcvd is not None and error.rcvd.code == CLOSE_REFUSED:
+            raise StoreError(f"the control plane refused the stream: {error.rcvd.reason}") from error
+        raise StoreUnavailable("the control plane closed the stream") from error
+    except InvalidStatus as error:
+        status = error.response.status_code
+        kind = StoreUnavailable if status >= 500 or status == 429 else StoreError
+        raise kind(f"the control plane answered {status} to the stream. Is MCP_SDK_TOKEN right?") from error
+    except (OSError, WebSocketException, TimeoutError) as error:
+        raise StoreUnavailable(f"the control plane at {url} does not answer: {error}") from error
+    except ProtocolError as error:
+        raise StoreUnavailable(f"the control plane said what cannot be read: {error}") from error

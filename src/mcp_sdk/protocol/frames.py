@@ -1,0 +1,57 @@
+"""The stream of one client: JSON frames over a WebSocket (RFC 6455), ``/v1/stream``.
+
+A frame is an object whose ``op`` says what it is. The client speaks first, with ``hello``.
+
+    client  hello     {"protocol": [1], "namespace", "environment", "service", "instance", "cursor", "models": […]}
+            listen    {"models": […]}                 have transitions of these models told
+            get       {"id": n, "refs": [[model, id], …]}   look up, and hold: hear of every change from now on
+            drop      {"refs": [[model, id], …]}      hold no longer
+    server  welcome   {"protocol": 1, "cursor", "server", "time"}
+            manifest  {"envelope": {…}, "key": hex}   what is in force; parts are fetched by digest
+            services  {"endpoints": [{…}, …]}
+            keys      {"keys": [{"kid", "secret": base64}, …]}
+            contexts  {"id": n, "contexts": [{…}, …]}
+            change    a change: of an entity that is held, or a transition that is listened to
+            dropped   {"refs": [[model, id], …]}      these are held no longer, for there are too many
+            resync    {"cursor"}                      some changes were missed: drop what was learned by them
+            failed    {"id": n, "detail"}             a ``get`` that could not be answered
+            bye       {"after": seconds}              the server goes; come back after about that long
+
+Unknown members are passed over, an unknown ``op`` too, so that either side may be a version ahead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from mcp_sdk.exceptions import ProtocolError
+from mcp_sdk.protocol.plain import loads
+
+__all__ = ["CLOSE_REFUSED", "PROTOCOL", "frame", "negotiate", "read"]
+
+PROTOCOL = 1
+CLOSE_REFUSED = 4400
+"""The WebSocket close code of a stream that was refused for what the client said; trying again will not help."""
+
+
+def frame(op: str, **members: Any) -> str:
+    """Write a frame."""
+    return json.dumps({"op": op, **members}, separators=(",", ":"), ensure_ascii=False)
+
+
+def read(text: str | bytes) -> dict[str, Any]:
+    """Read a frame; raises ``ProtocolError`` for anything else."""
+    plain = loads(text)
+    if not isinstance(plain, dict) or not isinstance(plain.get("op"), str):
+        raise ProtocolError("a frame is a JSON object with an 'op'")
+    return plain
+
+
+def negotiate(offered: Iterable[Any]) -> int:
+    """Choose the protocol's version among those that a client offers; raises ``ProtocolError`` where none is known."""
+    found = [version for version in offered if version == PROTOCOL]
+    if not found:
+        raise ProtocolError(f"no common version of the protocol: this side speaks {PROTOCOL}, not {offered!r:.60}")
+    return PROTOCOL

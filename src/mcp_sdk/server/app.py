@@ -1,0 +1,45 @@
+"""The application: one replica over a store, as ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from mcp_sdk._plugins import STORES, load
+from mcp_sdk.ports import Store
+from mcp_sdk.server import faults
+from mcp_sdk.server.desk import Desk
+from mcp_sdk.server.hub import Hub
+from mcp_sdk.server.limits import BodyLimit
+from mcp_sdk.server.routes import contexts, health, policies, registry, stream, transitions
+from mcp_sdk.server.settings import ServerSettings
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
+    """Give the application of one replica; ``store`` is the one that ``settings.store`` names unless given.
+
+    Raises ``UnknownPlugin`` and ``ConfigurationError`` for the store's URL.
+    """
+    store = store or load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        hub = Hub(store, settings)
+        app.state.desk = Desk(store, hub, settings)
+        await hub.start()
+        try:
+            yield
+        finally:
+            await hub.close()
+
+    app = FastAPI(title="mcp-sdk control plane", version=version("mcp-sdk"), lifespan=lifespan)
+    for module in (contexts, transitions, policies, registry, stream, health):
+        app.include_router(module.router)
+    app.add_middleware(BodyLimit, size=settings.body_size)
+    faults.install(app)
+    return app

@@ -1,0 +1,108 @@
+"""Who asks, and what they may: roles, granted for namespaces, environments and targets.
+
+A **viewer** looks, a **publisher** is a service (it reports what happened and hears what is in force), an **operator**
+changes policies and modes, an **admin** also says who may what. A grant reaches no further than its namespace,
+environment and targets; ``*`` stands for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Self
+
+from mcp_sdk.context import MESH, Scope
+from mcp_sdk.exceptions import ProtocolError
+from mcp_sdk.server.faults import Fault
+
+__all__ = ["ROLES", "Caller", "Grant", "Permission"]
+
+
+class Permission(Enum):
+    """What a call needs: one word for each kind of work."""
+
+    READ = "read"
+    TAP = "tap"
+    DECIDE = "decide"
+    PUBLISH = "publish"
+    APPLY = "apply"
+    OPERATE = "operate"
+    AUDIT = "audit"
+    ADMIN = "admin"
+
+
+_VIEW = frozenset({Permission.READ, Permission.TAP, Permission.DECIDE})
+ROLES: Mapping[str, frozenset[Permission]] = {
+    "viewer": _VIEW,
+    "publisher": frozenset({Permission.READ, Permission.DECIDE, Permission.PUBLISH}),
+    "operator": _VIEW | {Permission.APPLY, Permission.OPERATE, Permission.AUDIT},
+    "admin": frozenset(Permission),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A role in a namespace and environment, over some targets (services); ``*`` is all."""
+
+    role: str
+    namespace: str = "*"
+    environment: str = "*"
+    targets: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ProtocolError(f"no role {self.role!r}; there are {', '.join(ROLES)}")
+
+    def reaches(self, scope: Scope, target: str) -> bool:
+        """Tell whether this grant holds for a target in a scope; an empty target is the scope as a whole."""
+        return (
+            self.namespace in ("*", scope.namespace)
+            and self.environment in ("*", scope.environment)
+            and ("*" in self.targets or target in self.targets)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the grant as plain JSON."""
+        return {
+            "role": self.role,
+            "namespace": self.namespace,
+            "environment": self.environment,
+            "targets": list(self.targets),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what ``to_dict`` wrote; raises ``ProtocolError``."""
+        try:
+            return cls(plain["role"], plain["namespace"], plain["environment"], tuple(plain["targets"]))
+        except (KeyError, TypeError) as error:
+            raise ProtocolError(f"not a grant: {error!r:.80}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. ``name`` stands in the audit log; ``service`` is the one service that it may speak for, or empty."""
+
+    name: str
+    grants: tuple[Grant, ...] = ()
+    service: str = ""
+    expires: float = field(default=float("inf"))
+
+    def may(self, permission: Permission, scope: Scope, target: str = "") -> bool:
+        """Tell whether some grant gives a permission there."""
+        return any(permission in ROLES[grant.role] and grant.reaches(scope, target) for grant in self.grants)
+
+    def require(self, permission: Permission, scope: Scope = MESH, target: str = "") -> None:
+        """Raise a 403 that says what is missing."""
+        if not self.may(permission, scope, target):
+            roles = ", ".join(name for name, given in ROLES.items() if permission in given)
+            where = f"{scope.namespace}/{scope.environment}" + (f", service {target!r}" if target else "")
+            raise Fault(
+                403, "forbidden", f"{self.name!r} may not {permission.value} in {where}. It needs a role of: {roles}"
+            )
+
+    def require_all(self, permission: Permission, scope: Scope, targets: Iterable[str]) -> None:
+        """Raise a 403 unless each target is within reach."""
+        for target in dict.fromkeys(targets):
+            self.require(permission, scope, target)

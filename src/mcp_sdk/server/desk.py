@@ -1,0 +1,70 @@
+"""What every route has at hand, and who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Query
+from starlette.requests import HTTPConnection
+
+from mcp_sdk.context import Scope
+from mcp_sdk.ports import Store
+from mcp_sdk.server.callers import Caller
+from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.hub import Hub
+from mcp_sdk.server.live import Live
+from mcp_sdk.server.settings import ServerSettings
+
+__all__ = ["Asker", "At", "Desk", "Here", "caller_of", "desk_of"]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One replica's parts."""
+
+    store: Store
+    hub: Hub
+    settings: ServerSettings
+
+    async def live(self, scope: Scope) -> Live:
+        """Give what is known of a scope; raises a 503 where it has been too long since the store was heard."""
+        found = await self.hub.scope(scope)
+        if not self.hub.fresh:
+            raise Fault(
+                503,
+                "stale",
+                f"this replica has not heard its store for {self.hub.silence:.0f} s, and decides no longer",
+                headers=(("retry-after", "1"),),
+            )
+        return found
+
+
+def desk_of(connection: HTTPConnection) -> Desk:
+    """Give the desk of the application that serves a request or WebSocket."""
+    return cast("Desk", connection.app.state.desk)
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Give who asks, by the bearer token; raises a 401."""
+    scheme, _, text = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not text:
+        raise Fault(
+            401,
+            "unauthorised",
+            "say who you are: Authorization: Bearer TOKEN. Make one with: mcpctl token create",
+            headers=(("www-authenticate", 'Bearer realm="mcp-sdk"'),),
+        )
+    return desk_of(connection).hub.tokens.caller(text.strip())
+
+
+def _scope(
+    namespace: Annotated[str, Query(max_length=200, description="part of the mesh")] = "default",
+    environment: Annotated[str, Query(max_length=200, description="part of the mesh, e.g. prod")] = "default",
+) -> Scope:
+    return Scope(namespace, environment)
+
+
+Here = Annotated[Desk, Depends(desk_of)]
+Asker = Annotated[Caller, Depends(caller_of)]
+At = Annotated[Scope, Depends(_scope)]

@@ -1,0 +1,186 @@
+"""The one watch of a replica: it hears every change of the store, and passes each on to the scope that it is of.
+
+The last changes are kept, so that a stream that comes back with its cursor is told what it missed. While the store is
+away the replica goes on by what it knows, for ``staleness`` seconds; after that it says so instead of deciding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+
+from mcp_sdk.context import Scope
+from mcp_sdk.control.publisher import Backoff
+from mcp_sdk.exceptions import StoreError, StoreUnavailable
+from mcp_sdk.ports import Change, Cursor, Store
+from mcp_sdk.protocol.manifests import Signer
+from mcp_sdk.server.live import Live, signer_of
+from mcp_sdk.server.settings import ServerSettings
+from mcp_sdk.server.tokens import KIND as TOKEN
+from mcp_sdk.server.tokens import Tokens
+
+__all__ = ["Hub"]
+
+logger = logging.getLogger("mcp_sdk.server")
+KEPT = 20_000
+_LEARNED_BY = {
+    "policies": Live.learn_policies,
+    "models": Live.learn_policies,
+    "services": Live.learn_services,
+    "keys": Live.learn_keys,
+}
+
+
+class Hub:
+    """Runs on the server's loop. ``start`` it, ``close`` it."""
+
+    def __init__(self, store: Store, settings: ServerSettings) -> None:
+        self.store: Store = store
+        self.tokens: Tokens = Tokens(store)
+        self.taps: set[Callable[[Change], None]] = set()
+        self.cursor: Cursor = Cursor("")
+        self._settings = settings
+        self._signer: Signer | None = None
+        self._scopes: dict[Scope, Live] = {}
+        self._opening = asyncio.Lock()
+        self._kept: deque[Change] = deque(maxlen=KEPT)
+        self._heard = time.monotonic()
+        self._connected = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def scopes(self) -> tuple[Live, ...]:
+        """The scopes that somebody asked for."""
+        return tuple(self._scopes.values())
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which the store has not been heard; 0 while it is."""
+        return 0.0 if self._connected else time.monotonic() - self._heard
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what is known here may still be decided by."""
+        return self.silence <= self._settings.staleness
+
+    @property
+    def signer(self) -> Signer:
+        """The signer of the mesh; raises ``StoreUnavailable`` until the store was reached."""
+        if self._signer is None:
+            raise StoreUnavailable("the store was not reached yet")
+        return self._signer
+
+    async def start(self) -> None:
+        """Open the store and begin to watch; raises ``StoreError`` where it cannot be opened."""
+        await self._reach()
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._look())]
+
+    async def close(self) -> None:
+        """Stop, and close the store."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.store.close()
+
+    async def scope(self, scope: Scope) -> Live:
+        """Give what is known of a scope, learned when it is asked for the first time."""
+        if scope not in self._scopes:
+            async with self._opening:
+                if scope not in self._scopes:
+                    live = Live(scope, self.store, self.signer, self._settings.mesh)
+                    await live.learn()
+                    self._scopes[scope] = live
+                    await live.learn()  # what changed in between was told to nobody
+        return self._scopes[scope]
+
+    def since(self, cursor: Cursor) -> Sequence[Change] | None:
+        """Give the changes after a position, or None where they are no longer kept."""
+        if cursor == self.cursor:
+            return ()
+        for index, change in enumerate(self._kept):
+            if change.cursor == cursor:
+                return tuple(islice(self._kept, index + 1, None))
+        return None
+
+    async def _reach(self) -> None:
+        await self.store.open()
+        self._signer = await signer_of(self.store)
+        if not self.cursor:
+            self.cursor = await self.store.cursor()
+        await self.tokens.learn()
+        for live in self.scopes:
+            await live.learn()
+        self._connected = True
+
+    async def _run(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                if not self._connected:
+                    await self._reach()
+                    backoff.reset()
+                async for change in self.store.watch(self.cursor):
+                    self._heard = time.monotonic()
+                    await self._hear(change)
+                    self.cursor = change.cursor
+            except Exception as error:  # noqa: BLE001 - the watch must outlive whatever happens to it
+                self._lost(error)
+            await asyncio.sleep(backoff.delay())
+
+    def _lost(self, error: Exception) -> None:
+        if self._connected:
+            self._heard = time.monotonic()
+            logger.warning("the store is away; what is known holds for %g s: %s", self._settings.staleness, error)
+        self._connected = False
+
+    async def _hear(self, change: Change) -> None:
+        if change.kind == "resync":
+            await self._resync(change)
+            return
+        self._kept.append(change)
+        live = self._scopes.get(change.scope)
+        if live is not None:
+            await self._learn(live, change)
+            live.hear(change)
+        if change.kind == "records":
+            await self._records(change)
+        for tap in tuple(self.taps):
+            tap(change)
+
+    async def _learn(self, live: Live, change: Change) -> None:
+        learn: Callable[[Live], Awaitable[None]] | None = _LEARNED_BY.get(change.kind)
+        if change.kind == "records" and change.record == "override":
+            learn = Live.learn_policies
+        if learn is not None:
+            await learn(live)
+
+    async def _records(self, change: Change) -> None:
+        if change.record == TOKEN:
+            await self.tokens.learn()
+        elif change.record == "epoch":
+            for live in self.scopes:
+                await live.learn_policies()
+
+    async def _resync(self, change: Change) -> None:
+        self._kept.clear()
+        await self.tokens.learn()
+        for live in self.scopes:
+            await live.learn()
+            live.resync(change.cursor)
+        for tap in tuple(self.taps):
+            tap(change)
+
+    async def _look(self) -> None:
+        """Look after what changes without an event: leases that end."""
+        while True:
+            await asyncio.sleep(self._settings.lease_check)
+            for live in self.scopes:
+                try:
+                    if self._connected and live.streams:
+                        await live.learn_services()
+                except StoreError as error:
+                    logger.info("endpoints wait for the store: %s", error)

@@ -1,0 +1,81 @@
+"""``/v1/contexts``: what is known of entities, and what happened to them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+
+from mcp_sdk.context import EntityRef
+from mcp_sdk.protocol.plain import plain_applied
+from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.desk import Asker, At, Here
+from mcp_sdk.server.faults import Fault
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/contexts", tags=["contexts"])
+Model = Annotated[str, Path(max_length=100, description="a business model's name")]
+
+
+class ContextPage(BaseModel):
+    """Part of a listing, by id; ``after`` continues it, and is empty at the end."""
+
+    contexts: list[dict[str, Any]]
+    after: str = Field(description="give it as 'after' to go on; empty at the end")
+
+
+class History(BaseModel):
+    """The last transitions of an entity, oldest first."""
+
+    transitions: list[dict[str, Any]]
+
+
+@router.get("/{model}")
+async def list_contexts(  # noqa: PLR0913, PLR0917 - query parameters
+    desk: Here,
+    caller: Asker,
+    scope: At,
+    model: Model,
+    state: Annotated[str | None, Query(max_length=200)] = None,
+    prefix: Annotated[str, Query(max_length=4096)] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Annotated[str, Query(max_length=4096)] = "",
+) -> ContextPage:
+    """List entities of a model by state and id prefix."""
+    caller.require(Permission.READ, scope)
+    page = await desk.store.list(scope, model, state=state, id_prefix=prefix, limit=limit, after=after)
+    return ContextPage(contexts=[context.to_dict() for context in page.contexts], after=page.after)
+
+
+@router.get("/{model}/history", responses={404: {"description": "unknown entity"}})
+async def get_history(
+    desk: Here,
+    caller: Asker,
+    scope: At,
+    model: Model,
+    entity: Annotated[str, Query(alias="id", max_length=4096, description="the entity's id")],
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> History:
+    """Give the last transitions of an entity, the late and aborted ones included."""
+    caller.require(Permission.READ, scope)
+    found = await desk.store.history(scope, EntityRef(model, entity), limit=limit)
+    return History(transitions=[plain_applied(applied) for applied in found])
+
+
+@router.get("/{model}/entity", responses={404: {"description": "unknown entity"}})
+async def get_context(
+    desk: Here,
+    caller: Asker,
+    scope: At,
+    model: Model,
+    entity: Annotated[str, Query(alias="id", max_length=4096, description="the entity's id")],
+) -> dict[str, Any]:
+    """Give what is known of one entity."""
+    caller.require(Permission.READ, scope)
+    ref = EntityRef(model, entity)
+    found = (await desk.store.get(scope, [ref])).get(ref)
+    if found is None:
+        raise Fault(404, "unknown-entity", f"no {model} {entity!r:.120} is known in {scope.namespace}")
+    return found.to_dict()

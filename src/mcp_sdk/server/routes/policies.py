@@ -1,0 +1,111 @@
+"""``/v1/policies``: the policy set of a scope, its revisions, and what is in force."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from mcp_sdk.policy import compile_policies
+from mcp_sdk.protocol.plain import plain_revision
+from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.desk import Asker, At, Here
+from mcp_sdk.server.faults import Fault
+from mcp_sdk.snapshot import PolicyRevision
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["policies"])
+
+
+class PolicySet(BaseModel):
+    """Policy files, by name. They replace the whole set of the scope."""
+
+    sources: dict[str, str]
+    replaces: int = Field(ge=0, description="the revision that these files are to replace; 0 for the first")
+    dry_run: bool = Field(default=False, description="check everything, and change nothing")
+
+
+class Revision(BaseModel):
+    """One revision of the policy set."""
+
+    revision: int
+    author: str
+    created_at: str
+    sources: dict[str, str]
+
+
+class Revisions(BaseModel):
+    """Revisions, newest first."""
+
+    revisions: list[Revision]
+
+
+@router.post("/policies", responses={409: {"description": "somebody else published first"}})
+async def apply(desk: Here, caller: Asker, scope: At, policies: PolicySet) -> Revision:
+    """Compile policy files and put them in force, all or nothing."""
+    live = await desk.live(scope)
+    programs = await asyncio.to_thread(compile_policies, policies.sources, dict(live.models))
+    caller.require_all(Permission.APPLY, scope, (each["service"] for each in programs["policies"]))
+    caller.require_all(Permission.APPLY, scope, (each["service"] for each in _policies(live.decider.snapshot.programs)))
+    wanted = PolicyRevision(policies.replaces, programs, policies.sources, caller.name)
+    if policies.dry_run:
+        return Revision(**plain_revision(wanted))
+    stored = await desk.store.put_policies(scope, wanted)
+    await live.learn_policies()
+    return Revision(**plain_revision(stored))
+
+
+def _policies(programs: Any) -> list[Any]:
+    return list(programs.get("policies", ()))
+
+
+@router.get("/policies")
+async def list_revisions(
+    desk: Here, caller: Asker, scope: At, limit: Annotated[int, Query(ge=1, le=200)] = 50
+) -> Revisions:
+    """Give the revisions of the policy set, newest first."""
+    caller.require(Permission.READ, scope)
+    found = await desk.store.policy_history(scope, limit=limit)
+    return Revisions(revisions=[Revision(**plain_revision(each)) for each in found])
+
+
+@router.get("/policies/{revision}", responses={404: {"description": "no such revision"}})
+async def get_revision(
+    desk: Here, caller: Asker, scope: At, revision: Annotated[int, Path(ge=0, le=2**53, description="0: the newest")]
+) -> Revision:
+    """Give one revision of the policy set."""
+    caller.require(Permission.READ, scope)
+    found = await desk.store.policies(scope, revision or None)
+    if found is None:
+        raise Fault(404, "unknown-revision", f"there is no revision {revision} in {scope.namespace}")
+    return Revision(**plain_revision(found))
+
+
+@router.get("/manifest", tags=["snapshots"])
+async def get_manifest(desk: Here, caller: Asker, scope: At) -> dict[str, Any]:
+    """Give the signed manifest of what is in force."""
+    caller.require(Permission.READ, scope)
+    envelope = (await desk.live(scope)).envelope
+    if envelope is None:
+        raise Fault(503, "not-yet", "nothing is in force yet")
+    return envelope.to_dict()
+
+
+@router.get("/parts/{digest}", tags=["snapshots"], responses={404: {"description": "in force no longer, or not yet"}})
+async def get_part(
+    desk: Here, caller: Asker, scope: At, digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+) -> Response:
+    """Give a part of the snapshot by its SHA-256: bytes that never change."""
+    caller.require(Permission.READ, scope)
+    live = await desk.hub.scope(scope)
+    part = live.part(digest)
+    if part is None:
+        await live.learn_policies()
+        part = live.part(digest)
+    if part is None:
+        raise Fault(404, "unknown-part", f"the part {digest[:12]}… is in force no longer; read the manifest again")
+    return Response(part.content, media_type="application/json", headers={"cache-control": "private, immutable"})

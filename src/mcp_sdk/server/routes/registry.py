@@ -1,0 +1,85 @@
+"""``/v1/models`` and ``/v1/services``: what services declare of themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from mcp_sdk.exceptions import ConfigurationError, ProtocolError
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.protocol.plain import each
+from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.desk import Asker, At, Here
+from mcp_sdk.services import Endpoint
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["registry"])
+
+
+class Models(BaseModel):
+    """Declared business models."""
+
+    models: list[dict[str, Any]]
+
+
+class Lease(BaseModel):
+    """An endpoint, and the seconds for which it is announced."""
+
+    endpoint: dict[str, Any]
+    ttl: float = Field(default=15.0, gt=0, le=3600)
+
+
+class Endpoints(BaseModel):
+    """Endpoints that are alive, in order of registration."""
+
+    endpoints: list[dict[str, Any]]
+
+
+@router.get("/models")
+async def list_models(desk: Here, caller: Asker, scope: At) -> Models:
+    """Give the declared models, by name."""
+    caller.require(Permission.READ, scope)
+    return Models(models=[model.to_dict() for model in await desk.store.models(scope)])
+
+
+@router.post("/models", status_code=204)
+async def declare_models(desk: Here, caller: Asker, scope: At, declared: Models) -> None:
+    """Declare models; a later declaration of a name replaces the earlier."""
+    caller.require(Permission.PUBLISH, scope, caller.service)
+    await desk.store.put_models(scope, each(BusinessModel.from_dict, declared.models))
+    await (await desk.live(scope)).learn_policies()
+
+
+@router.get("/services")
+async def list_services(
+    desk: Here, caller: Asker, scope: At, service: Annotated[str, Query(max_length=200)] = ""
+) -> Endpoints:
+    """Give the endpoints that are alive, of one service or of all."""
+    caller.require(Permission.READ, scope)
+    found = await desk.store.endpoints(scope)
+    return Endpoints(endpoints=[one.to_dict() for one in found if service in ("", one.service)])
+
+
+@router.post("/services", status_code=204)
+async def register(desk: Here, caller: Asker, scope: At, lease: Lease) -> None:
+    """Announce an endpoint, or renew its lease."""
+    endpoint = _endpoint(lease.endpoint)
+    caller.require(Permission.PUBLISH, scope, endpoint.service)
+    await desk.store.register(scope, endpoint, ttl=lease.ttl)
+
+
+@router.delete("/services", status_code=204)
+async def deregister(desk: Here, caller: Asker, scope: At, service: str, url: str) -> None:
+    """Take an endpoint away."""
+    caller.require(Permission.PUBLISH, scope, service)
+    await desk.store.deregister(scope, Endpoint(service, url))
+
+
+def _endpoint(plain: dict[str, Any]) -> Endpoint:
+    try:
+        return Endpoint.from_dict(plain)
+    except (TypeError, ValueError, ConfigurationError) as error:
+        raise ProtocolError(f"not an endpoint: {error!s:.200}") from error

@@ -1,0 +1,93 @@
+"""``/v1/stream``: the one WebSocket of a client. Its frames are described in ``mcp_sdk.protocol.frames``."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+
+from mcp_sdk.context import Scope
+from mcp_sdk.exceptions import MeshError, ProtocolError
+from mcp_sdk.protocol.frames import CLOSE_REFUSED, frame, negotiate, read
+from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.desk import Desk, caller_of, desk_of
+from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.streams import Stream
+
+__all__ = ["router"]
+
+router = APIRouter()
+HELLO = 10.0
+
+
+@router.websocket("/v1/stream")
+async def stream(socket: WebSocket) -> None:
+    """Serve one client until it or the server goes."""
+    desk = desk_of(socket)
+    try:
+        caller = caller_of(socket)
+    except Fault as fault:
+        await socket.close(CLOSE_REFUSED, fault.detail[:120])
+        return
+    await socket.accept()
+    try:
+        said = await _hello(socket)
+        scope = Scope(str(said.get("namespace", "default")), str(said.get("environment", "default")))
+        caller.require(Permission.PUBLISH, scope, caller.service)
+        live = await desk.live(scope)
+        await _serve(socket, Stream(desk.hub, live, desk.settings), said, desk)
+    except WebSocketDisconnect:
+        return
+    except (Fault, MeshError) as error:
+        with suppress(RuntimeError):
+            code = 1013 if isinstance(error, Fault) and error.status == 503 else CLOSE_REFUSED
+            await socket.close(code, str(error)[:120])
+
+
+async def _hello(socket: WebSocket) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(HELLO):
+            said = read(await socket.receive_text())
+    except (TimeoutError, KeyError) as error:
+        raise ProtocolError("a stream begins with a frame 'hello'") from error
+    if said["op"] != "hello":
+        raise ProtocolError(f"a stream begins with a frame 'hello', not {said['op']!r:.40}")
+    return said
+
+
+async def _serve(socket: WebSocket, held: Stream, said: dict[str, Any], desk: Desk) -> None:
+    version = negotiate(said.get("protocol", ()))
+    time = datetime.now(UTC).isoformat()
+    await socket.send_text(frame("welcome", protocol=version, cursor=desk.hub.cursor, time=time))
+    held.begin(str(said.get("cursor") or ""), [str(model) for model in said.get("models", ())])
+    try:
+        await _both(_send(socket, held), _receive(socket, held))
+    finally:
+        held.end()
+
+
+async def _both(*parts: Any) -> None:
+    """Run until the first ends; end the other; raise what ended it."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _send(socket: WebSocket, held: Stream) -> None:
+    while True:
+        await socket.send_text(await held.outbox.next())
+
+
+async def _receive(socket: WebSocket, held: Stream) -> None:
+    while True:
+        try:
+            await held.answer(read(await socket.receive_text()))
+        except KeyError as error:
+            raise ProtocolError("frames are text") from error

@@ -1,0 +1,97 @@
+"""Running a replica: the process, its socket, and what a first start prepares."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from mcp_sdk._plugins import STORES, load
+from mcp_sdk.exceptions import ConfigurationError
+from mcp_sdk.ports import Store
+from mcp_sdk.server.app import create_app
+from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.live import signer_of
+from mcp_sdk.server.settings import ServerSettings
+from mcp_sdk.server.tokens import Tokens, mint
+
+__all__ = ["Bind", "Prepared", "prepare", "serve"]
+
+
+@dataclass(frozen=True)
+class Bind:
+    """Where a replica listens; ``fd`` is a socket that is open already. Paths are of PEM files."""
+
+    host: str = "127.0.0.1"
+    port: int = 8600
+    fd: int | None = None
+    certificate: str = ""
+    private_key: str = ""
+    client_ca: str = ""
+
+    @property
+    def url(self) -> str:
+        """The address that clients use."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a first start made: ``token`` is empty where tokens were there already. ``key`` is public, in hex."""
+
+    key: str
+    token: str = ""
+
+
+async def prepare(store: Store, *, now: float) -> Prepared:
+    """Make the signer of the mesh, and the first admin's token where there is no token at all."""
+    await store.open()
+    try:
+        signer, tokens = await signer_of(store), Tokens(store)
+        await tokens.learn()
+        if tokens.known:
+            return Prepared(signer.public.hex())
+        token, text = mint("first-admin", [Grant("admin")], now=now)
+        await tokens.add(token)
+        return Prepared(signer.public.hex(), text)
+    finally:
+        await store.close()
+
+
+def serve(settings: ServerSettings, bind: Bind, *, announce: Callable[[Prepared], None]) -> None:
+    """Serve until the process is told to stop; streams get ``settings.drain`` seconds to leave.
+
+    Raises ``StoreError`` where the store cannot be opened and ``ConfigurationError`` for files that cannot be read.
+    """
+    store = load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval)
+    announce(asyncio.run(prepare(store, now=time.time())))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), **_options(settings, bind)))
+    server.run()
+
+
+def _options(settings: ServerSettings, bind: Bind) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "host": bind.host,
+        "port": bind.port,
+        "fd": bind.fd,
+        "log_level": "warning",
+        "ws": "websockets-sansio",
+        "ws_max_size": settings.frame_size,
+        "ws_per_message_deflate": False,
+        "timeout_graceful_shutdown": max(1, round(settings.drain)),
+        "server_header": False,
+    }
+    if bind.certificate:
+        for path in filter(None, (bind.certificate, bind.private_key, bind.client_ca)):
+            if not os.access(Path(path), os.R_OK):
+                raise ConfigurationError(f"{path} cannot be read")
+        options |= {"ssl_certfile": bind.certificate, "ssl_keyfile": bind.private_key or None}
+        options |= {"ssl_ca_certs": bind.client_ca or None, "ssl_cert_reqs": 1 if bind.client_ca else 0}
+    return options

@@ -1,0 +1,31 @@
+"""What can be set of a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ServerSettings"]
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Settings of one replica. Times are in seconds, sizes in bytes.
+
+    ``store`` is a URL as services take it. ``body_size`` bounds the body of a request, ``streams`` how many streams a
+    replica holds at once, ``outbox`` the frames that wait for a slow reader before it has to read anew. ``drain`` is
+    what streams get to leave when the server stops. ``staleness`` is how long a replica that lost its store goes on
+    deciding by what it knew.
+    """
+
+    store: str = "sqlite:///mesh.db"
+    mesh: str = "default"
+    poll_interval: float = 0.05
+    body_size: int = 8 * 1024 * 1024
+    frame_size: int = 1024 * 1024
+    streams: int = 10_000
+    outbox: int = 1_000
+    holds: int = 10_000
+    batch: int = 1_000
+    drain: float = 5.0
+    lease_check: float = 2.0
+    staleness: float = 30.0

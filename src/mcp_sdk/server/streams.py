@@ -1,0 +1,158 @@
+"""One client's stream: what it was told, what it holds, and what waits for it.
+
+What waits is bounded. A client that reads too slowly loses no truth by it: what is in force is kept in slots, of which
+only the newest counts, and when too many changes wait they are all replaced by one ``resync``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from mcp_sdk.context import EntityRef
+from mcp_sdk.exceptions import MeshError, ProtocolError
+from mcp_sdk.ports import Cursor
+from mcp_sdk.protocol.frames import frame
+from mcp_sdk.protocol.plain import each, plain_change, ref_from_plain
+from mcp_sdk.server.hub import Hub
+from mcp_sdk.server.live import Live
+from mcp_sdk.server.settings import ServerSettings
+
+__all__ = ["Outbox", "Stream"]
+
+MOST_REFS = 1_000
+
+
+class Outbox:
+    """Frames that wait for one reader, ``limit`` at most beside the slots."""
+
+    __slots__ = ("_frames", "_limit", "_news", "_slots", "overrun")
+
+    def __init__(self, limit: int, overrun: Callable[[], str]) -> None:
+        self._limit = limit
+        self._frames: deque[str] = deque()
+        self._slots: OrderedDict[str, str] = OrderedDict()
+        self._news = asyncio.Event()
+        self.overrun = overrun
+
+    def push(self, text: str) -> None:
+        """Add a frame; where there are too many, they all give way to the one that ``overrun`` gives."""
+        if len(self._frames) >= self._limit:
+            self._frames.clear()
+            text = self.overrun()
+        self._frames.append(text)
+        self._news.set()
+
+    def replace(self, slot: str, text: str) -> None:
+        """Put a frame into a slot, in the place of one that still waits there."""
+        self._slots[slot] = text
+        self._news.set()
+
+    async def next(self) -> str:
+        """Give the next frame, slots first, waiting for one."""
+        while not self._slots and not self._frames:
+            self._news.clear()
+            await self._news.wait()
+        return self._slots.popitem(last=False)[1] if self._slots else self._frames.popleft()
+
+
+class Stream:
+    """A stream that was greeted. ``answer`` is given each frame of the client; ``end`` when it is gone."""
+
+    __slots__ = ("_held", "_hub", "_listens", "_live", "_settings", "outbox")
+
+    def __init__(self, hub: Hub, live: Live, settings: ServerSettings) -> None:
+        self._hub, self._live, self._settings = hub, live, settings
+        self._held: OrderedDict[EntityRef, None] = OrderedDict()
+        self._listens: set[str] = set()
+        self.outbox: Outbox = Outbox(settings.outbox, lambda: frame("resync", cursor=hub.cursor))
+
+    def push(self, text: str) -> None:
+        """Send a frame, soon."""
+        self.outbox.push(text)
+
+    def replace(self, slot: str, text: str) -> None:
+        """Send a frame, soon, in the place of one of its slot that still waits."""
+        self.outbox.replace(slot, text)
+
+    def begin(self, cursor: str, models: Iterable[str]) -> None:
+        """Tell all that is in force, and what was missed since ``cursor``; empty for one that begins."""
+        self._live.greet(self)
+        self.listen(models)
+        if cursor:
+            self._catch_up(Cursor(cursor))
+
+    def _catch_up(self, cursor: Cursor) -> None:
+        missed = self._hub.since(cursor)
+        if missed is None:
+            self.push(frame("resync", cursor=self._hub.cursor))
+            return
+        for change in missed:
+            model = change.applied.context.model if change.applied is not None else ""
+            if change.scope == self._live.scope and model in self._listens:
+                self.push(frame("change", **plain_change(change)))
+
+    def end(self) -> None:
+        """Forget it."""
+        self._live.leave(self)
+        for ref in self._held:
+            self._live.drop(self, ref)
+        for model in self._listens:
+            self._live.unlisten(self, model)
+
+    async def answer(self, said: dict[str, Any]) -> None:
+        """Do what a frame of the client asks; raises ``ProtocolError`` for one that cannot be understood."""
+        doing = _DOING.get(said["op"])
+        if doing is not None:
+            await doing(self, said)
+
+    def listen(self, models: Iterable[str]) -> None:
+        """Have every transition of some models told."""
+        for model in models:
+            self._listens.add(model)
+            self._live.listen(self, model)
+
+    async def _listen(self, said: dict[str, Any]) -> None:
+        self.listen(str(model) for model in _list(said, "models"))
+
+    async def _get(self, said: dict[str, Any]) -> None:
+        refs, number = each(ref_from_plain, _list(said, "refs")), said.get("id")
+        for ref in refs:
+            self._hold(ref)
+        try:
+            found = await self._hub.store.get(self._live.scope, refs)
+        except MeshError as error:
+            self.push(frame("failed", id=number, detail=str(error)))
+        else:
+            self.push(frame("contexts", id=number, contexts=[context.to_dict() for context in found.values()]))
+
+    async def _drop(self, said: dict[str, Any]) -> None:
+        for ref in each(ref_from_plain, _list(said, "refs")):
+            if ref in self._held:
+                del self._held[ref]
+                self._live.drop(self, ref)
+
+    def _hold(self, ref: EntityRef) -> None:
+        self._held[ref] = None
+        self._held.move_to_end(ref)
+        self._live.hold(self, ref)
+        if len(self._held) > self._settings.holds:
+            oldest, _ = self._held.popitem(last=False)
+            self._live.drop(self, oldest)
+            self.push(frame("dropped", refs=[list(oldest)]))
+
+
+def _list(said: dict[str, Any], name: str) -> list[Any]:
+    found = said.get(name, [])
+    if not isinstance(found, list) or len(found) > MOST_REFS:
+        raise ProtocolError(f"{name!r} is a list of {MOST_REFS} at most")
+    return found
+
+
+_DOING: dict[str, Callable[[Stream, dict[str, Any]], Awaitable[None]]] = {
+    "listen": Stream._listen,  # noqa: SLF001 - the table of what a stream does
+    "get": Stream._get,  # noqa: SLF001
+    "drop": Stream._drop,  # noqa: SLF001
+}
