@@ -33,7 +33,7 @@ class Demo:
     def services(self) -> list[str]:
         """Give the command lines of this test's services that run now."""
         listing = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-        return [line for line in listing.splitlines() if str(self.directory) in line and "mcp_sdk_demo.serve" in line]
+        return [line for line in listing.splitlines() if str(self.directory) in line and "-m mcp_sdk_demo." in line]
 
     def wait_for_services(self, count: int, seconds: float = 30) -> None:
         """Wait until that many services run."""

@@ -24,8 +24,8 @@ def policies(tmp_path_factory):
 
 
 def test_two_at_the_same_time_pass_and_leave_nothing(demo):
-    """Two demos side by side pass every check, print nothing but JSON, and leave neither process nor file."""
-    both = [demo.start("--output", "json"), demo.start("-o", "json")]
+    """Two side by side, on a file and on a server, pass all checks, print but JSON, leave no process and no file."""
+    both = [demo.start("--output", "json"), demo.start("-o", "json", "--control-plane", "http")]
     for process in both:
         out, err = process.communicate(timeout=240)
         result = json.loads(out)
@@ -73,12 +73,18 @@ def test_policies_that_do_not_compile_start_nothing(demo, policies):
 
 
 @pytest.mark.parametrize(
-    ("asked", "services", "later"),
-    [(signal.SIGINT, 1, 0.0), (signal.SIGINT, SHOP, 4.0), (signal.SIGTERM, SHOP, 1.0), (signal.SIGKILL, SHOP, 3.0)],
+    ("asked", "services", "later", "plane"),
+    [
+        (signal.SIGINT, 1, 0.0, "sqlite"),
+        (signal.SIGINT, SHOP, 4.0, "http"),
+        (signal.SIGTERM, SHOP, 1.0, "sqlite"),
+        (signal.SIGKILL, SHOP, 3.0, "sqlite"),
+        (signal.SIGKILL, SHOP, 3.0, "http"),
+    ],
 )
-def test_being_stopped_leaves_nothing(demo, asked, services, later):
+def test_being_stopped_leaves_nothing(demo, asked, services, later, plane):
     """Ctrl-C while it starts and while it trades, a termination, and even a kill leave neither process nor file."""
-    process = demo.start()
+    process = demo.start("--control-plane", plane)
     demo.wait_for_services(services)
     time.sleep(later)
     process.send_signal(asked)

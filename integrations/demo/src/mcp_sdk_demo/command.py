@@ -19,6 +19,7 @@ from mcp_sdk_demo.expect import Check, checks
 from mcp_sdk_demo.fleet import Fleet, ServiceFailed
 from mcp_sdk_demo.interrupts import Interrupted, stoppable
 from mcp_sdk_demo.keep import VISITORS, tries
+from mcp_sdk_demo.plane import PLANES
 from mcp_sdk_demo.report import plain, show
 from mcp_sdk_demo.stage import Stage
 from mcp_sdk_demo.traffic import planned
@@ -38,6 +39,8 @@ burst is throttled.
   mcpctl demo shop                    run it, and print what each rule did
   mcpctl demo shop -o json            the checks, for a machine
   mcpctl demo shop --policies mine/   hold your own files to the same checks
+  mcpctl demo shop --control-plane http
+                                      the same, over a control-plane server
   mcpctl demo shop --keep             leave it running, with lines to try
 
 The exit status is 0 where every check passed.
@@ -47,6 +50,9 @@ The exit status is 0 where every check passed.
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("name", choices=("shop",), help="which demo")
     parser.add_argument("--policies", metavar="DIR", help="policy files to run on instead of the shop's own")
+    parser.add_argument(
+        "--control-plane", choices=PLANES, default="sqlite", help="one file that all open, or a server (mcpctl serve)"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the shop running until Ctrl-C")
 
 
@@ -72,7 +78,7 @@ def _shop(args: Namespace, output: Output) -> int:
         programs = compile_policies(sources, models)
     except PolicyError as error:
         return _fail("policies: they compile", [str(finding) for finding in error.findings], output, FAILED)
-    with Stage() as stage:
+    with Stage(args.control_plane) as stage:
         output.say(f"starting {len(stage.fleet)} processes …")
         stage.put_in_force(programs, sources)
         try:
@@ -111,9 +117,10 @@ def _kept(stage: Stage) -> dict[str, Any]:
     stage.welcome(VISITORS)
     commands = tries(stage.fleet.urls["gateway"], stage.directory, stage.accounts)
     listed = [{"shows": each.shows, "command": each.command} for each in commands]
-    store = stage.directory / "mesh.db"
-    ask = f"mcpctl get order --state shipped -n shop -s sqlite:///{store}"
-    return {"addresses": dict(stage.fleet.urls), "store": str(store), "ask": ask, "try": listed}
+    plane = stage.plane
+    token = f"MCP_SDK_TOKEN={plane.operator} " if plane.operator else ""
+    ask = f"{token}mcpctl get order --state shipped -n shop -s {plane.url}"
+    return {"addresses": dict(stage.fleet.urls), "control_plane": plane.url, "ask": ask, "try": listed}
 
 
 def _show_kept(kept: dict[str, Any], output: Output) -> None:

@@ -20,6 +20,7 @@ from mcp_sdk_demo.accounts import Accounts
 from mcp_sdk_demo.crowd import Load, gather_crowd
 from mcp_sdk_demo.evidence import DecisionReader, Evidence, rules_of
 from mcp_sdk_demo.fleet import Fleet
+from mcp_sdk_demo.plane import place
 from mcp_sdk_demo.shop.business import ORDER, PROMOTION, USER
 from mcp_sdk_demo.shopper import Customer, Shopper
 from mcp_sdk_demo.traffic import Outside, Traffic
@@ -34,10 +35,12 @@ PAGE = 1000
 class Stage:
     """Runs the shop while it is open. ``put_in_force`` first, then ``open_shop``, then ``trade`` as often as you like.
 
-    Leaving it stops every process and removes every file.
+    ``plane`` is one of ``plane.PLANES``: where the control plane is. Leaving it stops every process and removes every
+    file.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, plane: str = "sqlite") -> None:
+        self._kind = plane
         self._stack = ExitStack()
         self._revision = 0
         self._rules: frozenset[tuple[str, str]] = frozenset()
@@ -47,12 +50,14 @@ class Stage:
         temporary = TemporaryDirectory(prefix="mcp-sdk-shop-", ignore_cleanup_errors=True)
         self.directory = Path(self._stack.enter_context(temporary))
         self.accounts.publish(self.directory / "jwks.json")
-        url = f"sqlite:///{self.directory / 'mesh.db'}"
-        config = Config(service="customer-care", namespace="shop", control_plane=url)
+        self.plane = self._stack.enter_context(place(self._kind, self.directory))
+        config = Config(
+            service="customer-care", namespace="shop", control_plane=self.plane.url, token=self.plane.operator
+        )
         self._mesh = self._stack.enter_context(Mesh(config, models=(ORDER, USER, PROMOTION)))
         self._decisions = DecisionReader(self.directory)
         environment = {
-            "MCP_SDK_CONTROL_PLANE": url,
+            **self.plane.environment,
             "MCP_SDK_NAMESPACE": "shop",
             "MCP_SDK_FETCH_TIMEOUT": "5",
             "MCP_SDK_LEASE": "60",
