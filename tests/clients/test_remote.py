@@ -1,21 +1,29 @@
-"""The remote control plane, over a real server on a real socket."""
+"""The remote control plane, over real servers on real sockets."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from relay import Relay
 from serving import Replica
 
 from mcp_sdk import BusinessModel, Config, Mesh
-from mcp_sdk.context import EntityRef
-from mcp_sdk.decisions import DecisionRequest, Denied
-from mcp_sdk.ports import Status
+from mcp_sdk.context import EntityRef, Transition
+from mcp_sdk.decisions import DecisionRequest, Denied, Permit
+from mcp_sdk.exceptions import PolicyError, RevisionConflict, StoreError
+from mcp_sdk.ports import ControlPlane, Status
+from mcp_sdk.protocol.manifests import Signer
+from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
 
 ORDER = BusinessModel("order", states=("created", "paid", "shipped"))
+REF = EntityRef("order", "o-1")
+PATIENCE = 20.0
 ACCESS = """
 apiVersion: mesh.mcp-sdk.dev/v1alpha1
 kind: AccessPolicy
@@ -35,29 +43,212 @@ def replica(tmp_path: Path) -> Iterator[Replica]:
         yield running
 
 
-def mesh(replica: Replica, **settings: object) -> Mesh:
-    """Give a mesh on that server."""
-    settings.setdefault("fetch_timeout", 5.0)
-    config = Config(service="shop", control_plane=replica.url, token=replica.token, linger=0.001, **settings)
+def mesh(replica: Replica, **settings: Any) -> Mesh:
+    """Give a mesh on a server."""
+    settings.setdefault("token", replica.token)
+    settings.setdefault("start_timeout", PATIENCE)
+    settings.setdefault("control_plane", replica.url)
+    config = Config(service="shop", linger=0.001, fetch_timeout=5.0, **settings)
     return Mesh(config, models=[ORDER])
 
 
+def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold in time"
+        time.sleep(0.01)
+
+
+def apply(plane: ControlPlane, text: str = ACCESS, replaces: int = 0) -> int:
+    """Put a policy in force, and give its revision."""
+    return plane.apply(PolicyRevision(replaces, {}, {"a.yaml": text})).result(PATIENCE).revision
+
+
+def refused(plane: ControlPlane) -> bool:
+    """Tell whether a call on the order is refused, by what the plane looks up."""
+    request = DecisionRequest("shop", "GET /orders/o-1", references=(REF,))
+    contexts = {ref.model: context for ref, context in plane.fetch(plane.needs(request)).result(5).items()}
+    return isinstance(plane.decide(DecisionRequest("shop", "GET /orders/o-1", contexts=contexts)).verdict, Denied)
+
+
 def test_what_one_service_says_another_decides_by(replica: Replica) -> None:
-    """A policy that is applied and a state that is published over HTTP decide a call in another process's plane."""
+    """A policy that is applied and a state that is published by one plane decide a call in another."""
     with mesh(replica) as one, mesh(replica) as other:
-        plane = other.control_plane
-        stored = one.control_plane.apply(PolicyRevision(0, {}, {"a.yaml": ACCESS})).result(10)
-        assert stored.revision == 1
+        assert apply(one.control_plane) == 1
         one.publish("order", "o-1", state="paid")
         assert one.control_plane.flush(10)
-        ref = EntityRef("order", "o-1")
-        deadline = time.monotonic() + 10
-        while plane.snapshot().revision < 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        request = DecisionRequest("shop", "GET /orders/o-1", references=(ref,))
-        assert plane.needs(request) == (ref,)
-        context = plane.fetch([ref]).result(5)[ref]
-        decided = plane.decide(DecisionRequest("shop", "GET /orders/o-1", contexts={"order": context}))
-        assert isinstance(decided.verdict, Denied)
-        assert plane.status() is Status.READY
+        until(lambda: other.control_plane.snapshot().revision == 1)
+        assert refused(other.control_plane)
+        assert other.control_plane.status() is Status.READY
+
+
+def test_a_held_entity_is_told_of_without_asking(replica: Replica) -> None:
+    """Whoever looked an entity up hears of its changes; of one that it never asked for it does not."""
+    with mesh(replica) as one, mesh(replica) as other:
+        one.publish("order", "o-1", state="created")
+        one.control_plane.flush(10)
+        assert other.control_plane.fetch([REF]).result(5)[REF].state == "created"
+        one.publish("order", "o-1", state="paid")
+        one.publish("order", "o-2", state="paid")
+        until(lambda: other.control_plane.known(REF).state == "paid")  # type: ignore[union-attr]
+        assert other.control_plane.known(EntityRef("order", "o-2")) is None
+
+
+def test_an_outage_costs_no_request(replica: Replica) -> None:
+    """With the server dead a plane decides by what it knew, says so, keeps what is published, and catches up."""
+    with mesh(replica) as one:
+        plane = one.control_plane
+        apply(plane)
+        replica.kill()
+        until(lambda: plane.status() is Status.STALE)
+        assert isinstance(plane.decide(DecisionRequest("shop", "GET /x")).verdict, Permit)
+        one.publish("order", "o-1", state="paid")
+        assert plane.known(REF).state == "paid"  # type: ignore[union-attr]
+        assert not plane.flush(0.2)
+        replica.start()
+        assert plane.flush(PATIENCE)
+        until(lambda: plane.status() is Status.READY)
+        assert refused(plane)
+
+
+def test_a_service_that_starts_while_the_server_is_dead_begins_with_the_last_good_snapshot(
+    replica: Replica, tmp_path: Path
+) -> None:
+    """The snapshot on disk is in force at once, as stale; without one nothing is known."""
+    kept = str(tmp_path / "state")
+    with mesh(replica, state_dir=kept) as one:
+        apply(one.control_plane)
+        until(lambda: list(Path(kept).glob("snapshot-*.json")))
+    (file,) = Path(kept).iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    replica.kill()
+    with mesh(replica, state_dir=kept, start_timeout=0.5) as again:
+        assert again.control_plane.status() is Status.STALE
+        assert again.control_plane.snapshot().revision == 1
+    with mesh(replica, start_timeout=0.2) as without:
+        assert without.control_plane.status() is Status.UNAVAILABLE
+
+
+def test_a_last_good_file_that_was_changed_is_not_believed(replica: Replica, tmp_path: Path) -> None:
+    """A file whose parts do not fit the signed manifest, or that is cut short, is passed over."""
+    with mesh(replica, state_dir=str(tmp_path / "state")) as one:
+        apply(one.control_plane)
+        until(lambda: list((tmp_path / "state").glob("snapshot-*.json")))
+    (file,) = (tmp_path / "state").iterdir()
+    replica.kill()
+    good = json.loads(file.read_text())
+    changed = good | {"parts": good["parts"] | {"policies": good["parts"]["policies"].replace("deny", "permit")}}
+    for text in (json.dumps(changed), file.read_text()[:-20], "[]", "null", '{"format": 9}'):
+        file.write_text(text)
+        with mesh(replica, state_dir=str(tmp_path / "state"), start_timeout=0.2) as again:
+            assert again.control_plane.status() is Status.UNAVAILABLE
+
+
+def test_a_server_of_another_key_is_not_believed(replica: Replica) -> None:
+    """Where keys are pinned, a server that signs with none of them puts nothing in force."""
+    other = Signer().public.hex()
+    with mesh(replica) as one, mesh(replica, trusted_keys=(other,), start_timeout=0.5) as suspicious:
+        apply(one.control_plane)
+        assert suspicious.control_plane.snapshot().revision == 0
+        assert suspicious.control_plane.status() is Status.UNAVAILABLE
+
+
+def test_transitions_that_are_listened_to_are_told_also_when_the_stream_was_cut(replica: Replica) -> None:
+    """``on_transition`` hears of every move made elsewhere, once, also of those made while its stream was cut."""
+    heard: list[str] = []
+    with Relay(replica.port) as relay, mesh(replica) as one:
+        listening = mesh(replica, control_plane=f"http://127.0.0.1:{relay.port}")
+
+        @listening.on_transition("order", to="paid")
+        def note(event: Transition) -> None:
+            heard.append(event.entity_id)
+
+        with listening:
+            for number in range(12):
+                if number % 4 == 2:
+                    relay.refusing = True
+                    relay.cut()
+                one.publish("order", f"o-{number}", state="paid")
+                one.publish("order", f"o-{number}", state="shipped")
+                assert one.control_plane.flush(10)
+                if number % 4 == 3:
+                    relay.refusing = False
+                    until(lambda: listening.control_plane.status() is Status.READY)
+            until(lambda: len(heard) >= 12)
+    assert heard == [f"o-{number}" for number in range(12)]
+
+
+def test_the_next_replica_is_asked_when_one_dies(replica: Replica, tmp_path: Path) -> None:
+    """With two replicas over one store nothing that was published is lost when either is killed under load."""
+    with Replica(tmp_path, replica.store, token=replica.token) as second:
+        both = f"{replica.url},{second.url}"
+        with mesh(replica, control_plane=both) as one:
+            for number in range(300):
+                one.publish("order", f"o-{number}", state="created")
+                if number == 100:
+                    replica.kill()
+                if number == 200:
+                    replica.start()
+                    second.kill()
+            assert one.control_plane.flush(PATIENCE)
+            page = one.control_plane.list("order", limit=1000).result(5)
+            assert {context.entity_id for context in page.contexts} == {f"o-{number}" for number in range(300)}
+            assert {context.revision for context in page.contexts} == {1}
+            second.start()
+
+
+def test_a_wrong_token_is_said_at_once(replica: Replica) -> None:
+    """A token that is not known ends the waiting for a first snapshot with a sentence that names the setting."""
+    with pytest.raises(StoreError, match="MCP_SDK_TOKEN"):
+        mesh(replica, token="mcp_aaaaaaaaaaaa_" + "x" * 43).start()
+
+
+def test_refusals_are_those_of_a_local_plane(replica: Replica) -> None:
+    """Policies that do not compile and a revision that is not current raise what they raise on a store."""
+    with mesh(replica) as one:
+        plane = one.control_plane
+        until(lambda: plane.snapshot().models)
+        with pytest.raises(PolicyError, match=r"a\.yaml:9:\d+"):
+            apply(plane, ACCESS.replace("order.state ==", "order.staet =="))
+        apply(plane)
+        with pytest.raises(RevisionConflict) as conflict:
+            apply(plane)
+        assert (conflict.value.expected, conflict.value.actual) == (0, 1)
+        found = plane.policies().result(5)
+        assert found is not None
+        assert (found.revision, found.sources) == (1, {"a.yaml": ACCESS})
+        assert plane.policies(7).result(5) is None
+
+
+def test_endpoints_are_shared_and_taken_away(replica: Replica) -> None:
+    """An endpoint that one plane announces another routes to, until the first one closes."""
+    with mesh(replica) as other:
+        with mesh(replica, url="http://127.0.0.1:9", version="v2") as one:
+            until(lambda: other.control_plane.endpoints("shop"))
+            assert [found.version for found in other.control_plane.endpoints("shop")] == ["v2"]
+            assert isinstance(one.control_plane.endpoints("shop"), tuple)
+        until(lambda: not other.control_plane.endpoints("shop"))
+
+
+def test_entities_are_listed(replica: Replica) -> None:
+    """A listing by state and prefix comes from the server's store, in pages."""
+    with mesh(replica) as one:
+        plane = one.control_plane
+        for number in range(5):
+            one.publish("order", f"o-{number}", state="paid" if number % 2 else "created")
+        plane.flush(10)
+        page = plane.list("order", state="created", limit=2).result(5)
+        assert ([context.entity_id for context in page.contexts], page.after) == (["o-0", "o-2"], "o-2")
+        rest = plane.list("order", state="created", limit=2, after=page.after).result(5)
+        assert [context.entity_id for context in rest.contexts] == ["o-4"]
+
+
+def test_an_announced_endpoint_is_announced_again_to_a_server_that_forgot_it(replica: Replica) -> None:
+    """A lease is renewed with a server that was away."""
+    with mesh(replica) as one:
+        one.control_plane.register(Endpoint("shop", "http://127.0.0.1:9"), ttl=0.6).result(5)
+        replica.kill()
+        time.sleep(0.8)
+        replica.start()
+        until(lambda: one.control_plane.endpoints("shop"))

@@ -25,8 +25,12 @@ def connect(url: str, *, identity: Identity, config: Config, telemetry: Telemetr
 
 
 class RemoteControlPlane(SessionControlPlane):
-    """Decides in this process by what a server says is in force, and publishes to it."""
+    """Decides in this process by what a server says is in force, and publishes to it.
+
+    ``url`` may name several replicas, joined by commas; the next one is tried where one does not answer.
+    """
 
     def __init__(self, url: str, identity: Identity, config: Config, telemetry: Telemetry) -> None:
         shared, trust = Shared(identity, config, telemetry), Trust(config.trusted_keys)
-        super().__init__(shared, lambda: RemoteSession(shared, url.rstrip("/"), trust))
+        urls = tuple(part.strip().rstrip("/") for part in url.split(",") if part.strip())
+        super().__init__(shared, lambda: RemoteSession(shared, urls, trust))

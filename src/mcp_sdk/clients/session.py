@@ -6,10 +6,11 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from mcp_sdk.clients import api
 from mcp_sdk.clients.lastgood import LastGood
+from mcp_sdk.clients.replicas import Replicas
 from mcp_sdk.clients.snapshots import Trust, check_part, snapshot_of
 from mcp_sdk.clients.stream import AWAY, ClientStream, connected
 from mcp_sdk.context import EntityRef, ModelContext, Transition
@@ -26,9 +27,6 @@ from mcp_sdk.protocol.plain import change_from_plain, each, ref_from_plain
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
 
-if TYPE_CHECKING:
-    import httpx
-
 __all__ = ["RemoteSession"]
 
 T = TypeVar("T")
@@ -39,11 +37,12 @@ SPREAD = 5.0
 class RemoteSession:
     """One process's part of a remote control plane. Begins with the first ``begin`` and ends with ``end``."""
 
-    def __init__(self, shared: Shared, url: str, trust: Trust) -> None:
+    def __init__(self, shared: Shared, urls: Sequence[str], trust: Trust) -> None:
         config = shared.config
-        self._shared, self._url, self._trust = shared, url, trust
+        self._shared, self._trust = shared, trust
         self._scope = shared.identity.scope
-        self._disk = LastGood(config.state_dir, url, self._scope)
+        self._replicas = Replicas(urls, config)
+        self._disk = LastGood(config.state_dir, ",".join(urls), self._scope)
         self.loop: LoopThread = LoopThread(f"mcp-sdk-{shared.identity.service or 'mesh'}")
         self.cache: ContextCache = ContextCache()
         self.publisher: Publisher = Publisher(
@@ -54,7 +53,6 @@ class RemoteSession:
         )
         self.fetcher: Fetcher = Fetcher(self._lookup)
         self.begun = False
-        self._client: httpx.AsyncClient | None = None
         self._stream: ClientStream | None = None
         self._first = asyncio.Event()
         self._refusal: Exception | None = None
@@ -144,8 +142,7 @@ class RemoteSession:
                 await self._ask(api.deregister(self._scope, endpoint))
             except StoreError as error:
                 logger.warning("%s stays registered until its lease runs out: %s", endpoint.url, error)
-        if self._client is not None:
-            await self._client.aclose()
+        await self._replicas.close()
 
     def _start(self) -> None:
         self._recall()
@@ -212,7 +209,7 @@ class RemoteSession:
         backoff = Backoff(most=SPREAD)
         while True:
             try:
-                async with connected(self._url, self._shared.config) as stream:
+                async with connected(self._replicas.url, self._shared.config) as stream:
                     await self._greet(stream)
                     async for said in stream:
                         if said["op"] == "welcome":
@@ -248,6 +245,7 @@ class RemoteSession:
 
     def _lost(self, error: Exception) -> None:
         self._stream, self._fresh = None, False
+        self._replicas.turn()
         if str(error) != self._why:
             logger.warning("the control plane is %s: %s", self.status.value, error or type(error).__name__)
             kind = "store_unavailable" if isinstance(error, StoreError) else "internal_error"
@@ -305,9 +303,7 @@ class RemoteSession:
     # Asking
 
     async def _ask(self, call: api.Call[T]) -> T:
-        if self._client is None:
-            self._client = api.async_client(self._url, self._shared.config)
-        return await api.asend(self._client, call)
+        return await self._replicas.ask(call)
 
     async def _append(self, transitions: Sequence[Transition]) -> Sequence[AppendResult]:
         return await self._ask(api.append(transitions))
