@@ -22,6 +22,9 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of host and port")
     parser.add_argument("--mesh", default="default", help="the mesh's name, which manifests carry (default: default)")
     parser.add_argument("--token-file", metavar="PATH", help="write the first admin's token there, and do not print it")
+    parser.add_argument(
+        "--behind-proxy", action="store_true", help="something in front ends TLS: listen beyond loopback without it"
+    )
     parser.add_argument("--tls-certificate", default="", metavar="PATH", help="PEM file; needed beyond loopback")
     parser.add_argument("--tls-private-key", default="", metavar="PATH", help="PEM file")
     parser.add_argument("--tls-client-ca", default="", metavar="PATH", help="demand client certificates of this CA")
@@ -33,10 +36,10 @@ def _run(args: Namespace, output: Output) -> int:
         from mcp_sdk.server.settings import ServerSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a package", extra="server", purpose="mcpctl serve") from error
-    if args.host not in LOOPBACK and args.fd is None and not args.tls_certificate:
+    if args.host not in LOOPBACK and args.fd is None and not (args.tls_certificate or args.behind_proxy):
         raise ConfigurationError(
             f"{args.host} is not loopback, and without TLS tokens would be read on the way. "
-            "Give --tls-certificate and --tls-private-key, or listen on loopback behind a proxy that ends TLS"
+            "Give --tls-certificate and --tls-private-key, or --behind-proxy where something in front ends TLS"
         )
     bind = Bind(args.host, args.port, args.fd, args.tls_certificate, args.tls_private_key, args.tls_client_ca)
 

@@ -22,7 +22,7 @@ from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOption
 from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
 from mcp_sdk.ports import AppendResult, Change, Page, SigningKey, Status
 from mcp_sdk.protocol.frames import PROTOCOL
-from mcp_sdk.protocol.manifests import Envelope, Manifest
+from mcp_sdk.protocol.manifests import Envelope, Manifest, digest
 from mcp_sdk.protocol.plain import change_from_plain, each, ref_from_plain
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
@@ -32,6 +32,9 @@ __all__ = ["RemoteSession"]
 T = TypeVar("T")
 SPREAD = 5.0
 """The most seconds before a client that lost its server comes back: a thousand of them do not come at once."""
+
+LARGE = 131_072
+"""Bytes of parts that are read on a thread, for they would hold the loop up; smaller ones are read in less time."""
 
 
 class RemoteSession:
@@ -180,26 +183,33 @@ class RemoteSession:
             decider.install(snapshot, decider.build(snapshot))
         self._parts, self._shared.learned = dict(parts), True
 
-    async def _take(self, envelope: Envelope) -> None:
+    async def _take(self, envelope: Envelope, sent: Mapping[str, Any]) -> None:
         """Put what a manifest names in force, and keep it; what is not to be believed changes nothing."""
         async with self._putting:
             manifest = self._trust.manifest(envelope, self._scope, self._shared.identity.mesh)
-            parts = {name: await self._part(name, manifest) for name in manifest.parts}
-            await asyncio.to_thread(self._install, manifest, parts)
+            parts = {name: await self._part(name, manifest, sent.get(name)) for name in manifest.parts}
+            if sum(map(len, parts.values())) > LARGE:
+                await asyncio.to_thread(self._install, manifest, parts)
+            else:
+                self._install(manifest, parts)
             self._fresh = True
             self._first.set()
-            try:
-                await asyncio.to_thread(self._disk.write, self._trust.key, envelope, parts)
-            except OSError as error:
-                logger.warning("the last good snapshot cannot be kept: %s", error)
+            if self._disk.path is not None:
+                await self._keep(envelope, parts)
 
-    async def _part(self, name: str, manifest: Manifest) -> bytes:
+    async def _keep(self, envelope: Envelope, parts: Mapping[str, bytes]) -> None:
+        try:
+            await asyncio.to_thread(self._disk.write, self._trust.key, envelope, parts)
+        except OSError as error:
+            logger.warning("the last good snapshot cannot be kept: %s", error)
+
+    async def _part(self, name: str, manifest: Manifest, sent: Any) -> bytes:
+        """Give a part: the one that is held already, the one that was sent along, or the one that is fetched."""
         held = self._parts.get(name)
-        if held is not None:
-            try:
-                return check_part(name, held, manifest)
-            except ProtocolError:
-                pass
+        if held is not None and digest(held) == manifest.parts[name].digest:
+            return held
+        if isinstance(sent, str):
+            return check_part(name, sent.encode(), manifest)
         fetched = await self._ask(api.part(self._scope, manifest.parts[name].digest))
         return check_part(name, fetched, manifest)
 
@@ -272,7 +282,7 @@ class RemoteSession:
         if not self._trust.settled:
             self._trust.learn(bytes.fromhex(str(said.get("key", ""))))
             logger.info("trusting the control plane's key from its first answer; pin it with MCP_SDK_TRUSTED_KEYS")
-        await self._take(Envelope.from_dict(said.get("envelope")))
+        await self._take(Envelope.from_dict(said.get("envelope")), said.get("parts") or {})
         self._shared.tell(Change("policies", _cursor(self), self._scope))
 
     async def _services(self, said: Mapping[str, Any]) -> None:

@@ -7,7 +7,8 @@ A frame is an object whose ``op`` says what it is. The client speaks first, with
             get       {"id": n, "refs": [[model, id], …]}   look up, and hold: hear of every change from now on
             drop      {"refs": [[model, id], …]}      hold no longer
     server  welcome   {"protocol": 1, "cursor", "server", "time"}
-            manifest  {"envelope": {…}, "key": hex}   what is in force; parts are fetched by digest
+            manifest  {"envelope": {…}, "key": hex, "parts": {name: text}}   what is in force; of the parts, the small
+                      ones: the others are fetched by digest
             services  {"endpoints": [{…}, …]}
             keys      {"keys": [{"kid", "secret": base64}, …]}
             contexts  {"id": n, "contexts": [{…}, …]}

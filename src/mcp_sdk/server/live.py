@@ -30,6 +30,8 @@ __all__ = ["Listening", "Live", "Part", "epoch_of", "signer_of"]
 logger = logging.getLogger("mcp_sdk.server")
 EPOCH, OVERRIDE, SIGNER = "epoch", "override", "signer"
 """Kinds of records."""
+INLINE = 65_536
+"""Bytes of a part that is sent along with the manifest: another request would cost more."""
 
 
 class Listening(Protocol):
@@ -79,7 +81,7 @@ class Live:
         self._store, self._signer, self._mesh = store, signer, mesh
         self._parts: dict[str, Part] = {}
         self._said: Mapping[str, Any] = {}
-        self._services = self._keys = ""
+        self._services = self._keys = self._manifest = ""
         self._learning = asyncio.Lock()
         self._sources: tuple[object, ...] = ()
 
@@ -140,7 +142,12 @@ class Live:
         if said != self._said:
             self._said = said
             self.envelope = self._signer.sign(said | {"issued_at": datetime.now(UTC).isoformat()})
-            self._broadcast("manifest", self.manifest_frame())
+            self._manifest = self._frame(self.envelope)
+            self._broadcast("manifest", self._manifest)
+
+    def _frame(self, envelope: Envelope) -> str:
+        small = {name: part.content.decode() for name, part in self._parts.items() if len(part.content) <= INLINE}
+        return frame("manifest", envelope=envelope.to_dict(), key=self._signer.public.hex(), parts=small)
 
     async def learn_services(self) -> None:
         """Learn the endpoints; tell streams where they changed. Leases end without an event, so this is done often."""
@@ -173,16 +180,10 @@ class Live:
         """Give the part of a digest, if it is in force."""
         return next((part for part in self._parts.values() if part.digest == wanted), None)
 
-    def manifest_frame(self) -> str:
-        """Give the frame that says what is in force."""
-        if self.envelope is None:
-            return ""
-        return frame("manifest", envelope=self.envelope.to_dict(), key=self._signer.public.hex())
-
     def greet(self, stream: Listening) -> None:
         """Tell a new stream all that is known."""
         self.streams.add(stream)
-        for slot, text in (("keys", self._keys), ("services", self._services), ("manifest", self.manifest_frame())):
+        for slot, text in (("keys", self._keys), ("services", self._services), ("manifest", self._manifest)):
             if text:
                 stream.replace(slot, text)
 
