@@ -2,10 +2,10 @@
 
 Every part starts ``mcpctl serve`` as a process of its own, with clients in at most four processes::
 
-    python benchmarks/server.py [--part fanout memory publish snapshot] [--clients 10 100 1000] [--store URL] [--json FILE]
+    python benchmarks/server.py [--part fanout publish snapshot] [--clients 10 100 1000] [--store URL] [--json FILE]
 
 ``fanout``    policy applied → decided by N connections; beside a bare WebSocket server that sends as much to as many
-``memory``    resident memory of the server for each client that is connected; beside the bare server's
+
 ``publish``   transitions a second over HTTP, in batches; beside the same store without the server
 ``snapshot``  100 000 rules: from ``apply`` to decided by a client
 """

@@ -15,12 +15,13 @@ from typing import Any, Literal, get_args
 
 from mcp_sdk.exceptions import ConfigurationError, did_you_mean
 
-__all__ = ["PREFIX", "Config", "Ingress", "Mode", "Unavailable", "from_env"]
+__all__ = ["PREFIX", "Config", "Evaluation", "Ingress", "Mode", "Unavailable", "from_env"]
 
 PREFIX = "MCP_SDK_"
 Mode = Literal["off", "observe", "enforce"]
 Ingress = Literal["mesh", "edge", "open"]
 Unavailable = Literal["permit", "refuse"]
+Evaluation = Literal["local", "server"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,12 @@ class Config:
     ``observe`` (decide, record, refuse nothing) or ``enforce``. ``unavailable`` says what becomes of requests while no
     policies were ever learned: ``permit`` (as before the mesh was there) or ``refuse`` (503). ``ingress`` says whom to
     believe: ``mesh`` (signed peers), ``edge`` (nobody: our members are stripped), ``open`` (anybody; for development).
-    ``fetch_timeout`` is what a request waits for a context at most. ``egress_hosts`` are further hosts that get our
-    baggage; the mesh's own services always do. ``trusted_proxies`` is the number of proxies in front whose
-    ``X-Forwarded-For`` entries are true. ``principal_header`` names a header that a verified peer may send the
-    caller's id in. ``geo_database`` is the path of a MaxMind file, ``geo_header`` a header of a verified peer that
-    holds a country code.
+    ``evaluation`` is ``local`` or ``server``: a thin client has each decision made by the server, waits
+    ``evaluation_timeout`` for it and refuses (503) where none comes. ``fetch_timeout`` is what a request waits for a
+    context at most. ``egress_hosts`` are further hosts that get our baggage; the mesh's own services always do.
+    ``trusted_proxies`` is the number of proxies in front whose ``X-Forwarded-For`` entries are true.
+    ``principal_header`` names a header that a verified peer may send the caller's id in. ``geo_database`` is the path
+    of a MaxMind file, ``geo_header`` a header of a verified peer that holds a country code.
     """
 
     service: str = ""
@@ -64,6 +66,8 @@ class Config:
     signing_keys: str = field(default="", repr=False)
     pseudonym_key: str = field(default="", repr=False)
     signature_ttl: float = 60.0
+    evaluation: Evaluation = "local"
+    evaluation_timeout: float = 1.0
     fetch_timeout: float = 0.005
     start_timeout: float = 5.0
     shutdown_timeout: float = 5.0
@@ -108,6 +112,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "Mode": get_args(Mode),
     "Ingress": get_args(Ingress),
     "Unavailable": get_args(Unavailable),
+    "Evaluation": get_args(Evaluation),
 }
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),

@@ -16,18 +16,20 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from mcp_sdk import current
 from mcp_sdk.config import Config
 from mcp_sdk.context import EntityRef, ModelContext
-from mcp_sdk.decisions import Decision, DecisionRequest, Principal
+from mcp_sdk.decisions import Decision, DecisionRequest, Principal, Shed
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.ports import ControlPlane
 from mcp_sdk.telemetry import Telemetry
 
 __all__ = [
+    "Consult",
     "Fetch",
     "Run",
     "Steps",
     "Wait",
     "adrive",
     "aperform",
+    "ask",
     "believed",
     "completed",
     "decision",
@@ -50,6 +52,12 @@ class Fetch(NamedTuple):
     refs: tuple[EntityRef, ...]
 
 
+class Consult(NamedTuple):
+    """Have a question decided by the server; the answer is the decision, a refusal where none comes in time."""
+
+    request: DecisionRequest
+
+
 class Run(NamedTuple):
     """Call a function that may block: off the loop where there is one. What it raises is raised in the flow."""
 
@@ -62,7 +70,7 @@ class Wait(NamedTuple):
     awaitable: Awaitable[Any]
 
 
-Effect = Fetch | Run | Wait
+Effect = Fetch | Consult | Run | Wait
 Steps = Generator[Effect, Any, T]
 
 
@@ -75,6 +83,9 @@ class Host(Protocol):
     @property
     def control_plane(self) -> ControlPlane:
         """The plane that is asked."""
+
+    def decide(self, request: DecisionRequest, answer: Decision | None = None) -> Decision:
+        """Decide, or take the answer that came from elsewhere; count and log it."""
 
 
 def believed(mesh: Host, contexts: Mapping[str, ModelContext]) -> dict[str, ModelContext]:
@@ -93,6 +104,13 @@ def resolve(mesh: Host, request: DecisionRequest) -> Generator[Fetch, Found, Dec
     """Look up the references that policies in force look at and nobody has brought; what is not found stays absent."""
     refs = missing(mesh, request)
     return completed(request, (yield Fetch(refs))) if refs else request
+
+
+def ask(mesh: Host, request: DecisionRequest) -> Generator[Consult, Decision, Decision]:
+    """Have a question decided: here, or by the server where the configuration says so."""
+    if mesh.config.evaluation == "local":
+        return mesh.decide(request)
+    return mesh.decide(request, (yield Consult(request)))
 
 
 def missing(mesh: Host, request: DecisionRequest) -> tuple[EntityRef, ...]:
@@ -156,6 +174,8 @@ def perform(mesh: Host, effect: Effect) -> Any:
     """Do what a flow asks for, blocking; raises what ``Run`` raised, and ``ConfigurationError`` for ``Wait``."""
     if isinstance(effect, Fetch):
         return _fetch(mesh, effect)
+    if isinstance(effect, Consult):
+        return _consult(mesh, effect)
     if isinstance(effect, Run):
         return effect.function()
     close = getattr(effect.awaitable, "close", None)
@@ -168,6 +188,8 @@ async def aperform(mesh: Host, effect: Effect) -> Any:
     """Do what a flow asks for on the running loop; raises what ``Run`` and ``Wait`` raised."""
     if isinstance(effect, Fetch):
         return await _afetch(mesh, effect)
+    if isinstance(effect, Consult):
+        return await _aconsult(mesh, effect)
     if isinstance(effect, Run):
         return await asyncio.to_thread(effect.function)
     return await effect.awaitable
@@ -194,6 +216,35 @@ async def _afetch(mesh: Host, effect: Fetch) -> Found:
     except Exception as error:  # noqa: BLE001 - as above
         mesh.telemetry.failed("fetch", error)
     return _NOTHING
+
+
+def _consult(mesh: Host, effect: Consult) -> Decision:
+    try:
+        future = mesh.control_plane.consult(effect.request)
+        if future is not None:
+            return future.result(mesh.config.evaluation_timeout)
+    except Exception as error:  # noqa: BLE001 - what nobody decided is refused
+        return _undecided(mesh, error)
+    return mesh.control_plane.decide(effect.request)
+
+
+async def _aconsult(mesh: Host, effect: Consult) -> Decision:
+    try:
+        future = mesh.control_plane.consult(effect.request)
+        if future is not None:
+            await _arrival(future, mesh.config.evaluation_timeout)
+            return future.result(0)
+    except Exception as error:  # noqa: BLE001 - as above
+        return _undecided(mesh, error)
+    return mesh.control_plane.decide(effect.request)
+
+
+def _undecided(mesh: Host, error: Exception) -> Decision:
+    if isinstance(error, TimeoutError):
+        mesh.telemetry.dropped("consult", "late")
+    else:
+        mesh.telemetry.failed("consult", error)
+    return Decision(Shed(1.0, message="The control plane does not answer"))
 
 
 async def _arrival(future: Future[Any], seconds: float) -> None:

@@ -191,9 +191,9 @@ class Mesh:
 
     # Deciding
 
-    def decide(self, request: DecisionRequest) -> Decision:
-        """Ask the control plane, count the answer and log it. Never raises."""
-        decision = self._answer(request)
+    def decide(self, request: DecisionRequest, answer: Decision | None = None) -> Decision:
+        """Ask the control plane, or take the ``answer`` of a server; count it and log it. Never raises."""
+        decision = self._answer(request) if answer is None else answer
         self.telemetry.decided(request, decision)
         if self.decision_log.enabled:
             self.decision_log.write(request, decision, self.telemetry, absent=missing(self, request))

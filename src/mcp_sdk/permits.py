@@ -17,7 +17,7 @@ from mcp_sdk.context import EntityRef, ModelContext
 from mcp_sdk.current import Record
 from mcp_sdk.decisions import DecisionRequest, Phase, Refused
 from mcp_sdk.declarations import Parameters, argument, signature_of
-from mcp_sdk.enforcement import Steps, adrive, believed, drive, resolve
+from mcp_sdk.enforcement import Steps, adrive, ask, believed, drive, resolve
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.models import BusinessModel
 
@@ -128,7 +128,7 @@ class _Guard:
     def steps(self, mesh: Any, work: Record, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Steps[None]:
         """Give the flow of one call; it raises ``Refused`` where the mesh enforces."""
         request = yield from resolve(mesh, self._request(mesh, work, args, kwargs))
-        decision = mesh.decide(request)
+        decision = yield from ask(mesh, request)
         if not decision.permitted and mesh.enforcing:
             raise Refused(decision)
 

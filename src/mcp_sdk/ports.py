@@ -214,6 +214,11 @@ class ControlPlane(ABC):
     def decide(self, request: DecisionRequest) -> Decision:
         """Answer with the contexts in hand. Pure: no I/O, no waiting, no counting."""
 
+    def consult(self, request: DecisionRequest) -> Future[Decision] | None:
+        """Have a question decided elsewhere; None, as here, where ``decide`` answers it."""
+        del request
+        return None
+
     @abstractmethod
     def residue(self, request: DecisionRequest, model: BusinessModel) -> Residue:
         """Tell of which entities of ``model`` a request would be permitted, everything else being known. Pure.

@@ -19,6 +19,7 @@ from mcp_sdk.control.fetcher import Fetcher
 from mcp_sdk.control.loop import LoopThread, logger
 from mcp_sdk.control.plane import Shared
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
+from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
 from mcp_sdk.ports import AppendResult, Change, Page, SigningKey, Status
 from mcp_sdk.protocol.frames import PROTOCOL
@@ -223,7 +224,7 @@ class RemoteSession:
                     await self._greet(stream)
                     async for said in stream:
                         if said["op"] == "welcome":
-                            self._welcomed(stream, said)
+                            await self._welcomed(stream, said)
                             backoff.reset()
                         await self._hear(said)
             except Exception as error:  # noqa: BLE001 - the stream must outlive whatever happens to it
@@ -239,19 +240,23 @@ class RemoteSession:
             environment=who.environment,
             service=who.service,
             instance=who.instance,
+            evaluation=self._shared.config.evaluation,
             cursor=self._cursor,
             models=sorted(self._shared.heard),
         )
 
-    def _welcomed(self, stream: ClientStream, said: Mapping[str, Any]) -> None:
+    async def _welcomed(self, stream: ClientStream, said: Mapping[str, Any]) -> None:
         self._stream = stream
+        if self._shared.models:
+            await _quietly(self._ask(api.declare(self._scope, self._shared.models)))
+        if self._shared.config.evaluation == "server":
+            self._fresh = self._shared.learned = True
+            self._first.set()
         self._why, self._refusal = "", None
         if self._cursor:
             self.cache.clear()  # nobody told what became of these meanwhile
         else:
             self._cursor = str(said["cursor"])
-        if self._shared.models:
-            self._spawn(self._ask(api.declare(self._scope, self._shared.models)))
 
     def _lost(self, error: Exception) -> None:
         self._stream, self._fresh = None, False
@@ -314,6 +319,12 @@ class RemoteSession:
 
     async def _ask(self, call: api.Call[T]) -> T:
         return await self._replicas.ask(call)
+
+    async def consult(self, request: DecisionRequest) -> Decision:
+        """Have a question decided by the server."""
+        if self._stream is None:
+            raise StoreUnavailable(AWAY)
+        return await self._stream.decide(request)
 
     async def _append(self, transitions: Sequence[Transition]) -> Sequence[AppendResult]:
         return await self._ask(api.append(transitions))

@@ -11,9 +11,11 @@ from typing import Any, Self
 from mcp_sdk.clients.api import tls_context
 from mcp_sdk.config import Config
 from mcp_sdk.context import EntityRef, ModelContext
+from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.exceptions import MissingExtra, ProtocolError, StoreError, StoreUnavailable
 from mcp_sdk.protocol.frames import CLOSE_REFUSED, frame, read
 from mcp_sdk.protocol.plain import each
+from mcp_sdk.protocol.questions import answer_from_plain, plain_question
 
 __all__ = ["ClientStream", "connected"]
 
@@ -28,7 +30,7 @@ class ClientStream:
     def __init__(self, socket: Any) -> None:
         self._socket = socket
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Found]] = {}
+        self._waiting: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
 
     async def say(self, op: str, **members: Any) -> None:
         """Send a frame."""
@@ -36,11 +38,20 @@ class ClientStream:
 
     async def get(self, refs: Sequence[EntityRef]) -> Found:
         """Look entities up, and hear of their changes from now on; raises ``StoreUnavailable``."""
+        said = await self._ask("get", refs=[list(ref) for ref in refs])
+        contexts = each(ModelContext.from_dict, said.get("contexts", ()))
+        return {context.ref: context for context in contexts}
+
+    async def decide(self, request: DecisionRequest) -> Decision:
+        """Have a question decided by the server; raises ``StoreUnavailable`` and ``ProtocolError``."""
+        return answer_from_plain((await self._ask("decide", question=plain_question(request))).get("answer"))
+
+    async def _ask(self, op: str, **members: Any) -> Mapping[str, Any]:
         number = next(self._numbers)
-        answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            await self.say("get", id=number, refs=[list(ref) for ref in refs])
+            await self.say(op, id=number, **members)
             return await answer
         except StoreError:
             raise
@@ -56,18 +67,17 @@ class ClientStream:
         """Give the next frame that answers no look-up."""
         while True:
             said = read(await self._socket.recv())
-            if said["op"] == "contexts":
+            if said["op"] in ("contexts", "decided"):
                 self._answer(said)
             elif said["op"] == "failed":
                 self._fail(said)
             else:
                 return said
 
-    def _answer(self, said: dict[str, Any]) -> None:
+    def _answer(self, said: Mapping[str, Any]) -> None:
         waiting = self._waiting.get(said.get("id", 0))
         if waiting is not None and not waiting.done():
-            contexts = each(ModelContext.from_dict, said.get("contexts", ()))
-            waiting.set_result({context.ref: context for context in contexts})
+            waiting.set_result(said)
 
     def _fail(self, said: dict[str, Any]) -> None:
         waiting = self._waiting.get(said.get("id", 0))

@@ -34,7 +34,7 @@ from mcp_sdk.decisions import (
     Source,
     Verdict,
 )
-from mcp_sdk.enforcement import Fetch, Run, Steps, Wait, adrive, completed, drive, missing, newest
+from mcp_sdk.enforcement import Consult, Fetch, Run, Steps, Wait, adrive, completed, drive, missing, newest
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.middleware._start import Start
 from mcp_sdk.middleware.admission import Buckets, Gate
@@ -168,8 +168,13 @@ class Enforcer:
         self._identify(call, principal)
         self._name(call)
         request = self._request(call)
+        if self.mesh.config.evaluation == "server":
+            return self._consult(call, request)
         refs = missing(self.mesh, request) if request.references else ()
         return self._fetch(call, request, refs) if refs else self._conclude(call, request)
+
+    def _consult(self, call: _Call, request: DecisionRequest) -> Steps[Outcome]:
+        return self._conclude(call, request, (yield Consult(request)))
 
     def _fetch(self, call: _Call, request: DecisionRequest, refs: tuple[EntityRef, ...]) -> Steps[Outcome]:
         return self._conclude(call, completed(request, (yield Fetch(refs))))
@@ -313,8 +318,8 @@ class Enforcer:
         self.mesh.telemetry.dropped("ingress", "not_the_entity")
         return False
 
-    def _conclude(self, call: _Call, request: DecisionRequest) -> Outcome:
-        work, decision, place = call.work, self.mesh.decide(request), False
+    def _conclude(self, call: _Call, request: DecisionRequest, answer: Decision | None = None) -> Outcome:
+        work, decision, place = call.work, self.mesh.decide(request, answer), False
         work.contexts = dict(request.contexts)
         work.references = call.references
         if decision.shadow is not None and decision.shadow.limits:

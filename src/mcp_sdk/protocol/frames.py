@@ -2,9 +2,11 @@
 
 A frame is an object whose ``op`` says what it is. The client speaks first, with ``hello``.
 
-    client  hello     {"protocol": [1], "namespace", "environment", "service", "instance", "cursor", "models": […]}
+    client  hello     {"protocol": [1], "namespace", "environment", "service", "instance", "cursor", "models": […],
+                       "evaluation": "local" or "server"}
             listen    {"models": […]}                 have transitions of these models told
             get       {"id": n, "refs": [[model, id], …]}   look up, and hold: hear of every change from now on
+            decide    {"id": n, "question": {…}}      decide it there (module ``questions``)
             drop      {"refs": [[model, id], …]}      hold no longer
     server  welcome   {"protocol": 1, "cursor", "server", "time"}
             manifest  {"envelope": {…}, "key": hex, "parts": {name: text}}   what is in force; of the parts, the small
@@ -12,10 +14,11 @@ A frame is an object whose ``op`` says what it is. The client speaks first, with
             services  {"endpoints": [{…}, …]}
             keys      {"keys": [{"kid", "secret": base64}, …]}
             contexts  {"id": n, "contexts": [{…}, …]}
+            decided   {"id": n, "answer": {…}}
             change    a change: of an entity that is held, or a transition that is listened to
             dropped   {"refs": [[model, id], …]}      these are held no longer, for there are too many
             resync    {"cursor"}                      some changes were missed: drop what was learned by them
-            failed    {"id": n, "detail"}             a ``get`` that could not be answered
+            failed    {"id": n, "detail"}             a ``get`` or ``decide`` that could not be answered
             bye       {"after": seconds}              the server goes; come back after about that long
 
 Unknown members are passed over, an unknown ``op`` too, so that either side may be a version ahead.

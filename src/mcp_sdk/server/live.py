@@ -76,6 +76,7 @@ class Live:
         self.decider: Decider = Decider()
         self.envelope: Envelope | None = None
         self.streams: set[Listening] = set()
+        self.thin: set[Listening] = set()
         self.holders: dict[EntityRef, set[Listening]] = defaultdict(set)
         self.listeners: dict[str, set[Listening]] = defaultdict(set)
         self._store, self._signer, self._mesh = store, signer, mesh
@@ -180,16 +181,20 @@ class Live:
         """Give the part of a digest, if it is in force."""
         return next((part for part in self._parts.values() if part.digest == wanted), None)
 
-    def greet(self, stream: Listening) -> None:
-        """Tell a new stream all that is known."""
+    def greet(self, stream: Listening, *, thin: bool = False) -> None:
+        """Tell a new stream all that is known; a thin one no policies, for it decides by none."""
+        if thin:
+            self.thin.add(stream)
         self.streams.add(stream)
-        for slot, text in (("keys", self._keys), ("services", self._services), ("manifest", self._manifest)):
+        manifest = "" if thin else self._manifest
+        for slot, text in (("keys", self._keys), ("services", self._services), ("manifest", manifest)):
             if text:
                 stream.replace(slot, text)
 
     def leave(self, stream: Listening) -> None:
         """Tell a stream nothing more; what it holds and listens to it drops itself."""
         self.streams.discard(stream)
+        self.thin.discard(stream)
 
     def hold(self, stream: Listening, ref: EntityRef) -> None:
         """Have a stream told of every change of an entity."""
@@ -227,7 +232,7 @@ class Live:
         return self.holders.get(change.ref, _NOBODY) if change.ref is not None else _NOBODY
 
     def _broadcast(self, slot: str, text: str) -> None:
-        for stream in self.streams:
+        for stream in self.streams - self.thin if slot == "manifest" else self.streams:
             stream.replace(slot, text)
 
 

@@ -12,10 +12,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from mcp_sdk.context import EntityRef
+from mcp_sdk.decisions import Decision, DecisionRequest
+from mcp_sdk.enforcement import completed
 from mcp_sdk.exceptions import MeshError, ProtocolError
 from mcp_sdk.ports import Cursor
 from mcp_sdk.protocol.frames import frame
 from mcp_sdk.protocol.plain import each, plain_change, ref_from_plain
+from mcp_sdk.protocol.questions import plain_answer, question_from_plain
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live
 from mcp_sdk.server.settings import ServerSettings
@@ -77,9 +80,9 @@ class Stream:
         """Send a frame, soon, in the place of one of its slot that still waits."""
         self.outbox.replace(slot, text)
 
-    def begin(self, cursor: str, models: Iterable[str]) -> None:
+    def begin(self, cursor: str, models: Iterable[str], *, thin: bool = False) -> None:
         """Tell all that is in force, and what was missed since ``cursor``; empty for one that begins."""
-        self._live.greet(self)
+        self._live.greet(self, thin=thin)
         self.listen(models)
         if cursor:
             self._catch_up(Cursor(cursor))
@@ -128,6 +131,23 @@ class Stream:
         else:
             self.push(frame("contexts", id=number, contexts=[context.to_dict() for context in found.values()]))
 
+    async def _decide(self, said: dict[str, Any]) -> None:
+        number = said.get("id")
+        try:
+            answer = await self._decided(question_from_plain(said.get("question")))
+        except MeshError as error:
+            self.push(frame("failed", id=number, detail=str(error)))
+        else:
+            self.push(frame("decided", id=number, answer=plain_answer(answer)))
+
+    async def _decided(self, request: DecisionRequest) -> Decision:
+        decider, scope = self._live.decider, self._live.scope
+        if (request.namespace, request.environment) != scope:
+            raise ProtocolError(f"the question is of {request.namespace}/{request.environment}, the stream of {scope}")
+        refs = decider.needs(request)
+        found = await self._hub.store.get(scope, refs) if refs else {}
+        return decider.decide(completed(request, found))
+
     async def _drop(self, said: dict[str, Any]) -> None:
         for ref in each(ref_from_plain, _list(said, "refs")):
             if ref in self._held:
@@ -154,5 +174,6 @@ def _list(said: dict[str, Any], name: str) -> list[Any]:
 _DOING: dict[str, Callable[[Stream, dict[str, Any]], Awaitable[None]]] = {
     "listen": Stream._listen,  # noqa: SLF001 - the table of what a stream does
     "get": Stream._get,  # noqa: SLF001
+    "decide": Stream._decide,  # noqa: SLF001
     "drop": Stream._drop,  # noqa: SLF001
 }

@@ -96,9 +96,9 @@ class RecordingMesh(Mesh):
         super().commit(work, transitions, subjects)
         self.captured.see(work, transitions)
 
-    def decide(self, request: DecisionRequest) -> Decision:
+    def decide(self, request: DecisionRequest, answer: Decision | None = None) -> Decision:
         """Decide, and remember."""
-        decision = super().decide(request)
+        decision = super().decide(request, answer)
         self.captured.decisions.append(Decided(request, decision))
         return decision
 

@@ -21,7 +21,7 @@ from mcp_sdk import baggage, current
 from mcp_sdk.context import ModelContext
 from mcp_sdk.current import Record
 from mcp_sdk.decisions import Decision, DecisionRequest, Phase, Refused, RequestFacts, Route, Source
-from mcp_sdk.enforcement import Fetch, believed, resolve
+from mcp_sdk.enforcement import Consult, Fetch, ask, believed, resolve
 from mcp_sdk.exceptions import NoEndpoint
 from mcp_sdk.facts import RawHeaders
 from mcp_sdk.mesh import Mesh
@@ -86,7 +86,7 @@ class Sent:
     attempts: int = 1
 
 
-Calls = Generator[Fetch | Attempt | Pause, Any, Sent]
+Calls = Generator[Fetch | Consult | Attempt | Pause, Any, Sent]
 
 
 class Outbound:
@@ -134,12 +134,12 @@ class Outbound:
         headers = self._headers(call, work) if self.mesh.watching else call.headers
         return (yield from self._attempts(call, endpoints, headers, decision))
 
-    def _decide(self, call: Outgoing, work: Record) -> Generator[Fetch, Any, Decision]:
+    def _decide(self, call: Outgoing, work: Record) -> Generator[Fetch | Consult, Any, Decision]:
         mesh = self.mesh
         request = yield from resolve(mesh, self._request(call, work))
         for model, context in request.contexts.items():
             work.contexts.setdefault(model, context)  # what was looked up to route the call, the call carries
-        decision = mesh.decide(request)
+        decision = yield from ask(mesh, request)
         if not decision.permitted and mesh.enforcing:
             raise Refused(decision)
         return decision

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mcp_sdk.decisions import Refused
-from mcp_sdk.enforcement import Fetch, aperform, perform
+from mcp_sdk.enforcement import Consult, Fetch, aperform, perform
 from mcp_sdk.exceptions import MissingExtra, NoEndpoint
 from mcp_sdk.facts import Query, one_path, operation_of
 from mcp_sdk.mesh import Mesh
@@ -82,8 +82,8 @@ class MeshTransport(httpx.BaseTransport):
         finally:
             steps.close()
 
-    def _perform(self, effect: Fetch | Attempt | Pause, request: httpx.Request) -> Any:
-        if isinstance(effect, Fetch):
+    def _perform(self, effect: Fetch | Consult | Attempt | Pause, request: httpx.Request) -> Any:
+        if isinstance(effect, (Fetch, Consult)):
             return perform(self._outbound.mesh, effect)
         if isinstance(effect, Pause):
             return time.sleep(effect.seconds)
@@ -135,8 +135,8 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         finally:
             steps.close()
 
-    async def _perform(self, effect: Fetch | Attempt | Pause, request: httpx.Request) -> Any:
-        if isinstance(effect, Fetch):
+    async def _perform(self, effect: Fetch | Consult | Attempt | Pause, request: httpx.Request) -> Any:
+        if isinstance(effect, (Fetch, Consult)):
             return await aperform(self._outbound.mesh, effect)
         if isinstance(effect, Pause):
             return await asyncio.sleep(effect.seconds)

@@ -62,7 +62,8 @@ async def _serve(socket: WebSocket, held: Stream, said: dict[str, Any], desk: De
     version = negotiate(said.get("protocol", ()))
     time = datetime.now(UTC).isoformat()
     await socket.send_text(frame("welcome", protocol=version, cursor=desk.hub.cursor, time=time))
-    held.begin(str(said.get("cursor") or ""), [str(model) for model in said.get("models", ())])
+    thin = said.get("evaluation") == "server"
+    held.begin(str(said.get("cursor") or ""), [str(model) for model in said.get("models", ())], thin=thin)
     try:
         await _both(_send(socket, held), _receive(socket, held))
     finally:
