@@ -21,6 +21,7 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8600, help="port to listen on (default: 8600)")
     parser.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of host and port")
     parser.add_argument("--mesh", default="default", help="the mesh's name, which manifests carry (default: default)")
+    parser.add_argument("--streams", type=int, default=10_000, help="clients at once (default: 10000)")
     parser.add_argument("--token-file", metavar="PATH", help="write the first admin's token there, and do not print it")
     parser.add_argument(
         "--behind-proxy", action="store_true", help="something in front ends TLS: listen beyond loopback without it"
@@ -46,7 +47,7 @@ def _run(args: Namespace, output: Output) -> int:
     def announce(prepared: Prepared) -> None:
         _announce(prepared.token, prepared.key, bind.url, args, output)
 
-    serve(ServerSettings(store=args.store, mesh=args.mesh), bind, announce=announce)
+    serve(ServerSettings(store=args.store, mesh=args.mesh, streams=args.streams), bind, announce=announce)
     return OK
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import islice
 
 from mcp_sdk.context import Scope
 from mcp_sdk.control.publisher import Backoff
 from mcp_sdk.exceptions import StoreError, StoreUnavailable
 from mcp_sdk.ports import Change, Cursor, Store
 from mcp_sdk.protocol.manifests import Signer
+from mcp_sdk.server.kept import Kept
 from mcp_sdk.server.live import Live, signer_of
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.tokens import KIND as TOKEN
@@ -26,7 +25,6 @@ from mcp_sdk.server.tokens import Tokens
 __all__ = ["Hub"]
 
 logger = logging.getLogger("mcp_sdk.server")
-KEPT = 20_000
 _LEARNED_BY = {
     "policies": Live.learn_policies,
     "models": Live.learn_policies,
@@ -47,7 +45,7 @@ class Hub:
         self._signer: Signer | None = None
         self._scopes: dict[Scope, Live] = {}
         self._opening = asyncio.Lock()
-        self._kept: deque[Change] = deque(maxlen=KEPT)
+        self._kept: Kept = Kept()
         self._heard = time.monotonic()
         self._connected = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -56,6 +54,11 @@ class Hub:
     def scopes(self) -> tuple[Live, ...]:
         """The scopes that somebody asked for."""
         return tuple(self._scopes.values())
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return sum(len(live.streams) for live in self._scopes.values())
 
     @property
     def silence(self) -> float:
@@ -101,10 +104,7 @@ class Hub:
         """Give the changes after a position, or None where they are no longer kept."""
         if cursor == self.cursor:
             return ()
-        for index, change in enumerate(self._kept):
-            if change.cursor == cursor:
-                return tuple(islice(self._kept, index + 1, None))
-        return None
+        return self._kept.since(cursor)
 
     async def _reach(self) -> None:
         await self.store.open()
@@ -141,7 +141,7 @@ class Hub:
         if change.kind == "resync":
             await self._resync(change)
             return
-        self._kept.append(change)
+        self._kept.add(change)
         live = self._scopes.get(change.scope)
         if live is not None:
             await self._learn(live, change)

@@ -26,26 +26,29 @@ from mcp_sdk.server.settings import ServerSettings
 __all__ = ["Outbox", "Stream"]
 
 MOST_REFS = 1_000
+SIZE = 4 * 1024 * 1024
 
 
 class Outbox:
-    """Frames that wait for one reader, ``limit`` at most beside the slots."""
+    """Frames that wait for one reader, ``limit`` and ``SIZE`` characters at most beside the slots."""
 
-    __slots__ = ("_frames", "_limit", "_news", "_slots", "overrun")
+    __slots__ = ("_frames", "_limit", "_news", "_size", "_slots", "overrun")
 
     def __init__(self, limit: int, overrun: Callable[[], str]) -> None:
         self._limit = limit
         self._frames: deque[str] = deque()
+        self._size = 0
         self._slots: OrderedDict[str, str] = OrderedDict()
         self._news = asyncio.Event()
         self.overrun = overrun
 
     def push(self, text: str) -> None:
         """Add a frame; where there are too many, they all give way to the one that ``overrun`` gives."""
-        if len(self._frames) >= self._limit:
+        if len(self._frames) >= self._limit or self._size > SIZE:
             self._frames.clear()
-            text = self.overrun()
+            self._size, text = 0, self.overrun()
         self._frames.append(text)
+        self._size += len(text)
         self._news.set()
 
     def replace(self, slot: str, text: str) -> None:
@@ -58,7 +61,11 @@ class Outbox:
         while not self._slots and not self._frames:
             self._news.clear()
             await self._news.wait()
-        return self._slots.popitem(last=False)[1] if self._slots else self._frames.popleft()
+        if self._slots:
+            return self._slots.popitem(last=False)[1]
+        text = self._frames.popleft()
+        self._size -= len(text)
+        return text
 
 
 class Stream:

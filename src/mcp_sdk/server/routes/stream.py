@@ -37,6 +37,7 @@ async def stream(socket: WebSocket) -> None:
         said = await _hello(socket)
         scope = Scope(str(said.get("namespace", "default")), str(said.get("environment", "default")))
         caller.require(Permission.PUBLISH, scope, caller.service)
+        _admit(desk)
         live = await desk.live(scope)
         await _serve(socket, Stream(desk.hub, live, desk.settings), said, desk)
     except WebSocketDisconnect:
@@ -45,6 +46,11 @@ async def stream(socket: WebSocket) -> None:
         with suppress(RuntimeError):
             code = 1013 if isinstance(error, Fault) and error.status == 503 else CLOSE_REFUSED
             await socket.close(code, str(error)[:120])
+
+
+def _admit(desk: Desk) -> None:
+    if desk.hub.streams >= desk.settings.streams:
+        raise Fault(503, "too-many-streams", "this replica holds as many streams as it may; try another one")
 
 
 async def _hello(socket: WebSocket) -> dict[str, Any]:

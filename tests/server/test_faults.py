@@ -1,0 +1,275 @@
+"""What goes wrong around a server: clients that say too much, read too slowly, or say it again; a disk that is full."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import resource
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from serving import Replica
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from mcp_sdk import BusinessModel, Config, Mesh
+from mcp_sdk.clients.remote import RemoteControlPlane
+from mcp_sdk.context import EntityRef, Transition
+from mcp_sdk.protocol.frames import frame
+from mcp_sdk.server.app import create_app
+from mcp_sdk.server.settings import ServerSettings
+
+ORDER = BusinessModel("order")
+HELLO = frame("hello", protocol=[1], models=["order"])
+
+
+@pytest.fixture
+def replica(tmp_path: Path) -> Iterator[Replica]:
+    """A server over a file of its own."""
+    with Replica(tmp_path) as running:
+        yield running
+
+
+def client(replica: Replica) -> httpx.Client:
+    """Give an HTTP client of the admin's."""
+    headers = {"authorization": f"Bearer {replica.token}"}
+    return httpx.Client(base_url=replica.url, headers=headers, timeout=30, trust_env=False)
+
+
+def moves(count: int, entity: str = "o-1", **fields: Any) -> list[dict[str, Any]]:
+    """Give transitions as they are posted."""
+    return [Transition("order", entity, f"s{number}", uuid.uuid4().hex, **fields).to_dict() for number in range(count)]
+
+
+def post(http: httpx.Client, transitions: list[dict[str, Any]]) -> httpx.Response:
+    """Publish transitions."""
+    return http.post("/v1/transitions", json={"transitions": transitions})
+
+
+def resident(pid: int) -> int:
+    """Give the resident memory of a process in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_batches_that_are_replayed_and_reordered_apply_once(replica: Replica) -> None:
+    """Batches that come again, and in another order, change nothing more: each transition is applied once."""
+    batches = [moves(5, f"o-{number}") for number in range(8)]
+    with client(replica) as http:
+        for batch in batches:
+            assert post(http, batch).status_code == 200
+        again = [*batches, *batches]
+        random.Random(7).shuffle(again)
+        for batch in again:
+            statuses = {result["status"] for result in post(http, batch).json()["results"]}
+            assert statuses == {"duplicate"}
+        page = http.get("/v1/contexts/order").json()
+        assert {(each["id"], each["revision"], each["state"]) for each in page["contexts"]} == {
+            (f"o-{number}", 5, "s4") for number in range(8)
+        }
+
+
+def test_a_replica_that_is_killed_under_load_loses_nothing_it_acknowledged(replica: Replica) -> None:
+    """Whatever was answered with 200 before a SIGKILL is there afterwards, without a gap in revisions."""
+    acknowledged: list[str] = []
+
+    async def load() -> None:
+        headers = {"authorization": f"Bearer {replica.token}"}
+        async with httpx.AsyncClient(base_url=replica.url, headers=headers, trust_env=False) as http:
+
+            async def lane() -> None:
+                while True:
+                    batch = moves(10)
+                    answer = await http.post("/v1/transitions", json={"transitions": batch})
+                    if answer.status_code == 200:
+                        acknowledged.extend(each["event_id"] for each in batch)
+
+            lanes = [asyncio.create_task(lane()) for _ in range(4)]
+            while len(acknowledged) < 300:  # noqa: ASYNC110 - the lanes run on
+                await asyncio.sleep(0.01)
+            replica.kill()
+            await asyncio.gather(*lanes, return_exceptions=True)
+
+    asyncio.run(load())
+    replica.start()
+    with client(replica) as http:
+        found = http.get("/v1/contexts/order/history", params={"id": "o-1", "limit": 1000}).json()["transitions"]
+    stored = [each["transition"]["event_id"] for each in found]
+    assert set(acknowledged[-900:]) <= set(stored)
+    revisions = [each["context"]["revision"] for each in found]
+    assert revisions == list(range(revisions[0], revisions[0] + len(revisions)))
+
+
+def test_a_slow_reader_costs_bounded_memory_and_is_told_to_read_anew(replica: Replica) -> None:
+    """A client that listens and does not read gets one ``resync`` for all that it missed; the server does not grow."""
+
+    async def run() -> None:
+        headers = {"authorization": f"Bearer {replica.token}"}
+        async with connect(
+            f"{replica.url.replace('http', 'ws')}/v1/stream", additional_headers=headers, max_queue=1, compression=None
+        ) as slow:
+            await slow.send(HELLO)
+            before = resident(replica.pid)
+            await asyncio.to_thread(flood)
+            assert resident(replica.pid) - before < 80_000_000
+            async with asyncio.timeout(30):
+                while json.loads(await slow.recv())["op"] != "resync":
+                    pass
+
+    def flood() -> None:
+        text = "x" * 20_000
+        with client(replica) as http:
+            for number in range(150):
+                batch = moves(20, f"o-{number}", attributes={"text": text})
+                assert post(http, batch).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_a_disk_that_is_full_is_said_and_loses_nothing(tmp_path: Path) -> None:
+    """While the store cannot grow transitions are refused with a 503; what was acknowledged is there afterwards."""
+    with Replica(tmp_path) as replica, client(replica) as http:
+        assert post(http, moves(3)).status_code == 200
+        size = sum(path.stat().st_size for path in tmp_path.glob("mesh.db*"))
+        _limit(replica.pid, size + 100_000)
+        refused = _until_refused(http)
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:mcp-sdk:problem:store-unavailable")
+        assert "disk" in refused.json()["detail"]
+        kept = http.get("/v1/contexts/order").json()["contexts"]
+        _limit(replica.pid, -1)
+        assert post(http, moves(1, "after")).status_code == 200
+        ids = {each["id"] for each in http.get("/v1/contexts/order", params={"limit": 1000}).json()["contexts"]}
+        assert {each["id"] for each in kept} < ids
+
+
+def _limit(pid: int, size: int) -> None:
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, -1))
+
+
+def _until_refused(http: httpx.Client) -> httpx.Response:
+    for number in range(200):
+        answer = post(http, moves(20, f"o-{number}", attributes={"text": "x" * 2000}))
+        if answer.status_code != 200:
+            return answer
+    raise AssertionError("the disk never filled")
+
+
+def test_a_replica_holds_no_more_streams_than_it_may(tmp_path: Path) -> None:
+    """The stream that is one too many is closed as one to try again elsewhere; when one ends there is place again."""
+    with Replica(tmp_path, options=("--streams", "2")) as replica:
+        place = f"{replica.url.replace('http', 'ws')}/v1/stream"
+        headers = {"authorization": f"Bearer {replica.token}"}
+
+        async def run(stack: AsyncExitStack) -> None:
+            async def open_one() -> Any:
+                socket = await stack.enter_async_context(connect(place, additional_headers=headers))
+                await socket.send(HELLO)
+                assert json.loads(await socket.recv())["op"] == "welcome"
+                return socket
+
+            first, _ = await open_one(), await open_one()
+            with pytest.raises(ConnectionClosed) as closed:
+                await open_one()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1013
+            await first.close()
+            async with asyncio.timeout(10):
+                while True:
+                    with suppress(ConnectionClosed):
+                        await open_one()
+                        return
+                    await asyncio.sleep(0.05)
+
+        async def within() -> None:
+            async with AsyncExitStack() as stack:
+                await run(stack)
+
+        asyncio.run(within())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ["x"],
+        ["[" * 100_000],
+        [frame("get", id=1, refs=[])],
+        [frame("hello", protocol=[99])],
+        [HELLO, "not json"],
+        [HELLO, frame("get", id=1, refs=[[1, 2]])],
+        [HELLO, b"\xff\xfe"],
+        [HELLO, frame("decide", id=1, question={"service": 1})],
+    ],
+)
+def test_a_client_that_cannot_be_understood_hurts_nobody_else(replica: Replica, said: list[str | bytes]) -> None:
+    """Whatever a client says, its stream ends with a reason, or it is answered; another one goes on."""
+    place = f"{replica.url.replace('http', 'ws')}/v1/stream"
+
+    async def run() -> None:
+        async with connect(place, additional_headers={"authorization": f"Bearer {replica.token}"}) as socket:
+            for text in said:
+                await socket.send(text)
+            with suppress(ConnectionClosed):
+                async with asyncio.timeout(10):
+                    while json.loads(await socket.recv())["op"] != "failed":
+                        pass
+            assert socket.close_code in (None, 4400, 1007)
+
+    with Mesh(settings(replica), models=[ORDER]) as other:
+        assert isinstance(other.control_plane, RemoteControlPlane)
+        asyncio.run(run())
+        other.publish("order", "o-9", state="x")
+        assert other.control_plane.flush(10)
+        assert other.control_plane.fetch([EntityRef("order", "o-9")]).result(5)
+
+
+def settings(replica: Replica) -> Config:
+    """Give the settings of a service."""
+    return Config(service="shop", control_plane=replica.url, token=replica.token, start_timeout=20.0)
+
+
+def test_nobody_is_let_in_without_a_token(replica: Replica) -> None:
+    """Every path but health asks who it is, and the stream too."""
+    app = create_app(ServerSettings(store="memory:"))
+    open_paths = {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/metrics"}
+    for route in app.routes:
+        path = getattr(route, "path", "")
+        for method in getattr(route, "methods", None) or ():
+            if path not in open_paths and not path.startswith("/.well-known/"):
+                answer = httpx.request(method, replica.url + path.replace("{digest}", "0" * 64), trust_env=False)
+                assert answer.status_code in (401, 405), (method, path, answer.status_code)
+
+
+def wait(holds: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_no_policy_outlives_its_replacement_for_longer_than_a_moment(replica: Replica) -> None:
+    """Once a refusing policy is applied, every client refuses: no stale permit is given two seconds later."""
+    text = """
+apiVersion: mesh.mcp-sdk.dev/v1alpha1
+kind: AccessPolicy
+metadata: {{name: a, namespace: default}}
+spec:
+  target: {{service: shop}}
+  default: {default}
+"""
+    meshes = [Mesh(settings(replica), models=[ORDER]).start() for _ in range(5)]
+    try:
+        with client(replica) as http:
+            for replaces, default in enumerate(("permit", "deny", "permit", "deny")):
+                body = {"sources": {"a.yaml": text.format(default=default)}, "replaces": replaces}
+                assert http.post("/v1/policies", json=body).status_code == 200
+                wait(lambda r=replaces: all(mesh.control_plane.snapshot().revision == r + 1 for mesh in meshes))  # type: ignore[misc]
+    finally:
+        for mesh in meshes:
+            mesh.close()

@@ -1,0 +1,37 @@
+"""The last changes of a replica."""
+
+from __future__ import annotations
+
+from mcp_sdk.context import ModelContext
+from mcp_sdk.ports import AppendStatus, Applied, Change, Cursor
+from mcp_sdk.server.kept import Kept
+from mcp_sdk.testing.stores import move
+
+
+def change(number: int, text: str = "") -> Change:
+    """Give a change with a text of some size."""
+    sent = move(attributes={"text": text})
+    context = ModelContext("order", "o-1", "created", sent.attributes, number)
+    return Change("transition", Cursor(str(number)), applied=Applied(sent, AppendStatus.APPLIED, context))
+
+
+def test_changes_after_a_position_are_given_in_order() -> None:
+    """Those after the cursor of a change that is kept; None for one that is not."""
+    kept = Kept(3)
+    changes = [change(number) for number in range(5)]
+    for each in changes:
+        kept.add(each)
+    assert kept.since(Cursor("2")) == (changes[3], changes[4])
+    assert kept.since(Cursor("4")) == ()
+    assert kept.since(Cursor("1")) is None
+    kept.clear()
+    assert kept.since(Cursor("4")) is None
+
+
+def test_large_changes_are_kept_for_a_shorter_time() -> None:
+    """The bound in bytes counts what attributes hold, in the transition and in the context after it."""
+    kept = Kept(1000, size=100_000)
+    for number in range(20):
+        kept.add(change(number, "x" * 10_000))
+    assert kept.since(Cursor("18")) is not None
+    assert kept.since(Cursor("14")) is None
