@@ -40,7 +40,9 @@ class Config:
     context at most. ``egress_hosts`` are further hosts that get our baggage; the mesh's own services always do.
     ``trusted_proxies`` is the number of proxies in front whose ``X-Forwarded-For`` entries are true.
     ``principal_header`` names a header that a verified peer may send the caller's id in. ``geo_database`` is the path
-    of a MaxMind file, ``geo_header`` a header of a verified peer that holds a country code.
+    of a MaxMind file, ``geo_header`` a header of a verified peer that holds a country code. ``break_glass_file`` is
+    where an operator puts the signed word that this service is to refuse nothing for a while, ``break_glass_keys`` are
+    the public keys that may sign it.
     """
 
     service: str = ""
@@ -83,6 +85,8 @@ class Config:
     geo_database: str = ""
     geo_header: str = ""
     propagator_inject: bool = False
+    break_glass_file: str = ""
+    break_glass_keys: tuple[str, ...] = ()
     debug: bool = False
 
     def __post_init__(self) -> None:

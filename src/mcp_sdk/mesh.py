@@ -24,6 +24,7 @@ from mcp_sdk.decisions import Decision, DecisionRequest, Shed
 from mcp_sdk.enforcement import missing
 from mcp_sdk.entities import Entity, bind
 from mcp_sdk.exceptions import ModelError
+from mcp_sdk.glass import GlassFile
 from mcp_sdk.listeners import Listeners
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.operations import OperationPattern
@@ -77,6 +78,7 @@ class Mesh:
         self._given = control_plane if isinstance(control_plane, ControlPlane) else None
         self._plane: ControlPlane | None = self._given
         self._codec: Codec | None = None
+        self._glass = self._glass_file()
         self._pid = 0
         self._first: Future[None] | None = None
         self._starting = Lock()
@@ -211,6 +213,12 @@ class Mesh:
             self.telemetry.failed("decide", error)
             return Decision(Shed(1.0, message="The decision failed"))
 
+    def _glass_file(self) -> GlassFile | None:
+        path, keys = self.config.break_glass_file, self.config.break_glass_keys
+        if not path:
+            return None
+        return GlassFile(path, keys, self.identity, monotonic=self.runtime.clock.monotonic)
+
     def _pseudonyms(self) -> Pseudonyms:
         return Pseudonyms(
             self.models,
@@ -222,8 +230,15 @@ class Mesh:
 
     @property
     def enforcing(self) -> bool:
-        """Whether refusals are carried out."""
-        return self.config.mode == "enforce"
+        """Whether refusals are carried out: the mode is ``enforce``, and no operator broke the glass."""
+        return self.config.mode == "enforce" and not self._glass_broken()
+
+    def _glass_broken(self) -> bool:
+        plane, file = self._plane, self._glass
+        for override in (plane.override if plane is not None else None, file.override() if file is not None else None):
+            if override is not None and override.mode == "observe" and override.until > self.runtime.clock.now():
+                return True
+        return False
 
     @property
     def watching(self) -> bool:

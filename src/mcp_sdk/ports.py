@@ -20,7 +20,7 @@ from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.residue import Residue
 from mcp_sdk.services import Endpoint
-from mcp_sdk.snapshot import PolicyRevision, Snapshot
+from mcp_sdk.snapshot import Override, PolicyRevision, Snapshot
 
 __all__ = [
     "AppendResult",
@@ -213,6 +213,11 @@ class ControlPlane(ABC):
     @abstractmethod
     def decide(self, request: DecisionRequest) -> Decision:
         """Answer with the contexts in hand. Pure: no I/O, no waiting, no counting."""
+
+    @property
+    def override(self) -> Override | None:
+        """What an operator put this process's service into (break-glass), which may be over; None, as here, nothing."""
+        return None
 
     def consult(self, request: DecisionRequest) -> Future[Decision] | None:
         """Have a question decided elsewhere; None, as here, where ``decide`` answers it."""

@@ -10,11 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Self
 
+from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.models import BusinessModel
 
-__all__ = ["FORMAT", "Part", "PolicyRevision", "Snapshot", "canonical"]
+__all__ = ["FORMAT", "Override", "Part", "PolicyRevision", "Snapshot", "canonical"]
 
 FORMAT = 1
 
@@ -35,6 +37,28 @@ class Part:
     def __post_init__(self) -> None:
         if not self.digest:
             object.__setattr__(self, "digest", hashlib.sha256(canonical(self.content)).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A mode that a service is put into ``until`` a moment, whatever its own settings say."""
+
+    mode: str
+    until: datetime
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the override as plain JSON."""
+        return {"mode": self.mode, "until": self.until.isoformat(), "reason": self.reason}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what ``to_dict`` wrote; raises ``ProtocolError``."""
+        try:
+            until = datetime.fromisoformat(plain["until"]).astimezone(UTC)
+            return cls(str(plain["mode"]), until, str(plain.get("reason", "")))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ProtocolError(f"not an override: {error}") from error
 
 
 @dataclass(frozen=True)

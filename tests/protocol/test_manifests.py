@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import ProtocolError
-from mcp_sdk.protocol.manifests import Envelope, Manifest, Override, PartRef, Signer, Verifier, digest
+from mcp_sdk.protocol.manifests import Envelope, Manifest, PartRef, Signer, Verifier, digest
+from mcp_sdk.snapshot import Override
 
 MANIFEST = Manifest(
     Scope("shop", "prod"),

@@ -183,6 +183,7 @@ class RemoteSession:
         if decider.newer(snapshot):
             decider.install(snapshot, decider.build(snapshot))
         self._parts, self._shared.learned = dict(parts), True
+        self._shared.override = manifest.overrides.get(self._shared.identity.service)
 
     async def _take(self, envelope: Envelope, sent: Mapping[str, Any]) -> None:
         """Put what a manifest names in force, and keep it; what is not to be believed changes nothing."""

@@ -28,7 +28,7 @@ from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Change, ControlPlane, Identity, Page, SigningKey, Status
 from mcp_sdk.residue import Residue
 from mcp_sdk.services import Endpoint
-from mcp_sdk.snapshot import PolicyRevision, Snapshot
+from mcp_sdk.snapshot import Override, PolicyRevision, Snapshot
 from mcp_sdk.telemetry import Telemetry
 
 __all__ = ["PlaneSession", "SessionControlPlane", "Shared"]
@@ -49,6 +49,7 @@ class Shared:
     keys: tuple[SigningKey, ...] = ()
     subscribers: tuple[Callable[[Change], None], ...] = ()
     heard: frozenset[str] = frozenset()
+    override: Override | None = None
     started: bool = False
     learned: bool = False
 
@@ -180,6 +181,11 @@ class SessionControlPlane(ControlPlane):
             self._shared.subscribers = tuple(kept for kept in self._shared.subscribers if kept is not callback)
 
         return unsubscribe
+
+    @property
+    def override(self) -> Override | None:
+        """What an operator put this service into, which may be over."""
+        return self._shared.override
 
     def listen(self, models: Iterable[str]) -> None:
         """Have every transition of some models told to subscribers."""

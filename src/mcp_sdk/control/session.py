@@ -16,14 +16,16 @@ from mcp_sdk.control.fetcher import Fetcher
 from mcp_sdk.control.loop import LoopThread, logger
 from mcp_sdk.control.plane import Shared
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
-from mcp_sdk.exceptions import MeshError, StoreError, StoreUnavailable
+from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
 from mcp_sdk.ports import AppendResult, Change, Cursor, Page, SigningKey, Status, Store
 from mcp_sdk.services import Endpoint
-from mcp_sdk.snapshot import PolicyRevision, Snapshot
+from mcp_sdk.snapshot import Override, PolicyRevision, Snapshot
 
 __all__ = ["Session"]
 
 HOUSEKEEPING = 60.0
+OVERRIDE = "override"
+"""The kind of the records that put a service into another mode; its name is the service's."""
 STEADY = 5.0
 """Seconds that a watch has run after which its end is news; a failure that comes back at once is said once."""
 
@@ -201,6 +203,7 @@ class Session:
         await self.learn_policies()
         await self._learn_endpoints()
         await self._learn_keys()
+        await self._learn_override()
         # last, for a store that only lets itself be read
         await self._store.put_models(self._scope, self._shared.models)
 
@@ -241,6 +244,15 @@ class Session:
             keys = await self._store.keys(self._scope)
         self._shared.keys = tuple(keys)
 
+    async def _learn_override(self) -> None:
+        try:
+            records = await self._store.records(self._scope, OVERRIDE)
+            found = {record.name: Override.from_dict(record.content) for record in records}
+        except ProtocolError as error:
+            logger.error("overrides cannot be read, and change nothing: %s", error)
+        else:
+            self._shared.override = found.get(self._shared.identity.service)
+
     async def _see(self, change: Change) -> None:
         if change.kind == "resync":
             self.cache.clear()
@@ -257,6 +269,8 @@ class Session:
             await self._learn_endpoints()
         elif change.kind == "keys":
             await self._learn_keys()
+        elif change.record == OVERRIDE:
+            await self._learn_override()
         self._shared.tell(change)
 
     async def _every(self, interval: float, work: Callable[[], Awaitable[object]]) -> None:

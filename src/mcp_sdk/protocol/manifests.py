@@ -17,17 +17,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import MissingExtra, ProtocolError
-from mcp_sdk.snapshot import canonical
+from mcp_sdk.snapshot import Override, canonical
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-__all__ = ["FORMAT", "Envelope", "Manifest", "Override", "PartRef", "Signer", "Verifier", "digest", "fingerprint"]
+__all__ = ["FORMAT", "Envelope", "Manifest", "PartRef", "Signer", "Verifier", "digest", "fingerprint"]
 
 FORMAT = 1
 
@@ -43,28 +42,6 @@ class PartRef:
 
     digest: str
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """A mode that a service is put into ``until`` a moment, whatever its own settings say."""
-
-    mode: str
-    until: datetime
-    reason: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the override as plain JSON."""
-        return {"mode": self.mode, "until": self.until.isoformat(), "reason": self.reason}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what ``to_dict`` wrote; raises ``ProtocolError``."""
-        try:
-            until = datetime.fromisoformat(plain["until"]).astimezone(UTC)
-            return cls(str(plain["mode"]), until, str(plain.get("reason", "")))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ProtocolError(f"not an override: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

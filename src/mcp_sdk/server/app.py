@@ -14,7 +14,7 @@ from mcp_sdk.server import faults
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
-from mcp_sdk.server.routes import contexts, health, policies, registry, stream, transitions
+from mcp_sdk.server.routes import contexts, epochs, health, overrides, policies, registry, stream, transitions
 from mcp_sdk.server.settings import ServerSettings
 
 __all__ = ["create_app"]
@@ -38,7 +38,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
             await hub.close()
 
     app = FastAPI(title="mcp-sdk control plane", version=version("mcp-sdk"), lifespan=lifespan)
-    for module in (contexts, transitions, policies, registry, stream, health):
+    for module in (contexts, transitions, policies, registry, overrides, epochs, stream, health):
         app.include_router(module.router)
     app.add_middleware(BodyLimit, size=settings.body_size)
     faults.install(app)

@@ -10,7 +10,7 @@ import base64
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -21,9 +21,9 @@ from mcp_sdk.exceptions import MeshError, RevisionConflict, StoreUnavailable
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Change, Record, SigningKey, Store
 from mcp_sdk.protocol.frames import frame
-from mcp_sdk.protocol.manifests import Envelope, Manifest, Override, PartRef, Signer, digest
+from mcp_sdk.protocol.manifests import Envelope, Manifest, PartRef, Signer, digest
 from mcp_sdk.protocol.plain import plain_change
-from mcp_sdk.snapshot import Snapshot, canonical
+from mcp_sdk.snapshot import Override, Snapshot, canonical
 
 __all__ = ["Listening", "Live", "Part", "epoch_of", "signer_of"]
 
@@ -138,7 +138,7 @@ class Live:
             snapshot.revision,
             {name: PartRef(part.digest, len(part.content)) for name, part in self._parts.items()},
             mesh=self._mesh,
-            overrides={record.name: Override.from_dict(record.content) for record in overrides},
+            overrides=_running(overrides),
         ).to_dict()
         if said != self._said:
             self._said = said
@@ -234,6 +234,12 @@ class Live:
     def _broadcast(self, slot: str, text: str) -> None:
         for stream in self.streams - self.thin if slot == "manifest" else self.streams:
             stream.replace(slot, text)
+
+
+def _running(records: Iterable[Record]) -> dict[str, Override]:
+    """Give the overrides that are not over yet."""
+    found = {record.name: Override.from_dict(record.content) for record in records}
+    return {service: override for service, override in found.items() if override.until > datetime.now(UTC)}
 
 
 _NOBODY: set[Listening] = set()
