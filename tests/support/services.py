@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 POSTGRES = ("127.0.0.1", 5432)
+REDIS = ("127.0.0.1", 6379)
 
 
 def postgres() -> dict[str, Any]:
@@ -19,6 +20,14 @@ def postgres() -> dict[str, Any]:
         missing("psycopg is not installed")
     listening("PostgreSQL", POSTGRES)
     return {"host": POSTGRES[0], "port": POSTGRES[1], "user": "postgres", "database": "test"}
+
+
+def redis() -> str:
+    """Give the URL of the Redis of the tests; skip, or fail where it is required."""
+    if find_spec("redis") is None:
+        missing("redis-py is not installed")
+    listening("Redis", REDIS)
+    return f"redis://{REDIS[0]}:{REDIS[1]}/0"
 
 
 def listening(product: str, address: tuple[str, int]) -> None:

@@ -1,0 +1,261 @@
+-- The rule of mcp_sdk.stores.ledger.Ledger, in the server: one round trip, and no writer ever has to try again.
+-- KEYS[5..7]: entities, by id, by state; KEYS[8..11]: event ids of half a day each; KEYS[12..]: ages of each head.
+-- ARGV[4]: [[head, scope], …]; ARGV[5..]: transitions as rows.py writes them.
+local ENTITIES, BY_ID, BY_STATE = KEYS[5], KEYS[6], KEYS[7]
+local NONE = cjson.null
+local HEAD, ID, EVENT, TO_STATE, COMMITTED, BASE, BATCH, OBSERVED, SOURCE, ATTRIBUTES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local HALF_DAY = 43200
+
+local scopes, ages = {}, {}
+for index, pair in ipairs(cjson.decode(ARGV[4])) do
+  scopes[pair[1]], ages[pair[1]] = pair[2], KEYS[11 + index]
+end
+
+local sent, keys, events = {}, {}, {}
+for index = 5, #ARGV do
+  local t = cjson.decode(ARGV[index])
+  local number = index - 4
+  sent[number], keys[number], events[number] = t, t[HEAD] .. t[ID], scopes[t[HEAD]] .. t[EVENT]
+end
+
+-- Event ids of the last day and a half at most are in four hashes that take turns; one that comes round is emptied.
+local half = math.floor(TIME[1] / HALF_DAY)
+local bucket = KEYS[8 + half % 4]
+if redis.call('HGET', META, 'seen' .. half % 4) ~= tostring(half) then
+  redis.call('UNLINK', bucket)
+  redis.call('HSET', META, 'seen' .. half % 4, half)
+end
+
+local seen, remembered = {}, {}
+for index = 8, 11 do
+  for first = 1, #events, LIMIT do
+    local last = math.min(first + LIMIT - 1, #events)
+    local found = redis.call('HMGET', KEYS[index], unpack(events, first, last))
+    for offset = 1, last - first + 1 do
+      if found[offset] then
+        seen[events[first + offset - 1]] = found[offset]
+      end
+    end
+  end
+end
+
+-- An entity: head is the id of its newest change in the log, text its context, or '' where there is none.
+local entities = {}
+for first = 1, #keys, LIMIT do
+  local last = math.min(first + LIMIT - 1, #keys)
+  local found = redis.call('HMGET', ENTITIES, unpack(keys, first, last))
+  for offset = 1, last - first + 1 do
+    local value, entity = found[offset], {head = '', text = '', fresh = true}
+    if value then
+      local space = string.find(value, ' ', 1, true)
+      entity.head, entity.text = string.sub(value, 1, space - 1), string.sub(value, space + 1)
+      entity.fresh = entity.text == ''
+    end
+    entities[keys[first + offset - 1]] = entity
+  end
+end
+
+-- A context is {state, revision, observed, source, entered, attributes}; one that is made is never changed.
+local EMPTY = {NONE, 0, NONE, '', NONE, {}}
+
+local function context(entity)
+  if not entity.context then
+    entity.context = entity.text == '' and EMPTY or cjson.decode(entity.text)
+    entity.before = entity.context[1]
+  end
+  return entity.context
+end
+
+local function merged(current, changed)
+  if next(changed) == nil then
+    return current
+  elseif next(current) == nil then
+    return changed
+  end
+  local both = {}
+  for name, value in pairs(current) do
+    both[name] = value
+  end
+  for name, value in pairs(changed) do
+    both[name] = value
+  end
+  return both
+end
+
+local function moved(current, t)
+  local state = t[TO_STATE] == NONE and current[1] or t[TO_STATE]
+  local entered = state == current[1] and current[5] or t[OBSERVED]
+  return {state, current[2] + 1, t[OBSERVED], t[SOURCE], entered, merged(current[6], t[ATTRIBUTES])}
+end
+
+local function changes(t)
+  return t[COMMITTED] and t[ID] ~= ''
+end
+
+local results, entries = {}, {}
+
+local function again(result)
+  if string.sub(result, 1, 1) == 'a' then
+    return 'd' .. string.sub(result, 2)
+  end
+  return result
+end
+
+-- Gives what becomes of a transition, and the context after it, which it puts into `staged`.
+local function try(number, staged)
+  local t, key = sent[number], keys[number]
+  local current = staged[key] or context(entities[key])
+  if not changes(t) then
+    return {number, 'g', current, ''}
+  elseif t[BASE] ~= NONE and t[BASE] ~= current[2] then
+    return {number, 'l', current, ''}
+  end
+  local after = moved(current, t)
+  staged[key] = after
+  local since = current[5] ~= NONE and after[1] ~= current[1] and current[5] or ''
+  return {number, 'a', after, since}
+end
+
+local function enter(entry)
+  local result = entry[2] .. string.format('%d', entry[3][2])
+  entries[#entries + 1] = entry
+  seen[events[entry[1]]] = result
+  remembered[#remembered + 1] = events[entry[1]]
+  remembered[#remembered + 1] = result
+  return result .. ' ' .. entry[4]
+end
+
+local function settle(staged)
+  for key, after in pairs(staged) do
+    entities[key].context, entities[key].moved = after, true
+  end
+end
+
+local function one(number)
+  local earlier = seen[events[number]]
+  if earlier then
+    results[number] = again(earlier) .. ' '
+    return
+  end
+  local staged = {}
+  local entry = try(number, staged)
+  settle(staged)
+  results[number] = enter(entry)
+end
+
+local function batch(group)
+  local order, fresh = {}, {}
+  for _, number in ipairs(group) do
+    local event = events[number]
+    if not seen[event] then
+      if not fresh[event] then
+        order[#order + 1] = event
+      end
+      fresh[event] = number
+    end
+  end
+  local staged, tried, late = {}, {}, false
+  for index, event in ipairs(order) do
+    tried[index] = try(fresh[event], staged)
+    late = late or tried[index][2] == 'l'
+  end
+  if late then
+    for index, event in ipairs(order) do
+      local number = fresh[event]
+      tried[index] = {number, changes(sent[number]) and 'l' or 'g', context(entities[keys[number]]), ''}
+    end
+  else
+    settle(staged)
+  end
+  local first = {}
+  for index, event in ipairs(order) do
+    first[event] = enter(tried[index])
+  end
+  for _, number in ipairs(group) do
+    local event = events[number]
+    results[number] = first[event] or again(seen[event]) .. ' '
+    first[event] = nil
+  end
+end
+
+local groups, of = {}, {}
+for number, t in ipairs(sent) do
+  if t[BATCH] == '' then
+    groups[#groups + 1] = number
+  else
+    local name = scopes[t[HEAD]] .. t[BATCH]
+    if not of[name] then
+      of[name] = {}
+      groups[#groups + 1] = of[name]
+    end
+    table.insert(of[name], number)
+  end
+end
+for _, group in ipairs(groups) do
+  if type(group) == 'number' then
+    one(group)
+  else
+    batch(group)
+  end
+end
+
+-- Everything is settled; from here on it is written. The log's entries of one entity are chained, newest first.
+local texts, lines = {}, {}
+for _, entry in ipairs(entries) do
+  local number, after = entry[1], entry[3]
+  local entity = entities[keys[number]]
+  local text = texts[after]
+  if not text then
+    text = after == EMPTY and '' or cjson.encode(after)
+    texts[after] = text
+  end
+  local id = redis.call('XADD', CHANGES, '*', 't', '')
+  lines[#lines + 1] = id
+  lines[#lines + 1] = '["' .. entity.head .. '","' .. entry[2] .. '",' .. (text == '' and 'null' or text) .. ','
+    .. ARGV[number + 4] .. ']'
+  entity.head, entity.touched = id, true
+end
+
+local put, added, left, came, aged = {}, {}, {}, {}, {}
+for number, t in ipairs(sent) do
+  local key = keys[number]
+  local entity = entities[key]
+  if entity.touched then
+    entity.touched = false
+    local after = entity.context
+    put[#put + 1] = key
+    put[#put + 1] = entity.head .. ' ' .. (after == EMPTY and '' or texts[after] or entity.text)
+    if entity.moved and entity.fresh then
+      added[#added + 1] = 0
+      added[#added + 1] = key
+    end
+    if entity.moved and after[1] ~= entity.before then
+      if entity.before ~= NONE then
+        left[#left + 1] = t[HEAD] .. #entity.before .. ':' .. entity.before .. ':' .. t[ID]
+      end
+      if after[1] ~= NONE then
+        came[#came + 1] = 0
+        came[#came + 1] = t[HEAD] .. #after[1] .. ':' .. after[1] .. ':' .. t[ID]
+      end
+    end
+    if entity.moved or after == EMPTY then
+      local list = aged[t[HEAD]] or {}
+      aged[t[HEAD]] = list
+      list[#list + 1] = TIME[1] .. '.' .. string.format('%06d', TIME[2])
+      list[#list + 1] = t[ID]
+    end
+  end
+end
+many(2, lines, 'HSET', LOG)
+many(2, put, 'HSET', ENTITIES)
+many(2, added, 'ZADD', BY_ID)
+many(1, left, 'ZREM', BY_STATE)
+many(2, came, 'ZADD', BY_STATE)
+many(2, remembered, 'HSET', bucket)
+for head, list in pairs(aged) do
+  many(2, list, 'ZADD', ages[head])
+end
+if #entries > 0 then
+  trim(#entries)
+end
+return table.concat(results, '\n')

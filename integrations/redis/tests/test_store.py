@@ -1,0 +1,58 @@
+"""The store in Redis: the suite that every store passes, against a real server and a real cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mcp_sdk_redis import RedisStore, connect
+from redis import Redis
+from redis_servers import RedisServer, cluster, cut, erase
+from services import redis
+
+from mcp_sdk.ports import Store
+from mcp_sdk.testing.stores import StoreSuite
+
+pytestmark = pytest.mark.services
+PREFIX = "mcp_sdk_test"
+
+
+class TestRedisStore(StoreSuite):
+    """Handles are stores of their own on one server; each test has a prefix of its own."""
+
+    connected = True
+
+    @pytest.fixture(autouse=True)
+    def server(self) -> Iterator[None]:
+        self.url = redis()
+        with Redis.from_url(self.url) as self.admin:
+            yield
+            erase(self.admin, f"{PREFIX}:suite")
+
+    def store(self, place: Path, *, clock: Callable[[], float] = time.time) -> RedisStore:
+        return connect(f"{self.url}?prefix={PREFIX}:suite:{place.name}")
+
+    async def cut(self, store: Store) -> None:
+        cut(self.admin, store.client_name)
+
+
+class TestRedisStoreInACluster(StoreSuite):
+    """The same on three servers that share the slots: whatever touched two slots would be refused."""
+
+    connected = True
+
+    @pytest.fixture(autouse=True, scope="class")
+    def servers(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+        with cluster(tmp_path_factory.mktemp("cluster")) as servers:
+            type(self).cluster = servers
+            yield servers
+
+    def store(self, place: Path, *, clock: Callable[[], float] = time.time) -> RedisStore:
+        return connect(f"redis+cluster://127.0.0.1:{self.cluster[0].port}?prefix={place.name}")
+
+    async def cut(self, store: Store) -> None:
+        for server in self.cluster:
+            with server.client() as admin:
+                cut(admin, store.client_name)
