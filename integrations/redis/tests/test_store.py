@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mcp_sdk_redis import RedisStore, connect
 from redis import Redis
-from redis_servers import RedisServer, cluster, cut, erase
+from redis_servers import RedisServer, cut, erase
 from services import redis
 
 from mcp_sdk.ports import Store
@@ -43,11 +43,9 @@ class TestRedisStoreInACluster(StoreSuite):
 
     connected = True
 
-    @pytest.fixture(autouse=True, scope="class")
-    def servers(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
-        with cluster(tmp_path_factory.mktemp("cluster")) as servers:
-            type(self).cluster = servers
-            yield servers
+    @pytest.fixture(autouse=True)
+    def servers(self, three_servers: list[RedisServer]) -> None:
+        self.cluster = three_servers
 
     def store(self, place: Path, *, clock: Callable[[], float] = time.time) -> RedisStore:
         return connect(f"redis+cluster://127.0.0.1:{self.cluster[0].port}?prefix={place.name}")
