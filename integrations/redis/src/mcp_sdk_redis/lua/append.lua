@@ -28,8 +28,9 @@ end
 
 local seen, remembered = {}, {}
 for index = 8, 11 do
-  for first = 1, #events, LIMIT do
-    local last = math.min(first + LIMIT - 1, #events)
+  local some = redis.call('EXISTS', KEYS[index]) == 1 and #events or 0
+  for first = 1, some, LIMIT do
+    local last = math.min(first + LIMIT - 1, some)
     local found = redis.call('HMGET', KEYS[index], unpack(events, first, last))
     for offset = 1, last - first + 1 do
       if found[offset] then
@@ -45,11 +46,10 @@ for first = 1, #keys, LIMIT do
   local last = math.min(first + LIMIT - 1, #keys)
   local found = redis.call('HMGET', ENTITIES, unpack(keys, first, last))
   for offset = 1, last - first + 1 do
-    local value, entity = found[offset], {head = '', text = '', fresh = true}
+    local value, entity = found[offset], {head = '', text = ''}
     if value then
       local space = string.find(value, ' ', 1, true)
       entity.head, entity.text = string.sub(value, 1, space - 1), string.sub(value, space + 1)
-      entity.fresh = entity.text == ''
     end
     entities[keys[first + offset - 1]] = entity
   end
@@ -61,7 +61,6 @@ local EMPTY = {NONE, 0, NONE, '', NONE, {}}
 local function context(entity)
   if not entity.context then
     entity.context = entity.text == '' and EMPTY or cjson.decode(entity.text)
-    entity.before = entity.context[1]
   end
   return entity.context
 end
@@ -92,7 +91,9 @@ local function changes(t)
   return t[COMMITTED] and t[ID] ~= ''
 end
 
-local results, entries = {}, {}
+-- What is settled: contexts of entities that moved, and three values of each transition that the log has not yet.
+local live, results = {}, {}
+local numbers, statuses, contexts = {}, {}, {}
 
 local function again(result)
   if string.sub(result, 1, 1) == 'a' then
@@ -101,46 +102,32 @@ local function again(result)
   return result
 end
 
--- Gives what becomes of a transition, and the context after it, which it puts into `staged`.
+-- Gives what becomes of a transition, the context after it, which it puts into `staged`, and since when it was before.
 local function try(number, staged)
   local t, key = sent[number], keys[number]
-  local current = staged[key] or context(entities[key])
+  local current = staged[key] or live[key] or context(entities[key])
   if not changes(t) then
-    return {number, 'g', current, ''}
+    return 'g', current, ''
   elseif t[BASE] ~= NONE and t[BASE] ~= current[2] then
-    return {number, 'l', current, ''}
+    return 'l', current, ''
   end
   local after = moved(current, t)
   staged[key] = after
-  local since = current[5] ~= NONE and after[1] ~= current[1] and current[5] or ''
-  return {number, 'a', after, since}
+  return 'a', after, current[5] ~= NONE and after[1] ~= current[1] and current[5] or ''
 end
 
-local function enter(entry)
-  local result = entry[2] .. string.format('%d', entry[3][2])
-  entries[#entries + 1] = entry
-  seen[events[entry[1]]] = result
-  remembered[#remembered + 1] = events[entry[1]]
+local function enter(number, status, after, since)
+  local result, count = status .. after[2], #numbers + 1
+  numbers[count], statuses[count], contexts[count] = number, status, after
+  seen[events[number]] = result
+  remembered[#remembered + 1] = events[number]
   remembered[#remembered + 1] = result
-  return result .. ' ' .. entry[4]
-end
-
-local function settle(staged)
-  for key, after in pairs(staged) do
-    entities[key].context, entities[key].moved = after, true
-  end
+  return result .. ' ' .. since
 end
 
 local function one(number)
   local earlier = seen[events[number]]
-  if earlier then
-    results[number] = again(earlier) .. ' '
-    return
-  end
-  local staged = {}
-  local entry = try(number, staged)
-  settle(staged)
-  results[number] = enter(entry)
+  results[number] = earlier and again(earlier) .. ' ' or enter(number, try(number, live))
 end
 
 local function batch(group)
@@ -156,20 +143,22 @@ local function batch(group)
   end
   local staged, tried, late = {}, {}, false
   for index, event in ipairs(order) do
-    tried[index] = try(fresh[event], staged)
-    late = late or tried[index][2] == 'l'
+    tried[index] = {try(fresh[event], staged)}
+    late = late or tried[index][1] == 'l'
   end
   if late then
     for index, event in ipairs(order) do
-      local number = fresh[event]
-      tried[index] = {number, changes(sent[number]) and 'l' or 'g', context(entities[keys[number]]), ''}
+      local key = keys[fresh[event]]
+      tried[index] = {changes(sent[fresh[event]]) and 'l' or 'g', live[key] or context(entities[key]), ''}
     end
   else
-    settle(staged)
+    for key, after in pairs(staged) do
+      live[key] = after
+    end
   end
   local first = {}
   for index, event in ipairs(order) do
-    first[event] = enter(tried[index])
+    first[event] = enter(fresh[event], unpack(tried[index]))
   end
   for _, number in ipairs(group) do
     local event = events[number]
@@ -200,48 +189,50 @@ for _, group in ipairs(groups) do
 end
 
 -- Everything is settled; from here on it is written. The log's entries of one entity are chained, newest first.
-local texts, lines = {}, {}
-for _, entry in ipairs(entries) do
-  local number, after = entry[1], entry[3]
-  local entity = entities[keys[number]]
+local texts, lines = {[EMPTY] = ''}, {}
+for index, number in ipairs(numbers) do
+  local after, entity = contexts[index], entities[keys[number]]
   local text = texts[after]
   if not text then
-    text = after == EMPTY and '' or cjson.encode(after)
+    text = cjson.encode(after)
     texts[after] = text
   end
   local id = redis.call('XADD', CHANGES, '*', 't', '')
-  lines[#lines + 1] = id
-  lines[#lines + 1] = '["' .. entity.head .. '","' .. entry[2] .. '",' .. (text == '' and 'null' or text) .. ','
+  lines[2 * index - 1] = id
+  lines[2 * index] = '["' .. entity.head .. '","' .. statuses[index] .. '",' .. (text == '' and 'null' or text) .. ','
     .. ARGV[number + 4] .. ']'
   entity.head, entity.touched = id, true
 end
 
+local function member(t, state)
+  return t[HEAD] .. #state .. ':' .. state .. ':' .. t[ID]
+end
+
+local moment = TIME[1] .. '.' .. string.format('%06d', TIME[2])
 local put, added, left, came, aged = {}, {}, {}, {}, {}
-for number, t in ipairs(sent) do
+for _, number in ipairs(numbers) do
   local key = keys[number]
   local entity = entities[key]
   if entity.touched then
     entity.touched = false
-    local after = entity.context
+    local t, before, after = sent[number], context(entity), live[key]
     put[#put + 1] = key
-    put[#put + 1] = entity.head .. ' ' .. (after == EMPTY and '' or texts[after] or entity.text)
-    if entity.moved and entity.fresh then
+    put[#put + 1] = entity.head .. ' ' .. (after and texts[after] or entity.text)
+    if after and entity.text == '' then
       added[#added + 1] = 0
       added[#added + 1] = key
     end
-    if entity.moved and after[1] ~= entity.before then
-      if entity.before ~= NONE then
-        left[#left + 1] = t[HEAD] .. #entity.before .. ':' .. entity.before .. ':' .. t[ID]
+    if after and after[1] ~= before[1] then
+      if before[1] ~= NONE then
+        left[#left + 1] = member(t, before[1])
       end
-      if after[1] ~= NONE then
-        came[#came + 1] = 0
-        came[#came + 1] = t[HEAD] .. #after[1] .. ':' .. after[1] .. ':' .. t[ID]
-      end
+      came[#came + 1] = 0
+      came[#came + 1] = member(t, after[1])
     end
-    if entity.moved or after == EMPTY then
+    if after or entity.text == '' then
       local list = aged[t[HEAD]] or {}
       aged[t[HEAD]] = list
-      list[#list + 1] = TIME[1] .. '.' .. string.format('%06d', TIME[2])
+      list[#list + 1] = moment
       list[#list + 1] = t[ID]
     end
   end
@@ -255,7 +246,7 @@ many(2, remembered, 'HSET', bucket)
 for head, list in pairs(aged) do
   many(2, list, 'ZADD', ages[head])
 end
-if #entries > 0 then
-  trim(#entries)
+if #numbers > 0 then
+  trim(#numbers)
 end
 return table.concat(results, '\n')
