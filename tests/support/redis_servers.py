@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
+from redis.retry import Retry
 from servers import free_port
 from services import missing
 
@@ -55,10 +57,12 @@ class RedisServer:
     def _answers(self) -> bool:
         assert self.process.poll() is None, f"the server ended with {self.process.returncode}"
         try:
-            with self.client() as client:
+            with self.client(retry=Retry(NoBackoff(), 0)) as client:
                 return bool(client.ping())
-        except RedisError as error:
-            return str(error).startswith("Authentication required")
+        except (AuthenticationError, BusyLoadingError):
+            return True
+        except RedisError:
+            return False
 
 
 @contextmanager

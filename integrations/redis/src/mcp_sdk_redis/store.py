@@ -66,7 +66,7 @@ class RedisStore(Store):
         Raises ``StoreError`` for a schema newer than this package.
         """
         self._closed = False
-        _, schema = await self._write(scripts.OPEN, (), SCHEMA)
+        _, schema = await self._link.run(scripts.OPEN, self._keys.writing, *self._log, SCHEMA)
         if int(schema) > SCHEMA:
             raise StoreError(
                 f"{self._options.address} holds schema {int(schema)} under {self._options.prefix!r}, and this "
