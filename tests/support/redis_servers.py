@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from signal import SIGCONT, SIGTERM, Signals
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from signal import SIGCONT, SIGTERM, Signals
 from typing import Any
 
 from redis import Redis
@@ -79,7 +79,7 @@ def cluster(directory: Path, size: int = 3) -> Iterator[list[RedisServer]]:
         for number, client in enumerate(clients):
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", edges[number], edges[number + 1] - 1)
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            port, bus = servers[0].port, int(servers[0]._command[-1])  # noqa: SLF001 - of one module
+            port, bus = servers[0].port, int(servers[0]._command[-1])
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
         for client in clients:
             until(lambda client=client: _whole(client, size), "the cluster is whole")  # type: ignore[misc]

@@ -267,7 +267,7 @@ def test_an_empty_server_after_a_failover_asks_for_a_resync(serve: Serve):
 
 
 def test_a_failover_that_lost_changes_asks_for_a_resync(serve: Serve):
-    """A watcher that heard of changes which the new primary never got is told to read again, though others came since."""
+    """A watcher that heard of changes which the new primary never got reads again, though others came since."""
     first, second = serve(name="first"), serve(name="second")
 
     async def promoted() -> list[str]:

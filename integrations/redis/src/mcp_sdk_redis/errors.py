@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from redis import exceptions as told
 
 from mcp_sdk.exceptions import StoreError, StoreUnavailable
+from mcp_sdk.snapshot import canonical
 
-__all__ = ["failures"]
+__all__ = ["encoded", "failures", "plain"]
 
 _PASSING = {
     "LOADING": "is reading its data set from disk after a start. It answers when that is done",
@@ -51,6 +53,22 @@ _CLASSES = (
     (told.MovedError, "MOVED"),
     (told.ClusterCrossSlotError, "CROSSSLOT"),
 )
+
+
+def encoded(text: str) -> bytes:
+    """Give a text as UTF-8; raises ``StoreError`` for what is no Unicode."""
+    try:
+        return text.encode()
+    except UnicodeError as error:
+        raise StoreError(f"Redis cannot hold this: {error}") from error
+
+
+def plain(content: Any) -> bytes:
+    """Give plain JSON as UTF-8; raises ``StoreError`` for what is no Unicode."""
+    try:
+        return canonical(content)
+    except UnicodeError as error:
+        raise StoreError(f"Redis cannot hold this: {error}") from error
 
 
 @contextmanager

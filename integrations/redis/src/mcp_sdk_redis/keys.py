@@ -15,14 +15,15 @@ from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from mcp_sdk.context import Scope
+from mcp_sdk_redis.errors import encoded
 
 __all__ = ["Keys", "head", "parted", "path", "scope_of"]
 
 
 @lru_cache(maxsize=4096)
 def path(*parts: str) -> str:
-    """Give names as one text, of which each can be told again."""
-    return "/".join(quote(part, safe="") for part in parts)
+    """Give names as one text, of which each can be told again; raises ``StoreError``."""
+    return "/".join(quote(encoded(part), safe="") for part in parts)
 
 
 @lru_cache(maxsize=4096)

@@ -52,6 +52,11 @@ class Link:
     def __init__(self, options: Options, name: str) -> None:
         self._options, self._name = options, name
         self._lines: _Lines | None = None
+        self._closed = False
+
+    def open(self) -> None:
+        """Let calls connect, after ``close`` again."""
+        self._closed = False
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: str | bytes | float) -> Any:
         """Run a script."""
@@ -120,6 +125,7 @@ class Link:
 
     async def close(self) -> None:
         """End what waits, and close the connections of this process and loop."""
+        self._closed = True
         lines, self._lines = self._lines, None
         if lines is None or lines.owner != _owner():
             _abandoned.append(lines)
@@ -131,6 +137,8 @@ class Link:
                 await client.aclose()
 
     def _here(self) -> _Lines:
+        if self._closed:
+            raise StoreUnavailable(f"the store at {self._options.address} is closed. Open it again.")
         if self._lines is None or self._lines.owner != _owner():
             if self._lines is not None:
                 _abandoned.append(self._lines)

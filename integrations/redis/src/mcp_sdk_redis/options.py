@@ -48,7 +48,7 @@ class Options:
 def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         value = kind(text)
-        if not 0 < value < 1e12:  # noqa: PLR2004 - not infinity, and in milliseconds still exact
+        if not 0 < value < 1e12:
             raise ValueError
         return value
 

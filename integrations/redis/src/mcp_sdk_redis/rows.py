@@ -66,8 +66,7 @@ def _text(value: Value) -> str:
 def results(transitions: Sequence[Transition], answer: bytes) -> tuple[AppendResult, ...]:
     """Read the answer of ``append.lua``: a line each."""
     return tuple(
-        _result(transition, line)
-        for transition, line in zip(transitions, answer.decode().split("\n"), strict=True)
+        _result(transition, line) for transition, line in zip(transitions, answer.decode().split("\n"), strict=True)
     )
 
 

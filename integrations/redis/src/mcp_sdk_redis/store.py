@@ -21,8 +21,9 @@ from mcp_sdk.exceptions import RevisionConflict, StoreError
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, Record, SigningKey, Store
 from mcp_sdk.services import Endpoint
-from mcp_sdk.snapshot import PolicyRevision, canonical
+from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk_redis import rows, scripts
+from mcp_sdk_redis.errors import encoded, failures, plain
 from mcp_sdk_redis.keys import Keys, head, parted, path, scope_of
 from mcp_sdk_redis.link import Link
 from mcp_sdk_redis.options import Options, parse
@@ -66,6 +67,7 @@ class RedisStore(Store):
         Raises ``StoreError`` for a schema newer than this package.
         """
         self._closed = False
+        self._link.open()
         _, schema = await self._link.run(scripts.OPEN, self._keys.writing, *self._log, SCHEMA)
         if int(schema) > SCHEMA:
             raise StoreError(
@@ -100,10 +102,8 @@ class RedisStore(Store):
         """Apply transitions in one script; see ``Store.append``."""
         if not transitions:
             return ()
-        try:
+        with failures(self._options.address):
             heads, scopes, packed = rows.pack(transitions)
-        except UnicodeError as error:
-            raise StoreError(f"{self._options.address} cannot hold this: {error}") from error
         keys = self._keys
         touched = (keys.entities, keys.by_id, keys.by_state, *keys.seen, *map(keys.ages, heads))
         answer = await self._write(scripts.APPEND, touched, json.dumps(scopes, ensure_ascii=False), *packed)
@@ -132,7 +132,7 @@ class RedisStore(Store):
         """List entities by id, from an index in the order of UTF-8, which is that of code points."""
         before = head(scope, model).encode()
         index, stem = (self._keys.by_id, before) if state is None else (self._keys.by_state, before + _measured(state))
-        least, most = _between(stem, id_prefix.encode(), after.encode())
+        least, most = _between(stem, encoded(id_prefix), encoded(after))
         answer = await self._link.run(
             scripts.LISTING, (self._keys.entities, index), least, most, limit + 1, before, stem
         )
@@ -184,7 +184,7 @@ class RedisStore(Store):
 
     async def put_models(self, scope: Scope, models: Sequence[BusinessModel]) -> None:
         """Declare models; see ``Store.put_models``."""
-        declared = {model.name: canonical(model.to_dict()) for model in models}
+        declared = {model.name: plain(model.to_dict()) for model in models}
         told = [word for pair in declared.items() for word in pair]
         await self._write(scripts.PUT_MODELS, (self._keys.of("models", scope),), path(*scope), *told)
 
@@ -198,8 +198,8 @@ class RedisStore(Store):
         """Store the next revision of the policy set; see ``Store.put_policies``."""
         created = policies.created_at or await self._now()
         stored = replace(policies, revision=policies.revision + 1, created_at=created)
-        told = canonical({"sources": dict(stored.sources), "author": stored.author, "created_at": created})
-        programs = canonical(dict(stored.programs))
+        told = plain({"sources": dict(stored.sources), "author": stored.author, "created_at": created})
+        programs = plain(dict(stored.programs))
         keys = (self._keys.of("policies", scope),)
         actual = await self._write(scripts.PUT_POLICIES, keys, path(*scope), policies.revision, told, programs)
         if actual != policies.revision:
@@ -232,7 +232,7 @@ class RedisStore(Store):
 
     async def register(self, scope: Scope, endpoint: Endpoint, *, ttl: float) -> None:
         """Announce an endpoint or renew its lease; see ``Store.register``."""
-        words = (path(*scope), path(endpoint.service, endpoint.url), canonical(endpoint.to_dict()), int(ttl * 1000))
+        words = (path(*scope), path(endpoint.service, endpoint.url), plain(endpoint.to_dict()), int(ttl * 1000))
         await self._write(scripts.REGISTER, (self._keys.of("leases", scope),), *words)
 
     async def deregister(self, scope: Scope, endpoint: Endpoint) -> None:
@@ -258,7 +258,7 @@ class RedisStore(Store):
 
     async def put_record(self, scope: Scope, record: Record) -> Record:
         """Write a record; see ``Store.put_record``."""
-        text = canonical(dict(record.content))
+        text = plain(dict(record.content))
         await self._revise(scope, record, text)
         return Record(record.kind, record.name, json.loads(text), record.revision + 1)
 
@@ -267,7 +267,7 @@ class RedisStore(Store):
         await self._revise(scope, record)
 
     async def _revise(self, scope: Scope, record: Record, *content: bytes) -> None:
-        words = (path(*scope, record.kind), record.name, record.revision, *content)
+        words: list[str | bytes | int] = [path(*scope, record.kind), record.name, record.revision, *content]
         actual = await self._write(scripts.PUT_RECORD, (self._keys.of("records", scope, record.kind),), *words)
         if actual != record.revision and (content or actual):
             raise RevisionConflict(f"{record.kind} {record.name!r}", expected=record.revision, actual=actual)
@@ -324,7 +324,7 @@ def _lines(answer: bytes) -> Sequence[bytes]:
 
 
 def _measured(state: str) -> bytes:
-    text = state.encode()
+    text = encoded(state)
     return b"%d:%s:" % (len(text), text)
 
 
@@ -345,12 +345,17 @@ def _change(identity: bytes, line: bytes) -> Change | None:
     position, kind, detail, content = line.split(b"\t", 3)
     cursor, told = _cursor(identity, position), kind.decode()
     if told == "t":
-        applied = rows.applied(content) if content else None
-        return applied and Change("transition", cursor, applied.transition.scope, applied)
+        return _moved(cursor, rows.applied(content)) if content else None
     if told == "forgotten":
         # whom it named is erased after a day; who comes later has to read again
         return _told(cursor, content) if content else Change("resync", cursor)
-    return Change(told, cursor, scope_of(detail.decode()), record=parted(detail.decode())[2] if told == "records" else "")
+    return Change(
+        told, cursor, scope_of(detail.decode()), record=parted(detail.decode())[2] if told == "records" else ""
+    )
+
+
+def _moved(cursor: Cursor, applied: Applied) -> Change:
+    return Change("transition", cursor, applied.transition.scope, applied)
 
 
 def _told(cursor: Cursor, content: bytes) -> Change:
