@@ -2,8 +2,8 @@
 
 ``xadd`` sends the packed transitions that the store sends, made before the clock starts, to a bare stream: one command
 each in a pipeline of the batch's size. ``optimistic`` is the way that was not taken: the rule in Python between WATCH
-and EXEC, tried again when another writer came between. They take turns. ``hot`` is eight writers that move one entity, one
-transition a call. Rates count transitions, p99 is of calls. Usage::
+and EXEC, tried again when another writer came between. They take turns. ``hot`` is eight writers that move one entity,
+a transition a call. Rates count transitions, p99 is of calls. Usage::
 
     python integrations/redis/benchmarks/append.py [--url redis://127.0.0.1:6379/0] [--count N] [--json FILE]
 """
