@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -62,7 +62,7 @@ class Link:
         """Run a script."""
         client = self._here().calls
         words = (len(keys), *keys, *arguments)
-        with failures(self._options.address):
+        async with self._bounded():
             try:
                 return await client.execute_command("EVALSHA", script.digest, *words)
             except NoScriptError:
@@ -88,7 +88,7 @@ class Link:
         return answer
 
     async def _replicated(self, *words: Any) -> tuple[Any, Any]:
-        with failures(self._options.address):
+        async with self._bounded():
             # WAIT speaks of the writes of its own connection
             pipeline = self._here().calls.pipeline(transaction=False)
             pipeline.execute_command(*words)
@@ -98,14 +98,14 @@ class Link:
 
     async def command(self, *words: str | bytes | int) -> Any:
         """Run one command that names a key."""
-        with failures(self._options.address):
+        async with self._bounded():
             return await self._here().calls.execute_command(*words)
 
     async def settings(self, key: str, *names: str) -> Mapping[str, str]:
         """Give settings of the server that holds a key; raises what it refuses with."""
         client = self._here().calls
         there = {"target_nodes": client.get_node_from_key(key)} if self._options.cluster else {}
-        with failures(self._options.address):
+        async with self._bounded():
             found: Mapping[str, str] = await client.execute_command("CONFIG GET", *names, **there)
         return found
 
@@ -135,6 +135,16 @@ class Link:
         for client in (lines.calls, lines.waits):
             with suppress(Exception):  # what cannot be closed is gone
                 await client.aclose()
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        # redis-py bounds each step of a call, and its older versions not all of them
+        with failures(self._options.address):
+            try:
+                async with asyncio.timeout(self._options.timeout):
+                    yield
+            except TimeoutError:
+                raise TimeoutError(f"no answer within {self._options.timeout:g} s") from None
 
     def _here(self) -> _Lines:
         if self._closed:
