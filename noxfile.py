@@ -54,10 +54,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def nightly(session: nox.Session) -> None:
-    """Compare 100 000 generated expressions with cel-cpp, and break every policy of the demo in every way."""
+    """Compare 100 000 generated expressions with cel-cpp, break every policy of the demo, work a store hard."""
     _install(session)
     session.run("pytest", "tests/policy/cel/test_codegen.py", *session.posargs, env={"MCP_SDK_TEST_EXAMPLES": "100000"})
     session.run("pytest", "integrations/demo/tests/test_mutations.py", env={"MCP_SDK_DEMO_MUTANTS": "all"})
+    session.run("pytest", "integrations/redis/tests/test_agreement.py", env={"MCP_SDK_TEST_EXAMPLES": "2000"})
 
 
 @nox.session(python=PYTHONS[0])

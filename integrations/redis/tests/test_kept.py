@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,29 @@ def test_forgotten_bytes_are_gone(serve: Serve, tmp_path: Path):
         assert len((await store.list(SCOPE, "order")).contexts) == 50
 
     run(server.url, forget)
+
+
+def test_a_watcher_goes_on_past_what_was_erased(serve: Serve):
+    """More erased changes than a page holds do not hold a watcher up, nor keep it busy when nothing follows them."""
+    server = serve()
+
+    async def passed(store: RedisStore) -> list[str]:
+        cursor = await store.cursor()
+        await store.append([move(to_state=f"s{number}") for number in range(1200)])
+        await store.forget(SCOPE, ORDER)
+        (change,) = await collect(store, cursor, 1)
+        await store.append([move("aborted", outcome=Outcome.ABORTED)])
+        await store.retain(SCOPE, "order", datetime.now(UTC) + timedelta(hours=1))
+        watching = asyncio.create_task(collect(store, change.cursor, 1))
+        await asyncio.sleep(0.2)
+        with server.client() as client:
+            asked = client.info("commandstats")["cmdstat_xread"]["calls"]
+        await store.append([move("o-2")])
+        (following,) = await watching
+        assert asked < 5
+        return [change.kind, following.applied.transition.entity_id]
+
+    assert run(server.url, passed) == ["forgotten", "o-2"]
 
 
 def test_notices_are_erased_after_a_day_and_ask_for_a_resync(serve: Serve):

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mcp_sdk.context import MESH, EntityRef, ModelContext, Scope, Transition
-from mcp_sdk.exceptions import RevisionConflict, StoreError
+from mcp_sdk.exceptions import RevisionConflict, StoreError, StoreUnavailable
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, Record, SigningKey, Store
 from mcp_sdk.services import Endpoint
@@ -157,23 +157,34 @@ class RedisStore(Store):
         A position of another store, one that was trimmed, and one that a failover lost yield ``resync`` first.
         """
         while not self._closed:
-            changes = await self._changes(cursor)
+            try:
+                reached, changes = await self._changes(cursor)
+                if reached == cursor and not changes:
+                    await self._wait(cursor)
+            except StoreUnavailable:
+                if self._closed:
+                    return  # its connections were closed under it
+                raise
             for change in changes:
-                cursor = change.cursor
                 yield change
-            if not changes and not self._closed:
-                position = cursor.rpartition(":")[2]
-                block = int(self._options.timeout * 500)
-                await self._link.wait("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", self._keys.changes, position)
+            cursor = reached
 
-    async def _changes(self, cursor: Cursor) -> Sequence[Change]:
+    async def _wait(self, cursor: Cursor) -> None:
+        """Wait until something comes after a position, or for half the timeout: then it is asked who the server is."""
+        words = ("XREAD", "COUNT", 1, "BLOCK", int(self._options.timeout * 500), "STREAMS", self._keys.changes)
+        await self._link.wait(*words, cursor.rpartition(":")[2])
+
+    async def _changes(self, cursor: Cursor) -> tuple[Cursor, Sequence[Change]]:
+        """Give the position after a page of changes, and those of them that were not erased."""
         origin, _, position = cursor.rpartition(":")
         if not _POSITION.fullmatch(position):
             origin, position = "", "0-0"
         identity, lost, lines = await self._after(origin, position)
         if lost:
-            return [Change("resync", _cursor(identity, lost))]
-        return [change for line in _lines(lines) if (change := _change(identity, line)) is not None]
+            return _cursor(identity, lost), [Change("resync", _cursor(identity, lost))]
+        page = _lines(lines)
+        reached = _cursor(identity, page[-1].partition(b"\t")[0]) if page else cursor
+        return reached, [change for line in page if (change := _change(identity, line)) is not None]
 
     async def _after(self, origin: str, position: str) -> tuple[bytes, bytes, bytes]:
         keys = self._keys
