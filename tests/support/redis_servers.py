@@ -38,7 +38,11 @@ class RedisServer:
     def start(self) -> None:
         """Start it, again on the same data after ``stop`` or ``kill``."""
         self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        until(self._answers, "the server answers")
+        try:
+            until(self._answers, "the server answers")
+        except BaseException:
+            self.stop()
+            raise
 
     def client(self, **options: Any) -> Redis:
         """Give a synchronous client."""
