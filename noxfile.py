@@ -46,10 +46,10 @@ def _install(session: nox.Session, *more: str) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests of the core and of the integrations on one Python; the demo's mutants run on the first alone."""
+    """Run the tests of the core and of the integrations on one Python; mutants and servers are for the first alone."""
     _install(session)
-    slow = () if session.python == PYTHONS[0] else ("--ignore=integrations/demo/tests/test_mutations.py",)
-    session.run("pytest", *slow, *session.posargs)
+    slow = ("--ignore=integrations/demo/tests/test_mutations.py", "-m", "not services")
+    session.run("pytest", *(() if session.python == PYTHONS[0] else slow), *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
