@@ -142,10 +142,11 @@ class SharingCases(Cases):
             for sent in moves:
                 await _insist(lambda sent=sent: store.append([sent]))  # type: ignore[misc]
 
-        writing = asyncio.create_task(write())
+        writing, pause = asyncio.create_task(write()), 0.03
         while not writing.done():
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(pause)
             await self.cut(store)
+            pause *= 1.2  # a new connection may need longer than that to be of use
         await writing
         history = await other.history(SCOPE, ORDER)
         assert [entry.transition.event_id for entry in history] == [sent.event_id for sent in moves]

@@ -39,6 +39,8 @@ SELECT set_config('statement_timeout', %s, false), set_config('idle_in_transacti
     ELSE current_setting('synchronous_commit') END, false)
 """
 
+AGAIN = 0.5
+"""Seconds after which the pool is asked again."""
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
@@ -90,8 +92,17 @@ class Connections:
             await asyncio.wait(self._closing)
 
     async def _borrow(self, pool: AsyncConnectionPool[Connection]) -> Connection:
+        """Give a connection of the pool.
+
+        It is asked again and again, for it forgets whoever waits for a connection that was cut while it was made.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + pool.timeout
         try:
-            return await pool.getconn()
+            while clock() < deadline - AGAIN:
+                with suppress(PoolTimeout):
+                    return await pool.getconn(AGAIN)
+            return await pool.getconn(AGAIN)
         except PoolTimeout as late:
             reason = self._reason or f"all {self.address.pool_size} connections were busy for {pool.timeout:g} s."
             raise unavailable(self.address, reason) from late
