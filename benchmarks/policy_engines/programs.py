@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from policy_engines.cel_text import clauses
@@ -23,6 +24,7 @@ __all__ = ["MODELS", "programs"]
 ORDER = BusinessModel("order", states=states(), attributes={"sku": "string", "amount": "int", "note": "string"})
 MODELS = {"order": ORDER}
 COMPILED, COMPARED = 1000, 40
+JOIN = " && "
 HEAD = """\
 ---
 apiVersion: mesh.mcp-sdk.dev/v1alpha1
@@ -55,7 +57,7 @@ def _compiled(ordered: Sequence[Rule]) -> dict[str, Any]:
 
 
 def _line(rule: Rule) -> str:
-    when = " && ".join(clauses(rule, "order"))
+    when = JOIN.join(clauses(rule, "order"))
     return f"  - {{name: {rule.name}, when: {json.dumps(when)}, route: {{version: {_version(rule)}}}}}\n"
 
 
@@ -100,14 +102,15 @@ def _kind(rule: Rule) -> tuple[tuple[str, str], ...]:
 def _row(rule: Rule, line: int, shape: int, effect: int) -> list[Any]:
     written = clauses(rule, "order")
     constants = [list(test.value) if isinstance(test.value, tuple) else test.value for test in rule.tests]
-    return [rule.name, " && ".join(written), line, 5, shape, constants, effect, written]
+    cuts = [place - len(JOIN) + 1 for place in accumulate(len(clause) + len(JOIN) for clause in written[:-1])]
+    return [rule.name, JOIN.join(written), line, 5, shape, constants, effect, *cuts]
 
 
 def _comparable(program: dict[str, Any]) -> list[Any]:
     """Give the rows without what depends on where they stand: lines, and the numbers of the tables."""
     shapes, effects = program["shapes"], program["effects"]
     return [
-        [policy["name"], row[0], row[1], shapes[row[4]], row[5], effects[row[6]], row[7]]
+        [policy["name"], row[0], row[1], shapes[row[4]], row[5], effects[row[6]], row[7:]]
         for policy in program["policies"]
         for row in policy["rules"]
     ]

@@ -14,11 +14,12 @@ import pytest
 
 from mcp_sdk.exceptions import ConfigurationError, MissingExtra
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy import Engine, compile_policies
+from mcp_sdk.policy import Engine, compile_policies, explain
 from mcp_sdk.policy.cel.values import pattern
 from mcp_sdk.policy.hashing import load_hash
 
 SOURCE = Path(__file__).parent / "sources" / "design.yaml"
+GOLDEN = Path(__file__).parent / "golden"
 Models = Mapping[str, BusinessModel]
 MATCHES = """kind: AccessPolicy
 metadata: {name: p}
@@ -44,6 +45,17 @@ def test_a_program_is_refused_by_the_name_of_what_it_needs(
     with pytest.raises(MissingExtra, match=r"mcp-sdk\[policy\]"):
         Engine(programs, models)
     load_hash.cache_clear()
+
+
+def test_a_program_of_the_format_before_is_read(models: Models, call: Callable[..., Any]) -> None:
+    """It held the texts of clauses, not where they are cut: decisions and explanations are the same."""
+    old = Engine(json.loads((GOLDEN / "format1.json").read_text()), models)
+    new = Engine(compile_policies({"design.yaml": SOURCE.read_text()}, models), models)
+    assert (old.programs["format"], new.programs["format"]) == (1, 2)
+    for service, operation in (("order-service", ""), ("transfers", "POST /transfers")):
+        asked = call(service, namespace="shop", operation=operation)
+        assert explain(old, asked).to_dict() == explain(new, asked).to_dict()
+        assert explain(old, asked).policies
 
 
 def test_a_program_runs_without_the_compiler(models: Models) -> None:

@@ -149,7 +149,7 @@ def explain(engine: Engine, request: DecisionRequest) -> Explanation:
 
 def _policy(engine: Engine, policy: LoadedPolicy, request: DecisionRequest) -> PolicySeen:
     applies = request.operation in policy.operations
-    rules = tuple(_rule(engine, policy, RuleRow(*row), request) for row in policy.plain["rules"]) if applies else ()
+    rules = tuple(_rule(engine, policy, RuleRow.of(row), request) for row in policy.plain["rules"]) if applies else ()
     plain = policy.plain
     return PolicySeen(policy.name, policy.kind, plain["file"], plain["line"], applies, rules, policy.shadow)
 
@@ -157,7 +157,7 @@ def _policy(engine: Engine, policy: LoadedPolicy, request: DecisionRequest) -> P
 def _rule(engine: Engine, policy: LoadedPolicy, rule: RuleRow, request: DecisionRequest) -> RuleSeen:
     shape, effect = engine.programs["shapes"][rule.shape], engine.programs["effects"][rule.effect]
     reader = _Reader(engine.models, request, shape["params"], list(rule.constants))
-    pairs = zip(clause_shapes(shape["expr"]), rule.clauses or [rule.clause], strict=True)
+    pairs = zip(clause_shapes(shape["expr"]), rule.clauses, strict=True)
     seen = [reader.clause(part, text) for part, text in pairs]
     matched = reader.matches(shape["expr"], refusing=refuses(effect))
     note = ""

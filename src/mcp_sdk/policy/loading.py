@@ -286,7 +286,7 @@ class _PolicyLoader:
         return all(before.shapes[old] == self.shapes.rows[new] for old, new in shapes)
 
     def found(self, number: int) -> Outcome:
-        return self.outcome(RuleRow(*self.rules[number]))
+        return self.outcome(RuleRow.of(self.rules[number]))
 
     def columns(self) -> Rules:
         """Give what the index knows of each rule, having made sure that it can run."""
@@ -304,7 +304,7 @@ class _PolicyLoader:
         return Rules(found, [row[5] for row in self.rules], on_error)
 
     def condition(self, number: int) -> Condition:
-        rule = RuleRow(*self.rules[number])
+        rule = RuleRow.of(self.rules[number])
         return self.shapes.factory(rule.shape, "unless" if self.refusing[rule.effect] else "true")(*rule.constants)
 
     def outcome(self, rule: RuleRow) -> Outcome:

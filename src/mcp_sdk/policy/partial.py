@@ -105,7 +105,7 @@ class _Call:
 
     def policy(self, policy: LoadedPolicy) -> Condition:
         """Give the entities that a policy permits: no rule refuses, and a rule or the default grants."""
-        rules = [RuleRow(*row) for row in policy.plain["rules"]]
+        rules = [RuleRow.of(row) for row in policy.plain["rules"]]
         refusing = {number for number, effect in enumerate(self.programs["effects"]) if refuses(effect)}
         passed = []
         for rule in rules:
@@ -131,9 +131,8 @@ class _Call:
         """Give the entities of which a rule's condition has the value ``want``."""
         shape = self.programs["shapes"][rule.shape]
         place = f"{policy.plain['file']}:{rule.line}:{rule.column}"
-        texts = rule.clauses or [rule.clause]
         parts = []
-        for part, text in zip(clause_shapes(shape["expr"]), texts, strict=True):
+        for part, text in zip(clause_shapes(shape["expr"]), rule.clauses, strict=True):
             origin = Origin(policy.name, rule.name, text, place)
             walk = _Walk(self, tuple(shape["params"]), tuple(rule.constants), origin)
             parts.append(walk.when(part, want=want))

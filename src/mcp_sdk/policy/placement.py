@@ -77,8 +77,8 @@ def _of_policy(engine: Engine, policy: LoadedPolicy) -> Iterator[Placement]:
     for number, row in enumerate(policy.rows):
         held = found.get(number, _Found())
         ways = held.ways
-        why = "" if ways else _why(engine, RuleRow(*row), len(policy.rows))
-        rule = RuleRow(*row)
+        why = "" if ways else _why(engine, RuleRow.of(row), len(policy.rows))
+        rule = RuleRow.of(row)
         yield Placement(policy.name, policy.kind, rule.name, rule.clause, rule.line, ways, held.sure, why)
 
 

@@ -1,14 +1,16 @@
 """Programs: compiled policies as versioned plain JSON, read by a runtime with no native dependency.
 
-    {"format": 1,
+    {"format": 2,
      "shapes": [{"expr": …, "params": ["string", …], "models": […]}, …],
      "effects": [{"route": {"version": "v2"}, "advice": {…}}, {"effect": "deny", "reason": …}, {"qos": …}, …],
      "policies": [{"kind", "name", "namespace", "service", "operations", "allow_tentative", "shadow", "file", "line",
                    "digest", "default": …,
-                   "rules": [[name, clause, line, column, shape, [constants…], effect, [clauses…]], …]}, …],
+                   "rules": [[name, clause, line, column, shape, [constants…], effect, cut, cut…], …]}, …],
      "uses": ["re2", "xxhash"]}
 
-A rule is a row (``RuleRow``), for there may be a hundred thousand: ``shape`` and ``effect`` are numbers of the tables.
+A rule is a row (``RuleRow``), for there may be a hundred thousand: ``shape`` and ``effect`` are numbers of the tables;
+``cut`` is where an ``&&`` parts two clauses of ``clause``, in code points. Format 1 had a list of the clauses' texts in
+the place of the cuts, and is read as well.
 ``digest`` is the SHA-256 of all that a policy says, shapes and effects included, wherever the tables hold them: a
 policy with the digest of one that is loaded need not be loaded again. Equal sources and models give equal programs,
 byte for byte. ``shapes`` describes expressions; see module ``shapes``.
@@ -22,7 +24,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from mcp_sdk.exceptions import ConfigurationError
-from mcp_sdk.policy.cel.clauses import clause_texts
+from mcp_sdk.policy.cel.clauses import clause_cuts, cut
 from mcp_sdk.policy.cel.presence import models_of
 from mcp_sdk.policy.cel.shapes import Table, expressions, shape_of
 from mcp_sdk.policy.check import Checked
@@ -43,14 +45,14 @@ from mcp_sdk.snapshot import canonical
 
 __all__ = ["FORMAT", "CheckedPolicy", "RuleRow", "build_program", "check_format", "refuses"]
 
-FORMAT = 1
+FORMAT, READ = 2, (1, 2)
 
 CheckedPolicy = tuple[Policy, Mapping[int, Checked]]
 """A policy and its checked expressions, by ``id`` of the condition."""
 
 
 class RuleRow(NamedTuple):
-    """One rule as a program holds it; ``clauses`` is there when ``&&`` joins several."""
+    """One rule as a program holds it: its condition's text is ``clause``, and ``cuts`` part that into ``clauses``."""
 
     name: str
     clause: str
@@ -59,7 +61,19 @@ class RuleRow(NamedTuple):
     shape: int
     constants: Sequence[Any]
     effect: int
-    clauses: Sequence[str] = ()
+    cuts: Sequence[int] = ()
+    texts: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> RuleRow:
+        """Read a row of a program, also of format 1."""
+        rest = row[7:]
+        return cls(*row[:7], texts=rest[0]) if rest and isinstance(rest[0], list) else cls(*row[:7], rest)
+
+    @property
+    def clauses(self) -> Sequence[str]:
+        """The text of each clause that ``&&`` joins, the whole condition where there is one."""
+        return self.texts or (cut(self.clause, self.cuts) if self.cuts else [self.clause])
 
 
 def refuses(effect: Mapping[str, Any]) -> bool:
@@ -70,9 +84,10 @@ def refuses(effect: Mapping[str, Any]) -> bool:
 def check_format(programs: Mapping[str, Any]) -> None:
     """Raise ``ConfigurationError`` when these programs are not of a format that this version reads."""
     found = programs.get("format", FORMAT if not programs else None)
-    if found != FORMAT:
+    if found not in READ:
         raise ConfigurationError(
-            f"policy programs are of format {found!r}; this version of mcp-sdk reads {FORMAT}. Compile them again."
+            f"policy programs are of format {found!r}; this version of mcp-sdk reads {READ[0]} to {FORMAT}. "
+            "Compile them again."
         )
 
 
@@ -118,8 +133,8 @@ class _Builder:
         default = self.spelt({"route": written["default"]})
         said = hashlib.sha256(canonical({**written, "default": default, "rules": []}))
         for row in written["rules"]:
-            name, clause, line, column, shape, constants, effect, *clauses = row
-            said.update(canonical([name, clause, line, column, constants, clauses]))
+            name, clause, line, column, shape, constants, effect, *cuts = row
+            said.update(canonical([name, clause, line, column, constants, cuts]))
             said.update(self.shape_said(shape) + self.effect_said(effect))
         return said.hexdigest()
 
@@ -144,8 +159,8 @@ class _Builder:
         checked = self.checked[id(rule.when)]
         reference = self.expression(rule.when)
         row = [rule.name, reference["clause"], rule.at.line, rule.at.column, reference["shape"], reference["constants"]]
-        clauses = clause_texts(checked)
-        return [*row, self.effects.add(self.effect(rule)), *([clauses] if len(clauses) > 1 else [])]
+        before = len(rule.when.text) - len(rule.when.text.lstrip())
+        return [*row, self.effects.add(self.effect(rule)), *(place - before for place in clause_cuts(checked))]
 
     def effect(self, rule: Rule) -> dict[str, Any]:
         if isinstance(rule, TrafficRule):

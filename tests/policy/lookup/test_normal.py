@@ -23,7 +23,7 @@ def compiled(when: str) -> tuple[dict[str, Any], list[Any]]:
     """Give the shape and constants of a condition."""
     head = "kind: AccessPolicy\nmetadata: {name: p}\nspec:\n  target: {service: s}\n  default: permit\n  rules:\n"
     program = compile_policies({"p": f'{head}  - {{when: "{when}", effect: deny}}'}, MODELS)
-    row = RuleRow(*program["policies"][0]["rules"][0])
+    row = RuleRow.of(program["policies"][0]["rules"][0])
     return program["shapes"][row.shape], list(row.constants)
 
 

@@ -1,7 +1,11 @@
-"""Splits a condition into the clauses that ``&&`` joins, as shapes and as the text that was written."""
+"""Splits a condition into the clauses that ``&&`` joins, as shapes and as the text that was written.
+
+The text is told by its *cuts*: where each outermost ``&&`` begins, in code points.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +13,7 @@ from mcp_sdk.policy.cel.literals import original_offset
 from mcp_sdk.policy.cel.syntax import Tree
 from mcp_sdk.policy.check import Checked
 
-__all__ = ["clause_shapes", "clause_texts", "trimmed"]
+__all__ = ["clause_cuts", "clause_shapes", "clause_texts", "cut", "trimmed"]
 
 
 def clause_shapes(shape: Any) -> list[Any]:
@@ -26,8 +30,16 @@ def clause_shapes(shape: Any) -> list[Any]:
 
 def clause_texts(checked: Checked) -> list[str]:
     """Give the text of each clause, in the order of ``clause_shapes``."""
-    text = checked.condition.text
-    cuts = sorted(original_offset(tree.position, list(checked.patches)) for tree in _joins(checked.tree))
+    return cut(checked.condition.text, clause_cuts(checked))
+
+
+def clause_cuts(checked: Checked) -> list[int]:
+    """Give the offset in the condition's text of each ``&&`` between two clauses."""
+    return sorted(original_offset(tree.position, list(checked.patches)) for tree in _joins(checked.tree))
+
+
+def cut(text: str, cuts: Sequence[int]) -> list[str]:
+    """Give the text of each clause of a condition."""
     edges = [-2, *cuts, len(text)]
     return [trimmed(text[start + 2 : end]) for start, end in pairwise(edges)]
 

@@ -82,7 +82,7 @@ class Book:
 
 
 def _row(row: Sequence[Any]) -> RuleRow:
-    return RuleRow(*row)
+    return RuleRow.of(row)
 
 
 def effects_of(decision: Decision, book: Book) -> dict[str, Effect]:

@@ -211,7 +211,7 @@ def rule_forms(programs: Mapping[str, Any], plain: Mapping[str, Any]) -> list[Ru
     """Give the form of each rule of a policy, in the order written."""
     forms: list[RuleForm] = []
     effects: dict[Any, Form] = {}
-    for rule in (RuleRow(*row) for row in plain["rules"]):
+    for rule in (RuleRow.of(row) for row in plain["rules"]):
         shape, effect = programs["shapes"][rule.shape], programs["effects"][rule.effect]
         key = (rule.effect, rule.name if effect.get("route", {}).get("sticky") else "")
         if key not in effects:

@@ -327,7 +327,7 @@ def policies_of(side: Side, namespace: str, service: str) -> list[Mapping[str, A
 
 def sites_of(policies: Iterable[Mapping[str, Any]]) -> list[RuleSite]:
     """Give the rules of policies, in the order written."""
-    return [RuleSite(plain, RuleRow(*row)) for plain in policies for row in plain["rules"]]
+    return [RuleSite(plain, RuleRow.of(row)) for plain in policies for row in plain["rules"]]
 
 
 def unlike(calls: Iterable[Witness]) -> Iterator[Witness]:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from mcp_sdk.policy.lookup.domains import prefixed
-from mcp_sdk.policy.lookup.normal import Form, Path, Test, interval, together
+from mcp_sdk.policy.lookup.normal import ENDS, Form, Path, Test, interval, together
 from mcp_sdk.policy.lookup.ranges import Interval, layout, overlap
 from mcp_sdk.policy.lookup.tree import Node, Tree
 
@@ -142,8 +142,15 @@ class _Builder:
         return KINDS.get(next(kinds, ""))
 
     def built(self, table: dict[Any, Any]) -> dict[Any, Any]:
+        """Build what each value leads to; the values of an ``in`` list stand side by side, and share one leaf."""
+        alone = leaf = None
         for value, held in table.items():
-            table[value] = self.build(held if held.__class__ is list else [held])
+            if held.__class__ is list:
+                table[value] = self.build(held)
+            else:
+                if held != alone:
+                    alone, leaf = held, self.leaf([held])
+                table[value] = leaf
         return table
 
     def lay(self, node: Node, split: _Split) -> None:
@@ -163,12 +170,14 @@ class _Builder:
     def best(self, entries: list[int]) -> tuple[Path, _Split] | None:
         """Choose the fact that leaves the fewest rules to look at; None when none is worth a look."""
         counts: Counter[Path] = Counter()
+        ordered: set[Path] = set()
         for form, count in Counter(entry // self.size for entry in entries).items():
             counts.update(dict.fromkeys(self.forms[form], count))
+            ordered.update(path for path, tests in self.forms[form].items() if tests[0].op in ENDS)
         chosen: tuple[float, Path, _Split] | None = None
-        for path in sorted(counts, key=lambda path: (-counts[path], path)):
+        for path in sorted(counts, key=lambda path: (-counts[path], path in ordered, path)):
             least = chosen[0] if chosen else WORTH * len(entries)
-            if len(entries) - counts[path] >= least:
+            if len(entries) - counts[path] + bool(chosen) >= least:  # a call comes upon one entry at the least
                 break
             split = self.split(entries, path)
             expected = split.expected
@@ -186,6 +195,10 @@ class _Builder:
             elif len(tests) == 1 and tests[0].op == "==" and not tests[0].or_absent:
                 value = tests[0].operand(constants[rule])
                 _add(found.table, value, self.taken(form, path, sure=True) * size + rule)
+            elif len(tests) == 1 and tests[0].op == "in" and tests[0].kind == "string" and not tests[0].or_absent:
+                kept = self.taken(form, path, sure=True) * size + rule
+                for value in dict.fromkeys(tests[0].operand(constants[rule])):
+                    _add(found.table, value, kept)
             elif len(tests) == 1 and tests[0].op == "prefix" and not tests[0].or_absent:
                 prefix = tests[0].operand(constants[rule])
                 _add(found.heads, prefix, self.taken(form, path, sure=True) * size + rule)

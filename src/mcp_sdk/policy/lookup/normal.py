@@ -26,6 +26,7 @@ from mcp_sdk.policy.cel.schema import FIXED
 from mcp_sdk.policy.lookup.domains import NOTHING, PRESENT, Domain, after, prefixed
 
 __all__ = [
+    "ENDS",
     "OPAQUE",
     "Conjunction",
     "Form",
@@ -46,7 +47,7 @@ OPAQUE = "?"
 MAX_FORMS = 32
 _KINDS = frozenset({"string", "int", "double"})
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<", "in": "not in", "not in": "in"}
-_ENDS = frozenset({"<", "<=", ">", ">="})
+ENDS = frozenset({"<", "<=", ">", ">="})
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _COMPARING = {"_==_": "==", "_!=_": "!=", "_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
 
@@ -133,7 +134,7 @@ def interval(tests: Sequence[Test], constants: Sequence[Any]) -> Domain | None:
     """Give the domain of order tests of one fact; None where a test is of another kind. Quicker than meeting."""
     low = high = None
     for _, op, kind, constant, _, or_absent in tests:
-        if op not in _ENDS or kind == "double" or or_absent:
+        if op not in ENDS or kind == "double" or or_absent:
             return None
         end = constants[constant]  # type: ignore[index]
         end = end if op in ("<", ">=") else after(end)

@@ -143,7 +143,7 @@ class Coverage:
         self._tried: dict[Key, RuleTried] = {}
         for policy in sorted(engine.policies, key=lambda policy: (policy.plain["file"], policy.plain["line"])):
             self._conditions[id(policy)] = [
-                self._rule(policy, RuleRow(*row), environment) for row in policy.plain["rules"]
+                self._rule(policy, RuleRow.of(row), environment) for row in policy.plain["rules"]
             ]
             if policy.plain["default"] is not None:
                 self._add(policy, "", policy.plain["line"])

@@ -66,7 +66,7 @@ class Words:
     def rows(self) -> Mapping[tuple[str, str], Mapping[str, RuleRow]]:
         """The rules by name, by kind and name of their policy."""
         return {
-            (policy["kind"], policy["name"]): {row[0]: RuleRow(*row) for row in policy["rules"]}
+            (policy["kind"], policy["name"]): {row[0]: RuleRow.of(row) for row in policy["rules"]}
             for policy in self.policies
         }
 
@@ -128,7 +128,7 @@ def _rules(policy: Mapping[str, Any], _: str) -> set[str]:
 
 
 def _clauses(policy: Mapping[str, Any], rule: str) -> set[str]:
-    rows = (RuleRow(*row) for row in policy["rules"])
+    rows = (RuleRow.of(row) for row in policy["rules"])
     return {text for row in rows if rule in ("", row.name) for text in clauses_of(row)}
 
 
