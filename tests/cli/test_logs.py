@@ -109,12 +109,12 @@ def test_lines_that_cannot_be_read_are_told_with_their_numbers(folder: Path) -> 
 
 
 def test_a_log_of_nothing_is_no_check(folder: Path) -> None:
-    """Where not one record could be decided the verb says so and ends with 3; so for a log that is not there."""
+    """Where not one record could be decided the verb says so and ends with 2; so for a log that is not there."""
     (folder / "empty.jsonl").write_text("")
     status, _, err = run(folder, "replay", "@empty.jsonl", "-p", "@policies")
-    assert (status, err) == (3, "mcpctl: the log holds no record that could be decided again, so nothing was checked\n")
+    assert (status, err) == (2, "mcpctl: the log holds no record that could be decided again, so nothing was checked\n")
     status, _, err = run(folder, "replay", "@gone.jsonl", "-p", "@policies")
-    assert status == 3
+    assert status == 2
     assert "gone.jsonl is no file" in err
 
 

@@ -9,7 +9,7 @@ from mcp_sdk.cli.command import OK, Command
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.cli.sources import read_models, read_policies
-from mcp_sdk.exceptions import ConfigurationError, PolicyError
+from mcp_sdk.exceptions import PolicyError
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.snapshot import PolicyRevision
 
@@ -42,9 +42,9 @@ def put_in_force(mesh: Mesh, sources: dict[str, str], models: dict[str, object],
     try:
         programs = compile_policies(sources, known)  # type: ignore[arg-type]
     except PolicyError as error:
-        if known or all(finding.code != "MCP0021" for finding in error.findings):
-            raise
-        raise ConfigurationError(f"{error}\n{UNDECLARED}") from error
+        if not known and any(finding.code == "MCP0021" for finding in error.findings):
+            error.args = (f"{error}\n{UNDECLARED}",)
+        raise
     if dry_run:
         return before.revision
     if models:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.facts import decision_request
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.cli.sources import read_models, read_policies
 from mcp_sdk.config import from_env
 from mcp_sdk.decisions import DecisionRequest, Phase
+from mcp_sdk.exceptions import ConfigurationError, ModelError
 from mcp_sdk.models import BusinessModel
+
+if TYPE_CHECKING:
+    from mcp_sdk.policy.engine import Engine
 
 __all__ = ["COMMAND"]
 
@@ -43,9 +47,14 @@ def _run(args: Namespace, output: Output) -> int:
     namespace = from_env(service="mcpctl", url="", namespace=args.namespace).namespace
     request = DecisionRequest(args.service, args.operation, Phase(args.phase), namespace=namespace)
     said = [f"request.method={method}", f"request.path={path}", f"request.operation={args.operation}"] if path else []
-    request = decision_request(request, [*said, *args.facts], models)
+    try:
+        request = decision_request(request, [*said, *args.facts], models)
+    except (ConfigurationError, ModelError) as error:
+        raise WrongUsage(str(error)) from error
     engine = Engine(programs, models, epoch=1, revision=revision)
     explanation = explain(engine, request)
+    if not explanation.policies:
+        output.say(_ungoverned(engine, request))
     if output.for_machines:
         output.data(explanation.to_dict())
     else:
@@ -56,11 +65,16 @@ def _run(args: Namespace, output: Output) -> int:
             output.line(f"\n{policy.kind} {policy.policy}{shadow}{applies}")
             for rule in policy.rules:
                 output.line(f"  {rule}")
-        if not explanation.policies:
-            governed = sorted({policy.service for policy in engine.policies if policy.namespace == namespace})
-            found = f"those of namespace {namespace!r} govern: {', '.join(governed) or 'nothing'}"
-            output.say(f"no policy governs {args.service!r} in phase {args.phase}; {found}")
     return OK
+
+
+def _ungoverned(engine: Engine, request: DecisionRequest) -> str:
+    """Say that no policy governs a call, and which services the policies of its namespace do govern."""
+    namespace = request.namespace
+    governed = {policy.service for policy in (*engine.policies, *engine.shadows) if policy.namespace == namespace}
+    found = f"those of namespace {namespace!r} govern: {', '.join(sorted(governed)) or 'nothing'}"
+    where = f"{request.service!r} in phase {request.phase.value}"
+    return f"no policy governs {where}, so that nothing refuses it; {found}"
 
 
 Loaded = tuple[Mapping[str, Any], Mapping[str, BusinessModel], int]

@@ -6,11 +6,11 @@ from argparse import ArgumentParser, Namespace
 from datetime import datetime
 from typing import Any
 
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.context import ModelContext
-from mcp_sdk.exceptions import ConfigurationError, UnknownModel
+from mcp_sdk.exceptions import UnknownModel
 from mcp_sdk.mesh import Mesh
 
 __all__ = ["COMMAND"]
@@ -66,7 +66,7 @@ def _models(mesh: Mesh, _: Namespace) -> Listing:
 
 def _services(mesh: Mesh, args: Namespace) -> Listing:
     if not args.name:
-        raise ConfigurationError("which service? Say it: mcpctl get services order-service")
+        raise WrongUsage("which service? Say it: mcpctl get services order-service")
     found = mesh.control_plane.endpoints(args.name)
     labels = ((endpoint, ",".join(f"{k}={v}" for k, v in endpoint.labels.items())) for endpoint in found)
     return ["service", "version", "url", "weight", "labels"], [
@@ -77,7 +77,7 @@ def _services(mesh: Mesh, args: Namespace) -> Listing:
 def _entities(mesh: Mesh, args: Namespace) -> Listing:
     declared = mesh.control_plane.snapshot().models
     if declared and args.what not in declared:
-        raise UnknownModel(args.what, [*declared, "policies", "models", "services"])
+        raise WrongUsage(str(UnknownModel(args.what, [*declared, "policies", "models", "services"])))
     model = declared.get(args.what) or mesh.models.named(args.what)
     state = model.check_state(args.state) if args.state is not None else None
     listing = mesh.control_plane.list(model.name, state=state, id_prefix=args.name, limit=args.limit)

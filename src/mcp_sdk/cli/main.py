@@ -10,9 +10,9 @@ from importlib.metadata import EntryPoint, entry_points, version
 from io import TextIOWrapper
 from typing import Any, NoReturn, TextIO
 
-from mcp_sdk.cli.command import ABNORMAL, USAGE, Command
+from mcp_sdk.cli.command import ABNORMAL, FAILED, USAGE, Command, WrongUsage
 from mcp_sdk.cli.output import Output
-from mcp_sdk.exceptions import MeshError, did_you_mean
+from mcp_sdk.exceptions import MeshError, PolicyError, did_you_mean
 
 __all__ = ["main", "run"]
 
@@ -127,7 +127,7 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
         return stop.status
     except MeshError as error:
         err.write(f"mcpctl: {error}\n")
-        return ABNORMAL
+        return FAILED if isinstance(error, PolicyError) else USAGE if isinstance(error, WrongUsage) else ABNORMAL
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:

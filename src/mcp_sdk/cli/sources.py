@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mcp_sdk.cli.output import import_yaml
-from mcp_sdk.exceptions import ConfigurationError, ModelError
+from mcp_sdk.cli.command import WrongUsage
+from mcp_sdk.exceptions import ConfigurationError, PolicyError
 from mcp_sdk.models import BusinessModel
 
 __all__ = ["CASE_ENDINGS", "read_case_files", "read_declarations", "read_models", "read_policies"]
@@ -18,34 +17,36 @@ CASE_ENDINGS = ("_test.yaml", "_test.yml", ".test.yaml", ".test.yml")
 
 
 def read_policies(paths: Sequence[str]) -> dict[str, str]:
-    """Give the text of every policy file under ``paths`` by name; raises ``ConfigurationError`` when there is none.
+    """Give the text of every policy file under ``paths`` by name; raises ``WrongUsage`` when there is none.
 
     Files of models and of cases are none.
     """
     files = [file for path in paths for file in _files(Path(path)) if not _holds_cases(file)]
     sources = {str(file): _text(file) for file in files if not file.stem.endswith("models")}
     if not sources:
-        raise ConfigurationError(f"no policy files (*.yaml) in {', '.join(paths)}")
+        raise WrongUsage(f"no policy files (*.yaml) in {', '.join(paths)}")
     return sources
 
 
 def read_models(paths: Sequence[str]) -> dict[str, BusinessModel]:
-    """Give the models declared in ``models.yaml`` files (a list under ``models:``) under ``paths``, by name."""
-    yaml = import_yaml("reading models from YAML")
-    declared: dict[str, BusinessModel] = {}
-    for file, text in read_declarations(paths).items():
-        try:
-            entries = list(yaml.safe_load(text)["models"])
-        except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise ConfigurationError(f"{file}: a models file holds a list under 'models:' ({error})") from error
-        declared |= {model.name: model for model in (_model(file, entry) for entry in entries)}
+    """Give the models declared in ``models.yaml`` files (a list under ``models:``) under ``paths``, by name.
+
+    Raises ``PolicyError`` with every finding on them.
+    """
+    from mcp_sdk.policy.findings import Collector  # noqa: PLC0415 - the policies' load is for verbs that read files
+    from mcp_sdk.policy.source import declarations  # noqa: PLC0415 - as above
+
+    findings = Collector()
+    declared = declarations.read_models(read_declarations(paths), findings)
+    if findings.failures:
+        raise PolicyError(findings.sorted())
     return declared
 
 
 def read_declarations(paths: Sequence[str]) -> dict[str, str]:
     """Give the text of every ``models.yaml`` under ``paths``, by file name."""
     files = [file for path in paths for file in _files(Path(path))]
-    return {str(file): _text(file, "strict") for file in files if file.stem.endswith("models")}
+    return {str(file): _text(file) for file in files if file.stem.endswith("models")}
 
 
 def read_case_files(paths: Sequence[str]) -> dict[str, str]:
@@ -57,24 +58,17 @@ def _holds_cases(file: Path) -> bool:
     return file.name.endswith(CASE_ENDINGS)
 
 
-def _model(file: str, entry: Any) -> BusinessModel:
-    try:
-        return BusinessModel.from_dict(entry)
-    except ModelError as error:
-        raise ConfigurationError(f"{file}: {error}") from error
-
-
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
     if not path.exists():
-        raise ConfigurationError(f"{path} does not exist")
+        raise WrongUsage(f"{path} does not exist")
     return [path]
 
 
-def _text(file: Path, errors: str = "surrogateescape") -> str:
+def _text(file: Path) -> str:
     """Read a file; a byte that is no UTF-8 stays as a surrogate, and is a finding at its place."""
     try:
-        return file.read_text(encoding="utf-8", errors=errors)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read as UTF-8 text: {error}") from error
+        return file.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}") from error

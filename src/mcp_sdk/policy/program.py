@@ -67,8 +67,9 @@ class RuleRow(NamedTuple):
     @classmethod
     def of(cls, row: Sequence[Any]) -> RuleRow:
         """Read a row of a program, also of format 1."""
-        rest = row[7:]
-        return cls(*row[:7], texts=rest[0]) if rest and isinstance(rest[0], list) else cls(*row[:7], rest)
+        name, clause, line, column, shape, constants, effect, *rest = row
+        texts, cuts = (rest[0], []) if rest and isinstance(rest[0], list) else ((), rest)
+        return cls(name, clause, line, column, shape, constants, effect, cuts, texts)
 
     @property
     def clauses(self) -> Sequence[str]:

@@ -49,3 +49,27 @@ def test_ten_thousand_errors_are_a_readable_report(run, policies: Path) -> None:
     assert err == "1 file: 10000 errors, 0 warnings, 0 notes\n"
     plain = json.loads(run("policy", "check", "policies", "-o", "json")[1])
     assert (len(plain["findings"]), plain["left_out"]) == (10_000, 21)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "sarif"])
+def test_a_mistake_in_the_models_is_a_finding(run, policies: Path, form: str) -> None:
+    """With code, file, line and column, in every form; the policies wait until it is mended."""
+    (policies / "models.yaml").write_text("models:\n- name: order\n  states: 5\n")
+    status, out, err = run("policy", "check", "policies", "-o", form)
+    assert status == 1
+    if form == "table":
+        said = "policies/models.yaml:3:11: error MCP0003: model 'order': 'states' is 5. "
+        said += "Write it as states: [created, paid]"
+        assert out == f"{said}\n     3 |   states: 5\n       |           ^\n"
+        assert err.endswith("the policies are checked once the models are mended\n")
+    elif form == "json":
+        [finding] = json.loads(out)["findings"]
+        assert [finding[name] for name in ("code", "file", "line", "column")] == [
+            "MCP0003",
+            "policies/models.yaml",
+            3,
+            11,
+        ]
+    else:
+        [result] = json.loads(out)["runs"][0]["results"]
+        assert result["locations"][0]["physicalLocation"]["region"] == {"startLine": 3, "startColumn": 11}

@@ -93,11 +93,11 @@ def test_revisions_of_a_store_are_compared(run, sets) -> None:
 
 def test_what_cannot_be_compared_is_said(run, sets) -> None:
     """A path that is not there, a number without a store, a set that does not compile, a budget of nothing."""
-    assert run("policy", "diff", "old", "nowhere")[::2] == (3, "mcpctl: nowhere does not exist\n")
+    assert run("policy", "diff", "old", "nowhere")[::2] == (2, "mcpctl: nowhere does not exist\n")
     assert "which control plane?" in run("policy", "diff", "1", "2")[2]
     written("bad", POLICY.replace("order.amount >", "order.amuont >"))
     status, _, err = run("policy", "diff", "old", "bad")
-    assert (status, "Did you mean 'amount'?" in err) == (3, True)
+    assert (status, "Did you mean 'amount'?" in err) == (1, True)
     assert run("policy", "diff", "old", "new", "--budget", "0")[0] == 2
 
 

@@ -13,6 +13,8 @@ from mcp_sdk.cli.policy.report import SHOWN
 from mcp_sdk.cli.policy.report import report as lines
 from mcp_sdk.cli.policy.verb import Verb, add_output, add_paths, counted
 from mcp_sdk.cli.sources import read_declarations, read_models, read_policies
+from mcp_sdk.exceptions import PolicyError
+from mcp_sdk.models import BusinessModel
 
 if TYPE_CHECKING:
     from mcp_sdk.policy.findings import Report
@@ -33,10 +35,15 @@ def _configure(parser: ArgumentParser) -> None:
 
 def _run(args: Namespace, output: Output) -> int:
     from mcp_sdk.policy import report_on  # noqa: PLC0415 - the compiler is an extra
+    from mcp_sdk.policy.findings import Report  # noqa: PLC0415 - as above
 
     sources, declarations = read_policies(args.paths), read_declarations(args.paths)
-    models = read_models(args.paths)
-    report = report_on(sources, models, declarations=declarations)
+    models: Mapping[str, BusinessModel] = {}
+    try:
+        models = read_models(args.paths)
+        report, mended = report_on(sources, models, declarations=declarations), True
+    except PolicyError as error:
+        report, mended = Report(error.findings), False
     if args.output == "sarif":
         from mcp_sdk.cli.policy.sarif import sarif  # noqa: PLC0415 - as above
 
@@ -46,7 +53,9 @@ def _run(args: Namespace, output: Output) -> int:
     else:
         _print(report, sources | declarations, output, everything=args.all)
         output.say(_counts(report, len(sources)))
-        if not models and any(finding.code == "MCP0021" for finding in report.findings):
+        if not mended:
+            output.say("the policies are checked once the models are mended")
+        elif not models and any(finding.code == "MCP0021" for finding in report.findings):
             output.say("no model is declared here: list them under 'models:' in a models.yaml beside the policies")
     return FAILED if _fails(report, args.fail_on) else OK
 

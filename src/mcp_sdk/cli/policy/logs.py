@@ -10,12 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mcp_sdk.cli.command import FAILED, OK
+from mcp_sdk.cli.command import FAILED, OK, WrongUsage
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import connected
 from mcp_sdk.cli.policy.verb import counted
 from mcp_sdk.cli.sources import read_models, read_policies
-from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.models import BusinessModel
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def _size(log: str) -> int:
     if log == "-":
         return 0
     if not Path(log).is_file():
-        raise ConfigurationError(f"{log} is no file; a decision log holds a JSON record on each line")
+        raise WrongUsage(f"{log} is no file; a decision log holds a JSON record on each line")
     return Path(log).stat().st_size
 
 
@@ -105,13 +104,13 @@ def _skip_rest(stream: BinaryIO, raw: bytes) -> int:
 
 
 def finish(report: Report, args: Namespace, output: Output) -> int:
-    """Print a report and give the exit status; raises ``ConfigurationError`` where not one line could be decided."""
+    """Print a report and give the exit status; raises ``WrongUsage`` where not one line could be decided."""
     if output.for_machines:
         output.data(report.to_dict())
     else:
         _print(report, output)
     if not report.decided:
-        raise ConfigurationError("the log holds no record that could be decided again, so nothing was checked")
+        raise WrongUsage("the log holds no record that could be decided again, so nothing was checked")
     failing = {"any": report.otherwise, "refused": report.refused, "none": 0}[args.fail_on]
     return FAILED if failing or (args.complete and report.undecided) else OK
 

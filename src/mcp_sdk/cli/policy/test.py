@@ -80,8 +80,8 @@ def _verify(args: Namespace, files: dict[str, str]) -> CaseRun:
     from mcp_sdk.policy.testing.verify import Verifier  # noqa: PLC0415
 
     names, beside = tuple(sorted(files)), _beside(args.paths)
-    models = read_models(beside)
     try:
+        models = read_models(beside)
         engine = Engine(compile_policies(read_policies(beside), models), models, rng=lambda: 0.0)
     except PolicyError as error:
         return CaseRun(names, tuple(error.findings))

@@ -11,7 +11,7 @@ from mcp_sdk.policy.findings import Collector, Placed
 from mcp_sdk.policy.source.reading import MapNode, Node, Scalar, SequenceNode
 from mcp_sdk.policy.source.resources import Condition
 
-__all__ = ["Fields", "seconds", "shown"]
+__all__ = ["INT64", "Fields", "kind_of", "seconds", "shown"]
 
 _DURATION = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d)\s*\Z")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -35,7 +35,8 @@ def seconds(text: Any) -> float | None:
     return float(match[1]) * _UNITS[match[2]] if match else None
 
 
-def _kind(node: Node) -> str:
+def kind_of(node: Node) -> str:
+    """Say what stands in the place of something else."""
     if isinstance(node, MapNode):
         return "a mapping"
     if isinstance(node, SequenceNode):
@@ -58,7 +59,7 @@ class Fields:
 
     def _enter(self, key: Node, value: Node) -> None:
         if not isinstance(key, Scalar):
-            self.findings.error("MCP0003", f"{self.what}: a key is a name, not {_kind(key)}", key)
+            self.findings.error("MCP0003", f"{self.what}: a key is a name, not {kind_of(key)}", key)
         elif key.text in self.nodes:
             self.findings.error("MCP0006", f"{self.what}: key {shown(key.text)} is written twice", key)
         else:
@@ -90,7 +91,7 @@ class Fields:
         if node is None:
             return None
         if not isinstance(node, MapNode):
-            self.wrong(node, name, "a mapping", _kind(node))
+            self.wrong(node, name, "a mapping", kind_of(node))
             return None
         return Fields(node, f"{self.what}.{name}", self.findings)
 
@@ -100,7 +101,7 @@ class Fields:
         if node is None:
             return []
         if not isinstance(node, SequenceNode):
-            self.wrong(node, name, "a list", _kind(node))
+            self.wrong(node, name, "a list", kind_of(node))
             return []
         return node.items
 
@@ -110,7 +111,7 @@ class Fields:
         if node is None:
             return default
         if not isinstance(node, Scalar) or isinstance(node.value, bool):
-            self.wrong(node, name, "a string", _kind(node))
+            self.wrong(node, name, "a string", kind_of(node))
             return default
         return node.text
 
@@ -139,7 +140,7 @@ class Fields:
         if node is None:
             return False
         if not isinstance(node, Scalar) or not isinstance(node.value, bool):
-            self.wrong(node, name, "true or false", _kind(node))
+            self.wrong(node, name, "true or false", kind_of(node))
             return False
         return node.value
 
@@ -152,7 +153,7 @@ class Fields:
         """Read a node as an integer from ``low`` to ``high``."""
         value = node.value if isinstance(node, Scalar) else None
         if isinstance(value, bool) or not isinstance(value, int):
-            self.wrong(node, name, "an integer", _kind(node))
+            self.wrong(node, name, "an integer", kind_of(node))
             return default
         if not low <= value <= high:
             self.findings.error(
@@ -168,7 +169,7 @@ class Fields:
             return default
         value = seconds(node.value) if isinstance(node, Scalar) else None
         if value is None or not math.isfinite(value) or value <= 0:
-            self.wrong(node, name, "a time above 0, as seconds or like 500ms, 1m, 2h", _kind(node))
+            self.wrong(node, name, "a time above 0, as seconds or like 500ms, 1m, 2h", kind_of(node))
             return default
         return value
 
@@ -178,7 +179,7 @@ class Fields:
         if node is None:
             return None
         if not isinstance(node, Scalar):
-            self.wrong(node, name, "a CEL expression", _kind(node))
+            self.wrong(node, name, "a CEL expression", kind_of(node))
             return None
         return Condition(node.text, node)
 
