@@ -74,7 +74,7 @@ def _ungoverned(engine: Engine, request: DecisionRequest) -> str:
     governed = {policy.service for policy in (*engine.policies, *engine.shadows) if policy.namespace == namespace}
     found = f"those of namespace {namespace!r} govern: {', '.join(sorted(governed)) or 'nothing'}"
     where = f"{request.service!r} in phase {request.phase.value}"
-    return f"no policy governs {where}, so that nothing refuses it; {found}"
+    return f"no policy governs {where}; {found}"
 
 
 Loaded = tuple[Mapping[str, Any], Mapping[str, BusinessModel], int]
