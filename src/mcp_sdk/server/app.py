@@ -12,9 +12,23 @@ from mcp_sdk._plugins import STORES, load
 from mcp_sdk.ports import Store
 from mcp_sdk.server import faults
 from mcp_sdk.server.desk import Desk
+from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
-from mcp_sdk.server.routes import contexts, epochs, health, overrides, policies, registry, stream, transitions
+from mcp_sdk.server.metrics import Counted, Metrics
+from mcp_sdk.server.routes import (
+    authzen,
+    contexts,
+    decide,
+    epochs,
+    feeds,
+    health,
+    overrides,
+    policies,
+    registry,
+    stream,
+    transitions,
+)
 from mcp_sdk.server.settings import ServerSettings
 
 __all__ = ["create_app"]
@@ -30,16 +44,19 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(store, settings)
-        app.state.desk = Desk(store, hub, settings)
+        app.state.desk = Desk(store, hub, settings, Metrics(hub), Exits(hub.everyone))
         await hub.start()
         try:
             yield
         finally:
             await hub.close()
 
-    app = FastAPI(title="mcp-sdk control plane", version=version("mcp-sdk"), lifespan=lifespan)
-    for module in (contexts, transitions, policies, registry, overrides, epochs, stream, health):
+    app = FastAPI(
+        title="mcp-sdk control plane", version=version("mcp-sdk"), lifespan=lifespan, responses=faults.RESPONSES
+    )
+    for module in (contexts, transitions, policies, registry, overrides, epochs, decide, authzen, feeds, stream, health):
         app.include_router(module.router)
-    app.add_middleware(BodyLimit, size=settings.body_size)
+    app.add_middleware(BodyLimit, size=settings.body_size, seconds=settings.body_time)
+    app.add_middleware(Counted)
     faults.install(app)
     return app

@@ -5,18 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Request, Security
+from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from mcp_sdk.context import Scope
 from mcp_sdk.ports import Store
 from mcp_sdk.server.callers import Caller
+from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live
+from mcp_sdk.server.metrics import Metrics
 from mcp_sdk.server.settings import ServerSettings
 
 __all__ = ["Asker", "At", "Desk", "Here", "caller_of", "desk_of"]
+
+_BEARER = HTTPBearer(auto_error=False, description="a token, as mcpctl token create prints it")
+"""For the OpenAPI document alone: ``caller_of`` decides."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class Desk:
     store: Store
     hub: Hub
     settings: ServerSettings
+    metrics: Metrics
+    exits: Exits
 
     async def live(self, scope: Scope) -> Live:
         """Give what is known of a scope; raises a 503 where it has been too long since the store was heard."""
@@ -58,6 +66,10 @@ def caller_of(connection: HTTPConnection) -> Caller:
     return desk_of(connection).hub.tokens.caller(text.strip())
 
 
+def _asker(request: Request, _: Annotated[object, Security(_BEARER)]) -> Caller:
+    return caller_of(request)
+
+
 def _scope(
     namespace: Annotated[str, Query(max_length=200, description="part of the mesh")] = "default",
     environment: Annotated[str, Query(max_length=200, description="part of the mesh, e.g. prod")] = "default",
@@ -66,5 +78,5 @@ def _scope(
 
 
 Here = Annotated[Desk, Depends(desk_of)]
-Asker = Annotated[Caller, Depends(caller_of)]
+Asker = Annotated[Caller, Depends(_asker)]
 At = Annotated[Scope, Depends(_scope)]

@@ -28,19 +28,48 @@ from mcp_sdk.exceptions import (
     StoreUnavailable,
 )
 
-__all__ = ["Fault", "install"]
+__all__ = ["RESPONSES", "Fault", "install"]
 
 logger = logging.getLogger("mcp_sdk.server")
+AUTHZEN = "/access/"
+"""Where bodies that do not fit are 400, as the Authorization API 1.0 says (section 10.1.2)."""
 
 
-class Fault(Exception):
-    """A refusal of the server's own: ``kind`` names it for programs, ``detail`` says it to people."""
+class Fault(HTTPException):
+    """A refusal of the server's own: ``kind`` names it for programs, ``detail`` says it to people.
+
+    An ``HTTPException``, because FastAPI takes any other error that reading a body raises for a malformed body.
+    """
 
     def __init__(
         self, status: int, kind: str, detail: str, *, headers: tuple[tuple[str, str], ...] = (), **members: Any
     ) -> None:
-        self.status, self.kind, self.detail, self.headers, self.members = status, kind, detail, headers, members
-        super().__init__(detail)
+        super().__init__(status, detail)
+        self.status, self.kind, self.said, self.members = status, kind, headers, members
+
+    def __str__(self) -> str:
+        return self.detail
+
+    def response(self) -> Response:
+        """Give the problem that answers it."""
+        return _answer(self.status, self.kind, self.detail, headers=self.said, **self.members)
+
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string", "description": "urn:mcp-sdk:problem:KIND, which programs can tell apart"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what happened, and how to mend it"},
+    },
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    kind: {"description": what, "content": {"application/problem+json": {"schema": _PROBLEM}}}
+    for kind, what in (("4XX", "the request is refused"), ("5XX", "the server cannot now"))
+}
+"""What every route may answer beside what it is for (RFC 9457)."""
 
 
 def install(app: FastAPI) -> None:
@@ -62,7 +91,7 @@ def _answer(
 
 async def _fault(_: Request, error: Exception) -> Response:
     assert isinstance(error, Fault)
-    return _answer(error.status, error.kind, error.detail, headers=error.headers, **error.members)
+    return error.response()
 
 
 async def _mesh(request: Request, error: Exception) -> Response:
@@ -97,14 +126,15 @@ _KINDS: tuple[tuple[type[MeshError], int, str], ...] = (
 )
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     places = [
         {"at": ".".join(str(part) for part in each["loc"]), "is": str(each["msg"])[:200]}
         for each in error.errors()[:20]
     ]
     first = places[0] if places else {"at": "body", "is": "invalid"}
-    return _answer(422, "invalid", f"{first['at']}: {first['is']}", errors=places)
+    status = 400 if request.url.path.startswith(AUTHZEN) else 422
+    return _answer(status, "invalid", f"{first['at']}: {first['is']}", errors=places)
 
 
 async def _http(_: Request, error: Exception) -> Response:

@@ -17,7 +17,7 @@ from mcp_sdk.exceptions import StoreError, StoreUnavailable
 from mcp_sdk.ports import Change, Cursor, Store
 from mcp_sdk.protocol.manifests import Signer
 from mcp_sdk.server.kept import Kept
-from mcp_sdk.server.live import Live, signer_of
+from mcp_sdk.server.live import Listening, Live, signer_of
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.tokens import KIND as TOKEN
 from mcp_sdk.server.tokens import Tokens
@@ -41,6 +41,7 @@ class Hub:
         self.tokens: Tokens = Tokens(store)
         self.taps: set[Callable[[Change], None]] = set()
         self.cursor: Cursor = Cursor("")
+        self.resyncs = 0
         self._settings = settings
         self._signer: Signer | None = None
         self._scopes: dict[Scope, Live] = {}
@@ -54,6 +55,10 @@ class Hub:
     def scopes(self) -> tuple[Live, ...]:
         """The scopes that somebody asked for."""
         return tuple(self._scopes.values())
+
+    def everyone(self) -> list[Listening]:
+        """Give every stream that is open."""
+        return [stream for live in self.scopes for stream in live.streams]
 
     @property
     def streams(self) -> int:

@@ -1,61 +1,90 @@
-"""What bounds a request: the size of its body, however it is said and sent."""
+"""What bounds a request: the size of its body, however it is said and sent, the time that it takes, its headers."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
-from mcp_sdk.problems import problem
+from mcp_sdk.server.faults import Fault
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["BodyLimit"]
 
+MOST_HEADERS = 200
+
 
 class BodyLimit:
-    """Refuses a body of more than ``size`` bytes with a 413: at once where its length is said, else when passed."""
+    """Refuses a body of more than ``size`` bytes with a 413: at once where its length is said, else when passed.
 
-    def __init__(self, app: ASGIApp, *, size: int) -> None:
-        self._app, self._size = app, size
+    One that takes more than ``seconds`` to arrive is refused with a 408, and too many headers with a 431.
+    """
+
+    def __init__(self, app: ASGIApp, *, size: int, seconds: float = 30.0) -> None:
+        self._app, self._size, self._seconds = app, size, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self._size:
-            await self._refuse(send)
+        fault = self._refusal(scope["headers"])
+        if fault is not None:
+            await fault.response()(scope, receive, send)
             return
-        await self._counted(scope, receive, send)
+        await self._guarded(scope, _Body(receive, self._size, self._seconds), send)
 
-    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        left, answered = self._size, False
+    async def _guarded(self, scope: Scope, body: _Body, send: Send) -> None:
+        answered = False
 
-        async def counting() -> Any:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise _TooLarge
-            return message
-
-        async def sending(message: Any) -> None:
+        async def sending(message: Message) -> None:
             nonlocal answered
             answered = True
             await send(message)
 
         try:
-            await self._app(scope, counting, sending)
-        except _TooLarge:
-            if not answered:
-                await self._refuse(send)
+            await self._app(scope, body.receive, sending)
+        except Fault as fault:
+            if answered:
+                raise
+            await fault.response()(scope, body.receive, send)
 
-    async def _refuse(self, send: Send) -> None:
-        made = problem(413, "body-too-large", "Content Too Large", f"a body has {self._size} bytes at most")
-        await send({"type": "http.response.start", "status": made.status, "headers": made.raw_headers})
-        await send({"type": "http.response.body", "body": made.body})
+    def _refusal(self, headers: list[tuple[bytes, bytes]]) -> Fault | None:
+        if len(headers) > MOST_HEADERS:
+            return Fault(431, "too-many-headers", f"a request has {MOST_HEADERS} headers at most")
+        length = dict(headers).get(b"content-length", b"0")
+        return _too_large(self._size) if not length.isdigit() or int(length) > self._size else None
 
 
-class _TooLarge(Exception):
-    pass
+class _Body:
+    """Counts a body while it arrives."""
+
+    def __init__(self, receive: Receive, size: int, seconds: float) -> None:
+        self._receive, self._left, self._size, self._seconds = receive, size, size, seconds
+        self._until = asyncio.get_running_loop().time() + seconds
+        self._arriving = True
+
+    async def receive(self) -> Any:
+        message = await (self._timed() if self._arriving else self._receive())
+        self._arriving = self._arriving and message.get("more_body", False)
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise _too_large(self._size)
+        return message
+
+    async def _timed(self) -> Any:
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await self._receive()
+        except TimeoutError as error:
+            raise Fault(
+                408,
+                "body-too-slow",
+                f"the body did not arrive in {self._seconds:g} s",
+                headers=(("connection", "close"),),
+            ) from error
+
+
+def _too_large(size: int) -> Fault:
+    return Fault(413, "body-too-large", f"a body has {size} bytes at most", headers=(("connection", "close"),))

@@ -23,6 +23,7 @@ from mcp_sdk.ports import Change, Record, SigningKey, Store
 from mcp_sdk.protocol.frames import frame
 from mcp_sdk.protocol.manifests import Envelope, Manifest, PartRef, Signer, digest
 from mcp_sdk.protocol.plain import plain_change
+from mcp_sdk.server.taps import Taps
 from mcp_sdk.snapshot import Override, Snapshot, canonical
 
 __all__ = ["Listening", "Live", "Part", "epoch_of", "signer_of"]
@@ -42,6 +43,9 @@ class Listening(Protocol):
 
     def replace(self, slot: str, text: str) -> None:
         """Send a frame, soon, in the place of an earlier one of that slot that was not sent yet."""
+
+    def bye(self, after: float) -> None:
+        """Say that the server goes, and in how many seconds to come back."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Live:
         self._said: Mapping[str, Any] = {}
         self._services = self._keys = self._manifest = ""
         self._learning = asyncio.Lock()
+        self.taps: Taps = Taps(lambda text: self._broadcast("tap", text))
         self._sources: tuple[object, ...] = ()
 
     # Learning
@@ -186,8 +191,8 @@ class Live:
         if thin:
             self.thin.add(stream)
         self.streams.add(stream)
-        manifest = "" if thin else self._manifest
-        for slot, text in (("keys", self._keys), ("services", self._services), ("manifest", manifest)):
+        known = {"keys": self._keys, "services": self._services, "manifest": "" if thin else self._manifest}
+        for slot, text in (known | {"tap": self.taps.frame}).items():
             if text:
                 stream.replace(slot, text)
 
@@ -214,6 +219,8 @@ class Live:
 
     def hear(self, change: Change) -> None:
         """Tell a change to the streams that want it; it is written once, however many they are."""
+        if self.taps.open:
+            self.taps.moved(change)
         wanted = self._wanting(change)
         if wanted:
             text = frame("change", **plain_change(change))
@@ -224,6 +231,7 @@ class Live:
         """Tell every stream that changes were missed."""
         for stream in self.streams:
             stream.push(frame("resync", cursor=cursor))
+        self.taps.missed(cursor)
 
     def _wanting(self, change: Change) -> set[Listening]:
         if change.applied is not None:

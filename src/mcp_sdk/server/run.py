@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from mcp_sdk._plugins import STORES, load
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.ports import Store
+from mcp_sdk.problems import problem
 from mcp_sdk.server.app import create_app
 from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.live import signer_of
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.tokens import Tokens, mint
@@ -72,8 +78,40 @@ def serve(settings: ServerSettings, bind: Bind, *, announce: Callable[[Prepared]
     """
     store = load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval)
     announce(asyncio.run(prepare(store, now=time.time())))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), **_options(settings, bind)))
-    server.run()
+    app = create_app(settings)
+    Leaving(uvicorn.Config(app, **_options(settings, bind)), app, settings).run()
+
+
+class Leaving(uvicorn.Server):
+    """A server that says that it goes before it stops listening, and ends with status 0."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, settings: ServerSettings) -> None:
+        super().__init__(config)
+        self._app, self._settings = app, settings
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to leave; at the second signal leave at once."""
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Send everyone away while this still listens, then stop as usual."""
+        if not self.force_exit:
+            exits: Exits = self._app.state.desk.exits
+            await exits.leave(notice=self._settings.notice, patience=self._settings.drain)
+        await super().shutdown(sockets)
+
+
+class _Speaking(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+    """HTTP/1.1 that says in a problem also what was no request at all."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be read."""
+        made = problem(400, "malformed", "Bad Request", f"no HTTP request: {msg}", headers=(("connection", "close"),))
+        head = "".join(f"{name}: {value}\r\n" for name, value in made.headers)
+        self.transport.write(f"HTTP/1.1 {made.status_line}\r\n{head}\r\n".encode() + made.body)
+        self.transport.close()
 
 
 def _options(settings: ServerSettings, bind: Bind) -> dict[str, Any]:
@@ -82,6 +120,7 @@ def _options(settings: ServerSettings, bind: Bind) -> dict[str, Any]:
         "port": bind.port,
         "fd": bind.fd,
         "log_level": "warning",
+        "http": _Speaking,
         "ws": "websockets-sansio",
         "ws_max_size": settings.frame_size,
         "ws_per_message_deflate": False,

@@ -12,8 +12,9 @@ class ServerSettings:
     """Settings of one replica. Times are in seconds, sizes in bytes.
 
     ``store`` is a URL as services take it. ``body_size`` bounds the body of a request, ``streams`` how many streams a
-    replica holds at once, ``outbox`` the frames that wait for a slow reader before it has to read anew. ``drain`` is
-    what streams get to leave when the server stops. ``staleness`` is how long a replica that lost its store goes on
+    replica holds at once, ``outbox`` the frames that wait for a slow reader before it has to read anew. ``body_time``
+    is what a body may take to arrive. A server that is told to stop is unready for ``notice`` before streams get
+    ``drain`` to leave, and requests as much to end. ``staleness`` is how long a replica that lost its store goes on
     deciding by what it knew.
     """
 
@@ -26,6 +27,8 @@ class ServerSettings:
     outbox: int = 1_000
     holds: int = 10_000
     batch: int = 1_000
+    body_time: float = 30.0
+    notice: float = 1.0
     drain: float = 5.0
     lease_check: float = 2.0
     staleness: float = 30.0

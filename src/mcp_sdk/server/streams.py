@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from mcp_sdk.context import EntityRef
@@ -32,7 +32,7 @@ SIZE = 4 * 1024 * 1024
 class Outbox:
     """Frames that wait for one reader, ``limit`` and ``SIZE`` characters at most beside the slots."""
 
-    __slots__ = ("_frames", "_limit", "_news", "_size", "_slots", "overrun")
+    __slots__ = ("_frames", "_last", "_limit", "_news", "_size", "_slots", "ended", "overrun")
 
     def __init__(self, limit: int, overrun: Callable[[], str]) -> None:
         self._limit = limit
@@ -40,6 +40,8 @@ class Outbox:
         self._size = 0
         self._slots: OrderedDict[str, str] = OrderedDict()
         self._news = asyncio.Event()
+        self._last: str | None = None
+        self.ended = False
         self.overrun = overrun
 
     def push(self, text: str) -> None:
@@ -56,11 +58,24 @@ class Outbox:
         self._slots[slot] = text
         self._news.set()
 
+    @property
+    def ending(self) -> bool:
+        """Whether a last frame waits, or was given."""
+        return self._last is not None
+
+    def end(self, text: str) -> None:
+        """Send a last frame before all that waits; ``ended`` tells that it was given."""
+        self._last = text
+        self._news.set()
+
     async def next(self) -> str:
         """Give the next frame, slots first, waiting for one."""
-        while not self._slots and not self._frames:
+        while not self._slots and not self._frames and self._last is None:
             self._news.clear()
             await self._news.wait()
+        if self._last is not None:
+            self.ended = True
+            return self._last
         if self._slots:
             return self._slots.popitem(last=False)[1]
         text = self._frames.popleft()
@@ -71,13 +86,21 @@ class Outbox:
 class Stream:
     """A stream that was greeted. ``answer`` is given each frame of the client; ``end`` when it is gone."""
 
-    __slots__ = ("_held", "_hub", "_listens", "_live", "_settings", "outbox")
+    __slots__ = ("_held", "_hub", "_listens", "_live", "_settings", "outbox", "who")
 
-    def __init__(self, hub: Hub, live: Live, settings: ServerSettings) -> None:
-        self._hub, self._live, self._settings = hub, live, settings
+    def __init__(self, hub: Hub, live: Live, settings: ServerSettings, who: Mapping[str, str]) -> None:
+        self._hub, self._live, self._settings, self.who = hub, live, settings, who
         self._held: OrderedDict[EntityRef, None] = OrderedDict()
         self._listens: set[str] = set()
-        self.outbox: Outbox = Outbox(settings.outbox, lambda: frame("resync", cursor=hub.cursor))
+        self.outbox: Outbox = Outbox(settings.outbox, self._overrun)
+
+    def _overrun(self) -> str:
+        self._hub.resyncs += 1
+        return frame("resync", cursor=self._hub.cursor)
+
+    def bye(self, after: float) -> None:
+        """Tell the client to go, and when to come back: in ``after`` seconds."""
+        self.outbox.end(frame("bye", after=after))
 
     def push(self, text: str) -> None:
         """Send a frame, soon."""
@@ -97,7 +120,7 @@ class Stream:
     def _catch_up(self, cursor: Cursor) -> None:
         missed = self._hub.since(cursor)
         if missed is None:
-            self.push(frame("resync", cursor=self._hub.cursor))
+            self.push(self._overrun())
             return
         for change in missed:
             model = change.applied.context.model if change.applied is not None else ""
@@ -155,6 +178,11 @@ class Stream:
         found = await self._hub.store.get(scope, refs) if refs else {}
         return decider.decide(completed(request, found))
 
+    async def _decision(self, said: dict[str, Any]) -> None:
+        record = said.get("record")
+        if isinstance(record, dict) and self._live.taps.open:
+            self._live.taps.decided(record, self.who)
+
     async def _drop(self, said: dict[str, Any]) -> None:
         for ref in each(ref_from_plain, _list(said, "refs")):
             if ref in self._held:
@@ -183,4 +211,5 @@ _DOING: dict[str, Callable[[Stream, dict[str, Any]], Awaitable[None]]] = {
     "get": Stream._get,  # noqa: SLF001
     "decide": Stream._decide,  # noqa: SLF001
     "drop": Stream._drop,  # noqa: SLF001
+    "decision": Stream._decision,  # noqa: SLF001
 }

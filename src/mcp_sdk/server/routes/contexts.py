@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import BaseModel, Field
 
 from mcp_sdk.context import EntityRef
 from mcp_sdk.protocol.plain import plain_applied
+from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/contexts", tags=["contexts"])
+router = bodies.router("/v1/contexts", tags=["contexts"])
 Model = Annotated[str, Path(max_length=100, description="a business model's name")]
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from mcp_sdk.context import MESH
 from mcp_sdk.ports import Record
+from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, Here
 from mcp_sdk.server.live import EPOCH, epoch_of
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/epoch", tags=["epoch"])
+router = bodies.router("/v1/epoch", tags=["epoch"])
 
 
 class Opening(BaseModel):

@@ -1,17 +1,19 @@
-"""``/healthz`` and ``/readyz``: whether the process lives, and whether to send it work."""
+"""``/healthz``, ``/readyz`` and ``/metrics``: whether the process lives, whether to send it work, what it counted."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse, Response
 
-from mcp_sdk.server.desk import Here
+from mcp_sdk.server import bodies
+from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.desk import Asker, Here
 from mcp_sdk.server.faults import Fault
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["health"])
+router = bodies.router(tags=["health"])
 
 
 @router.get("/healthz")
@@ -20,9 +22,18 @@ async def healthz() -> dict[str, Any]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: {"description": "the store has not been heard for too long"}})
+@router.get("/readyz")
 async def readyz(desk: Here) -> dict[str, Any]:
-    """Tell that this replica hears its store."""
+    """Tell that this replica hears its store, and is not about to stop."""
+    if desk.exits.leaving():
+        raise Fault(503, "leaving", "this replica is about to stop")
     if not desk.hub.fresh:
         raise Fault(503, "stale", f"the store has not been heard for {desk.hub.silence:.0f} s")
     return {"status": "ready", "silence": round(desk.hub.silence, 3)}
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(desk: Here, caller: Asker) -> Response:
+    """Give the metrics of this replica, as Prometheus reads them. It needs a role in every namespace."""
+    caller.require(Permission.READ)
+    return Response(desk.metrics.text(), headers={"content-type": desk.metrics.content_type})

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from mcp_sdk.context import Scope
 from mcp_sdk.glass import LONGEST
 from mcp_sdk.ports import Record
+from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Desk, Here
 from mcp_sdk.server.live import OVERRIDE
@@ -18,7 +19,7 @@ from mcp_sdk.snapshot import Override
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/overrides", tags=["overrides"])
+router = bodies.router("/v1/overrides", tags=["overrides"])
 Name = Annotated[str, Query(min_length=1, max_length=200, description="the service")]
 
 

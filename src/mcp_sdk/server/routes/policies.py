@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from mcp_sdk.policy import compile_policies
 from mcp_sdk.protocol.plain import plain_revision
+from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
@@ -18,7 +19,7 @@ from mcp_sdk.snapshot import PolicyRevision
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1", tags=["policies"])
+router = bodies.router("/v1", tags=["policies"])
 
 
 class PolicySet(BaseModel):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from mcp_sdk.exceptions import ConfigurationError, ProtocolError
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.protocol.plain import each
+from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.services import Endpoint
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1", tags=["registry"])
+router = bodies.router("/v1", tags=["registry"])
 
 
 class Models(BaseModel):

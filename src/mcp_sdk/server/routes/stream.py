@@ -21,6 +21,7 @@ __all__ = ["router"]
 
 router = APIRouter()
 HELLO = 10.0
+GOING_AWAY = 1001
 
 
 @router.websocket("/v1/stream")
@@ -39,7 +40,8 @@ async def stream(socket: WebSocket) -> None:
         caller.require(Permission.PUBLISH, scope, caller.service)
         _admit(desk)
         live = await desk.live(scope)
-        await _serve(socket, Stream(desk.hub, live, desk.settings), said, desk)
+        who = {"service": caller.service or str(said.get("service", ""))[:200], "caller": caller.name}
+        await _serve(socket, Stream(desk.hub, live, desk.settings, who), said, desk)
     except WebSocketDisconnect:
         return
     except (Fault, MeshError) as error:
@@ -88,8 +90,9 @@ async def _both(*parts: Any) -> None:
 
 
 async def _send(socket: WebSocket, held: Stream) -> None:
-    while True:
+    while not held.outbox.ended:
         await socket.send_text(await held.outbox.next())
+    await socket.close(GOING_AWAY)
 
 
 async def _receive(socket: WebSocket, held: Stream) -> None:

@@ -1,27 +1,69 @@
-"""``/v1/transitions``: services say what happened to their entities."""
+"""``/v1/transitions``: services say what happened to their entities, one by one, in batches, or as CloudEvents."""
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from fastapi import Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mcp_sdk.context import Transition
 from mcp_sdk.protocol.plain import each, plain_result
+from mcp_sdk.server import bodies, cloudevents
 from mcp_sdk.server.callers import Permission
-from mcp_sdk.server.desk import Asker, Here
+from mcp_sdk.server.desk import Asker, Desk, Here
 from mcp_sdk.server.faults import Fault
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/transitions", tags=["transitions"])
+router = bodies.router("/v1/transitions", tags=["transitions"])
+INT64 = 2**63
+Text = Annotated[str, Field(strict=True, max_length=4096, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+Whole = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64)]
+
+
+class Moment(BaseModel):
+    """An attribute that is a moment."""
+
+    model_config = ConfigDict(extra="forbid")
+    timestamp: AwareDatetime
+
+
+Value = Annotated[
+    bool | Whole | float | Text | list[Text] | Moment,
+    Field(union_mode="smart"),
+]
+
+
+class Said(BaseModel):
+    """What happened to one entity. Sent again with the same ``event_id`` it changes nothing."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: Name
+    entity_id: Annotated[Text, Field(min_length=1)]
+    to_state: Text | None = None
+    event_id: Annotated[Text, Field(min_length=1, max_length=200)]
+    from_state: Text | None = None
+    attributes: Annotated[dict[Name, Value], Field(max_length=200)] = {}
+    outcome: Literal["committed", "aborted"] = "committed"
+    base_revision: Annotated[int | None, Field(ge=0, lt=INT64)] = None
+    batch_id: Annotated[Text, Field(max_length=200)] = ""
+    namespace: Name = "default"
+    environment: Name = "default"
+    observed_at: Annotated[AwareDatetime | None, Field(strict=False)] = None
+    source: Text = ""
+    operation: Text = ""
+    cause: Text = ""
+    duration: Annotated[float, Field(ge=0)] = 0.0
+    trace_id: Annotated[Text, Field(max_length=200)] = ""
 
 
 class Batch(BaseModel):
     """Transitions, in order. Those of one ``batch_id`` are applied all or none."""
 
-    transitions: list[dict[str, Any]]
+    transitions: list[Said]
 
 
 class Outcome(BaseModel):
@@ -38,13 +80,94 @@ class Outcomes(BaseModel):
     results: list[Outcome]
 
 
-@router.post("", responses={422: {"description": "a transition that cannot be read, or too many of them"}})
-async def publish(desk: Here, caller: Asker, batch: Batch) -> Outcomes:
+_SAID, _BATCH = TypeAdapter(Said), TypeAdapter(Batch)
+_LEFT_OUT: dict[str, Any] = {"to_state": None, "attributes": {}, "outcome": "committed"}
+
+
+def _schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    """Give a schema that needs no other, for OpenAPI."""
+    schema = adapter.json_schema()
+    held = schema.pop("$defs", {})
+
+    def opened(plain: Any) -> Any:
+        if isinstance(plain, dict):
+            name = str(plain.get("$ref", "")).rpartition("/")[2]
+            return opened(held[name]) if name else {key: opened(value) for key, value in plain.items()}
+        return [opened(item) for item in plain] if isinstance(plain, list) else plain
+
+    found: dict[str, Any] = opened(schema)
+    return found
+
+
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "a CloudEvent 1.0 of type mcp_sdk.transition, as docs/cloudevents.md says",
+    "required": ["specversion", "type", "id", "source", "subject", "data"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "type": {"const": cloudevents.TYPE},
+        "id": {"type": "string", "minLength": 1, "maxLength": 200},
+        "source": {"type": "string", "minLength": 1, "maxLength": 200},
+        "subject": {"type": "string", "pattern": "^[a-z]{1,20}/[a-z0-9]{1,20}$"},
+        "data": {"type": "object", "properties": {"to_state": {"type": "string", "pattern": "^[a-z]{1,20}$"}}}
+        | {"additionalProperties": False},
+    },
+}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"anyOf": [_schema(_BATCH), _schema(_SAID)]}},
+            cloudevents.STRUCTURED: {"schema": _EVENT},
+            cloudevents.BATCH: {"schema": {"type": "array", "items": _EVENT}},
+        },
+    }
+}
+
+
+@router.post("", openapi_extra=_BODY)
+async def publish(desk: Here, caller: Asker, request: Request) -> Outcomes:
     """Store transitions durably; an event id that came before changes nothing, so a batch may be sent again."""
-    if len(batch.transitions) > desk.settings.batch:
-        raise Fault(422, "batch-too-large", f"{len(batch.transitions)} transitions; send {desk.settings.batch} at most")
-    transitions = each(Transition.from_dict, batch.transitions)
+    transitions = each(Transition.from_dict, _read(request, await request.body()))
+    if len(transitions) > desk.settings.batch:
+        raise Fault(422, "batch-too-large", f"{len(transitions)} transitions; send {desk.settings.batch} at most")
     for scope in {transition.scope for transition in transitions}:
         caller.require(Permission.PUBLISH, scope, caller.service)
+    return await _stored(desk, transitions)
+
+
+async def _stored(desk: Desk, transitions: list[Transition]) -> Outcomes:
     results = await desk.store.append(transitions)
+    desk.metrics.stored(results)
     return Outcomes(results=[Outcome(**plain_result(result)) for result in results])
+
+
+def _read(request: Request, body: bytes) -> list[dict[str, Any]]:
+    kind = bodies.content_type(request)
+    if kind == cloudevents.STRUCTURED:
+        return _checked([cloudevents.from_structured(bodies.parse(body))])
+    if kind == cloudevents.BATCH:
+        return _checked([cloudevents.from_structured(one) for one in _list(bodies.parse(body))])
+    if kind != "application/json":
+        raise Fault(415, "not-json", f"send application/json, {cloudevents.STRUCTURED} or {cloudevents.BATCH}")
+    if "ce-specversion" in request.headers:
+        return _checked([cloudevents.from_binary(request.headers, body)])
+    plain = bodies.parse(body)
+    return _checked(plain["transitions"] if isinstance(plain, dict) and "transitions" in plain else [plain])
+
+
+def _list(plain: Any) -> list[Any]:
+    if not isinstance(plain, list):
+        raise Fault(422, "invalid", "a batch of events is a JSON array")
+    return plain
+
+
+def _checked(plain: Any) -> list[dict[str, Any]]:
+    """Give transitions whose every field fits; raises a 422 that names the first that does not."""
+    try:
+        _BATCH.validate_python({"transitions": plain})
+    except ValidationError as error:
+        places = [{"at": ".".join(map(str, one["loc"])), "is": one["msg"][:200]} for one in error.errors()[:20]]
+        raise Fault(422, "invalid", f"{places[0]['at']}: {places[0]['is']}", errors=places) from error
+    now = datetime.now(UTC).isoformat()
+    return [_LEFT_OUT | one | {"observed_at": one.get("observed_at") or now} for one in plain]

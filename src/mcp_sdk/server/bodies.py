@@ -1,0 +1,84 @@
+"""What a body must be: JSON (RFC 8259) in UTF-8, said to be JSON, without what only some readers understand.
+
+Routers are made by ``router``, so that every route refuses the same things with the same words.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+
+from mcp_sdk.server.faults import Fault
+
+__all__ = ["ROUTE", "content_type", "parse", "router"]
+
+ROUTE = "mcp_sdk.route"
+"""Where a request's scope holds a list that its route's template is put into, for the metrics."""
+
+
+def router(prefix: str = "", *, tags: list[str | Enum] | None = None) -> APIRouter:
+    """Give a router whose routes read bodies strictly."""
+    return APIRouter(prefix=prefix, tags=tags, route_class=StrictRoute)
+
+
+class StrictRoute(APIRoute):
+    """A route that takes JSON where it takes a body, and names itself to the metrics."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        """Give what handles a request."""
+        handle = super().get_route_handler()
+
+        async def handling(request: Request) -> Response:
+            request.scope.get(ROUTE, []).append(self.path_format)
+            if self.body_field is not None and content_type(request) != "application/json":
+                raise Fault(415, "not-json", "send the body as content-type: application/json")
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return handling
+
+
+class StrictRequest(Request):
+    """A request whose JSON is read by ``parse``."""
+
+    async def json(self) -> Any:
+        """Give the body; raises a 400 for what is not JSON."""
+        return parse(await self.body())
+
+
+def content_type(request: Request) -> str:
+    """Give the media type of a body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def parse(body: bytes) -> Any:
+    """Read JSON; raises a 400 that says what is wrong with it."""
+    try:
+        text = body.decode()
+        plain = json.loads(text, parse_constant=_never, parse_float=_finite)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(plain, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+    except UnicodeError as error:
+        raise Fault(400, "malformed", f"the body is not UTF-8: {str(error)[-80:]}") from error
+    except RecursionError as error:
+        raise Fault(400, "malformed", "the body is nested too deeply") from error
+    except ValueError as error:
+        raise Fault(400, "malformed", f"the body is not JSON: {str(error)[:120]}") from error
+    return plain
+
+
+def _never(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value

@@ -1,0 +1,50 @@
+"""How a replica leaves: it says so where load balancers look, sends its streams away, and only then stops listening."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+__all__ = ["Exits", "spread"]
+
+
+class Leaver(Protocol):
+    """Something that is told to go."""
+
+    def bye(self, after: float) -> None:
+        """Say that the server goes, and in how many seconds to come back."""
+
+
+def spread(count: int, most: float) -> float:
+    """Give the seconds after which one of ``count`` streams comes back: the more of them, the wider apart."""
+    return round(min(most, 0.2 + count / 200) * secrets.randbelow(1000) / 1000, 3)
+
+
+class Exits:
+    """Tells everyone to leave, once: ``feeds``, and the other streams that ``streams`` gives.
+
+    ``most`` is how many seconds they are spread over at the most.
+    """
+
+    def __init__(self, streams: Callable[[], Iterable[Leaver]], *, most: float = 30.0) -> None:
+        self.feeds: set[Leaver] = set()
+        self._streams, self._most, self._going = streams, most, False
+
+    def leaving(self) -> bool:
+        """Tell whether this replica is about to stop."""
+        return self._going
+
+    async def leave(self, *, notice: float, patience: float) -> None:
+        """Be unready for ``notice`` seconds, send every stream away, and wait ``patience`` seconds for the last."""
+        self._going = True
+        await asyncio.sleep(notice)
+        loop = asyncio.get_running_loop()
+        until, told = loop.time() + patience, set[Leaver]()
+        while (left := [*self.feeds, *self._streams()]) and loop.time() < until:
+            for one in left:
+                if one not in told:
+                    told.add(one)
+                    one.bye(spread(len(left), self._most))
+            await asyncio.sleep(0.02)
