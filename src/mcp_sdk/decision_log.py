@@ -56,11 +56,16 @@ class DecisionLog:
     def __init__(self, sink: Sink | None = None, *, mask: Mask | None = None) -> None:
         self._sink = sink
         self._mask = mask
+        self._tap: Sink | None = None
+
+    def tap(self, sink: Sink | None) -> None:
+        """Show every masked record to ``sink`` too, until it is told None."""
+        self._tap = sink
 
     @property
     def enabled(self) -> bool:
         """Whether anybody listens."""
-        return self._sink is not None or logger.isEnabledFor(logging.INFO)
+        return self._sink is not None or self._tap is not None or logger.isEnabledFor(logging.INFO)
 
     def write(
         self,
@@ -87,10 +92,12 @@ class DecisionLog:
         return hide_changes(before, dict(self._mask(record)))
 
     def _deliver(self, record: Mapping[str, Any], telemetry: Telemetry) -> None:
-        try:
-            (self._sink or _to_logger)(dict(record))
-        except Exception:  # noqa: BLE001 - a sink is the user's code and must not fail the request
-            telemetry.dropped("decision_log", "sink_failed")
+        for sink in (self._sink or _to_logger, self._tap):
+            try:
+                if sink is not None:
+                    sink(dict(record))
+            except Exception:  # noqa: BLE001 - a sink is the user's code and must not fail the request
+                telemetry.dropped("decision_log", "sink_failed")
 
 
 def print_decision(request: DecisionRequest, decision: Decision, telemetry: Telemetry, mode: str = "enforce") -> None:

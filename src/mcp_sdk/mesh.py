@@ -313,6 +313,7 @@ class Mesh:
         done = self._plane.start(self.models.values())
         self._undo = [current.install(self), self._plane.subscribe(self._heard)]
         self._plane.listen(self.listeners.models)
+        self._plane.on_tap(self.decision_log.tap)
         if self.config.url and self.config.service:
             self._plane.register(self._endpoint(), ttl=self.config.lease)
         self._pid, self._codec = os.getpid(), None

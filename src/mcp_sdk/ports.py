@@ -247,6 +247,13 @@ class ControlPlane(ABC):
     def listen(self, models: Iterable[str]) -> None:
         """Have every transition of some models told to subscribers, from now on."""
 
+    def on_tap(self, tap: Callable[[Callable[[dict[str, Any]], None] | None], None]) -> None:
+        """Have ``tap`` told whom to show decisions to while somebody looks on, and None when nobody does.
+
+        A plane that nobody can look on at does nothing.
+        """
+        del tap
+
     @abstractmethod
     def fetch(self, refs: Sequence[EntityRef]) -> Future[Mapping[EntityRef, ModelContext]]:
         """Look entities up in the store; what does not exist is missing from the answer."""

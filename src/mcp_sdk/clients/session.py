@@ -13,6 +13,7 @@ from mcp_sdk.clients.lastgood import LastGood
 from mcp_sdk.clients.replicas import Replicas
 from mcp_sdk.clients.snapshots import Trust, check_part, snapshot_of
 from mcp_sdk.clients.stream import AWAY, ClientStream, connected
+from mcp_sdk.clients.tapping import Tapping
 from mcp_sdk.context import EntityRef, ModelContext, Transition
 from mcp_sdk.control.cache import ContextCache
 from mcp_sdk.control.fetcher import Fetcher
@@ -31,6 +32,8 @@ from mcp_sdk.snapshot import PolicyRevision
 __all__ = ["RemoteSession"]
 
 T = TypeVar("T")
+MOST_AWAY = 60.0
+"""The most seconds for which a server that goes may send a client away."""
 SPREAD = 5.0
 """The most seconds before a client that lost its server comes back: a thousand of them do not come at once."""
 
@@ -67,6 +70,8 @@ class RemoteSession:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._registered: dict[tuple[str, str], Endpoint] = {}
         self._putting = asyncio.Lock()
+        self._tapping = Tapping(self.loop, self._spawn)
+        self._after = 0.0
 
     @property
     def status(self) -> Status:
@@ -230,7 +235,8 @@ class RemoteSession:
                         await self._hear(said)
             except Exception as error:  # noqa: BLE001 - the stream must outlive whatever happens to it
                 self._lost(error)
-            await asyncio.sleep(backoff.delay())
+            after, self._after = max(backoff.delay(), self._after), 0.0
+            await asyncio.sleep(after)
 
     async def _greet(self, stream: ClientStream) -> None:
         who = self._shared.identity
@@ -261,6 +267,7 @@ class RemoteSession:
 
     def _lost(self, error: Exception) -> None:
         self._stream, self._fresh = None, False
+        self._look_away()
         self._replicas.turn()
         if str(error) != self._why:
             logger.warning("the control plane is %s: %s", self.status.value, error or type(error).__name__)
@@ -310,6 +317,20 @@ class RemoteSession:
     async def _forgotten(self, said: Mapping[str, Any]) -> None:
         for ref in each(ref_from_plain, said.get("refs", ())):
             self.cache.forget(ref)
+
+    async def _bye(self, said: Mapping[str, Any]) -> None:
+        self._after = min(max(float(said.get("after", 0)), 0.0), MOST_AWAY)
+
+    async def _tap(self, said: Mapping[str, Any]) -> None:
+        """Show decisions while somebody looks on; a log that nobody taps is as fast as ever."""
+        if self._stream is not None and self._tapping.look(self._stream.say, said):
+            self._shared.on_tap(self._tapping.show)
+        else:
+            self._look_away()
+
+    def _look_away(self) -> None:
+        self._tapping.stop()
+        self._shared.on_tap(None)
 
     async def _resync(self, said: Mapping[str, Any]) -> None:
         self._cursor = str(said.get("cursor", ""))
@@ -384,4 +405,6 @@ _DOING: Mapping[str, Callable[[RemoteSession, Mapping[str, Any]], Coroutine[Any,
     "change": RemoteSession._change,  # noqa: SLF001
     "dropped": RemoteSession._forgotten,  # noqa: SLF001
     "resync": RemoteSession._resync,  # noqa: SLF001
+    "tap": RemoteSession._tap,  # noqa: SLF001
+    "bye": RemoteSession._bye,  # noqa: SLF001
 }

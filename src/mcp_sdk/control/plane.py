@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from mcp_sdk.config import Config
 from mcp_sdk.context import EntityRef, ModelContext, Transition
@@ -34,6 +34,7 @@ from mcp_sdk.telemetry import Telemetry
 __all__ = ["PlaneSession", "SessionControlPlane", "Shared"]
 
 CLOSING = 0.5
+Tap = Callable[[Callable[[dict[str, Any]], None] | None], None]
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Shared:
     override: Override | None = None
     started: bool = False
     learned: bool = False
+    on_tap: Tap = field(default=lambda _: None)
 
     def tell(self, change: Change) -> None:
         """Tell a change to every subscriber; one that fails does not keep it from the others."""
@@ -195,6 +197,10 @@ class SessionControlPlane(ControlPlane):
             session = self._sessions.get()
             if session.begun:
                 session.loop.call(session.listen)
+
+    def on_tap(self, tap: Tap) -> None:
+        """Have ``tap`` told whom to show decisions to while somebody looks on, and None when nobody does."""
+        self._shared.on_tap = tap
 
     def fetch(self, refs: Sequence[EntityRef]) -> Future[Mapping[EntityRef, ModelContext]]:
         """Look entities up in the store; its exception is ``StoreUnavailable``."""

@@ -8,6 +8,7 @@ A frame is an object whose ``op`` says what it is. The client speaks first, with
             get       {"id": n, "refs": [[model, id], …]}   look up, and hold: hear of every change from now on
             decide    {"id": n, "question": {…}}      decide it there (module ``questions``)
             drop      {"refs": [[model, id], …]}      hold no longer
+            decision  {"record": {…}, "dropped": n}   a decision that somebody wants to see, masked as the log is
     server  welcome   {"protocol": 1, "cursor", "server", "time"}
             manifest  {"envelope": {…}, "key": hex, "parts": {name: text}}   what is in force; of the parts, the small
                       ones: the others are fetched by digest
@@ -19,6 +20,7 @@ A frame is an object whose ``op`` says what it is. The client speaks first, with
             dropped   {"refs": [[model, id], …]}      these are held no longer, for there are too many
             resync    {"cursor"}                      some changes were missed: drop what was learned by them
             failed    {"id": n, "detail"}             a ``get`` or ``decide`` that could not be answered
+            tap       {"filters": [{…}, …], "rate": n}   send decisions that fit one, n a second; none: stop
             bye       {"after": seconds}              the server goes; come back after about that long
 
 Unknown members are passed over, an unknown ``op`` too, so that either side may be a version ahead.

@@ -1,0 +1,115 @@
+"""A replica for the tests of the server, with a policy and entities."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from serving import Replica
+
+from mcp_sdk import BusinessModel
+from mcp_sdk.context import MESH
+from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.tokens import mint
+from mcp_sdk.stores.sqlite import connect
+
+POLICY = """
+apiVersion: mesh.mcp-sdk.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: orders, namespace: default}
+spec:
+  target: {service: shop}
+  default: permit
+  rules:
+  - {name: shipped, when: "has(order.state) && order.state == 'shipped'", effect: deny, reason: it has left}
+  - {name: blocked, when: "has(user.state) && user.state == 'blocked'", effect: deny, reason: your account is blocked}
+  - name: large
+    when: "has(order.amount) && order.amount >= 50000 && !principal.mfa"
+    effect: step_up
+    acr: urn:mcp-sdk:mfa
+    max_age: 5m
+"""
+MODELS = [
+    BusinessModel("order", states=("created", "paid", "shipped"), attributes={"amount": "int"}),
+    BusinessModel("user", states=("active", "blocked"), principal=True),
+]
+
+
+def said(entity: str, state: str, model: str = "order", **more: Any) -> dict[str, Any]:
+    """Give a transition in its shortest form."""
+    return {"model": model, "entity_id": entity, "to_state": state, "event_id": f"{model}-{entity}-{state}", **more}
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    """A server over a file of its own, with the policy in force."""
+    directory: Path = tmp_path_factory.mktemp("replica")
+    with Replica(directory) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def admin(replica: Replica) -> Iterator[httpx.Client]:
+    """Asks as an admin. The policy is in force, and some entities are known."""
+    headers = {"authorization": f"Bearer {replica.token}"}
+    with httpx.Client(base_url=replica.url, headers=headers, trust_env=False, timeout=20) as client:
+        declared = {"models": [model.to_dict() for model in MODELS]}
+        assert client.post("/v1/models", json=declared).status_code == 204
+        answer = client.post("/v1/policies", json={"sources": {"a.yaml": POLICY}, "replaces": 0})
+        assert answer.status_code == 200, answer.text
+        known = [
+            said("o-1", "created"),
+            said("o-2", "shipped"),
+            said("o-3", "created", attributes={"amount": 60000}),
+            said("mallory", "blocked", model="user"),
+        ]
+        assert client.post("/v1/transitions", json={"transitions": known}).status_code == 200
+        yield client
+
+
+def mint_client(replica: Replica, *grants: Grant, service: str = "") -> httpx.Client:
+    """Give a client with a token of its own, put into the store as the server's own command does."""
+
+    async def add() -> str:
+        store = connect(replica.store, poll_interval=0.05)
+        await store.open()
+        try:
+            token, text = mint("test", list(grants), service=service, now=time.time())
+            await store.put_record(MESH, token.record())
+            return text
+        finally:
+            await store.close()
+
+    headers = {"authorization": f"Bearer {asyncio.run(add())}"}
+    client = httpx.Client(base_url=replica.url, headers=headers, trust_env=False, timeout=20)
+    deadline = time.monotonic() + 10
+    while client.get("/v1/models").status_code == 401:
+        assert time.monotonic() < deadline, "the replica did not hear of the token"
+        time.sleep(0.02)
+    return client
+
+
+@pytest.fixture(scope="module")
+def viewer(replica: Replica) -> Iterator[httpx.Client]:
+    """Asks as somebody who may look."""
+    with mint_client(replica, Grant("viewer")) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shop(replica: Replica) -> Iterator[httpx.Client]:
+    """Asks as the service ``shop``."""
+    with mint_client(replica, Grant("publisher"), service="shop") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def outsider(replica: Replica) -> Iterator[httpx.Client]:
+    """Asks as somebody of another namespace."""
+    with mint_client(replica, Grant("viewer", namespace="other")) as client:
+        yield client
