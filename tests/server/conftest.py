@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def admin(replica: Replica) -> Iterator[httpx.Client]:
         yield client
 
 
-def mint_client(replica: Replica, *grants: Grant, service: str = "") -> httpx.Client:
+@contextmanager
+def mint_client(replica: Replica, *grants: Grant, service: str = "") -> Iterator[httpx.Client]:
     """Give a client with a token of its own, put into the store as the server's own command does."""
 
     async def add() -> str:
@@ -86,12 +88,12 @@ def mint_client(replica: Replica, *grants: Grant, service: str = "") -> httpx.Cl
             await store.close()
 
     headers = {"authorization": f"Bearer {asyncio.run(add())}"}
-    client = httpx.Client(base_url=replica.url, headers=headers, trust_env=False, timeout=20)
-    deadline = time.monotonic() + 10
-    while client.get("/v1/models").status_code == 401:
-        assert time.monotonic() < deadline, "the replica did not hear of the token"
-        time.sleep(0.02)
-    return client
+    with httpx.Client(base_url=replica.url, headers=headers, trust_env=False, timeout=20) as client:
+        deadline = time.monotonic() + 10
+        while client.get("/v1/models").status_code == 401:
+            assert time.monotonic() < deadline, "the replica did not hear of the token"
+            time.sleep(0.02)
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def test_entities_that_a_policy_needs_are_looked_up(admin: httpx.Client) -> None
     refused = asked(admin, question("o-2"))
     assert (refused["verdict"], refused["details"]) == ("deny", {"message": "it has left"})
     assert refused["reasons"][0]["rule"] == "shipped"
-    assert asked(admin, question("o-9"))["absent"] == [["order", "o-9"], ]
+    assert asked(admin, question("o-9"))["absent"] == [["order", "o-9"]]
 
 
 def test_the_form_of_a_decision_record_is_a_question(admin: httpx.Client) -> None:

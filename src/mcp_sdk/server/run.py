@@ -29,6 +29,9 @@ from mcp_sdk.server.tokens import Tokens, mint
 
 __all__ = ["Bind", "Prepared", "prepare", "serve"]
 
+LINGER = 1.0
+"""Seconds."""
+
 
 @dataclass(frozen=True)
 class Bind:
@@ -104,14 +107,27 @@ class Leaving(uvicorn.Server):
 
 
 class _Speaking(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
-    """HTTP/1.1 that says in a problem also what was no request at all."""
+    """HTTP/1.1 that says in a problem also what was no request at all.
+
+    It listens a while longer, for closing at once would reset the connection before the answer is read.
+    """
+
+    _answered = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, and pass over what follows an answer of this kind."""
+        if not self._answered:
+            super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be read."""
         made = problem(400, "malformed", "Bad Request", f"no HTTP request: {msg}", headers=(("connection", "close"),))
         head = "".join(f"{name}: {value}\r\n" for name, value in made.headers)
         self.transport.write(f"HTTP/1.1 {made.status_line}\r\n{head}\r\n".encode() + made.body)
-        self.transport.close()
+        self._answered = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.close)
 
 
 def _options(settings: ServerSettings, bind: Bind) -> dict[str, Any]:

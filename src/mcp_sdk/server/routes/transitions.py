@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mcp_sdk.context import Transition
 from mcp_sdk.protocol.plain import each, plain_result
@@ -31,10 +31,13 @@ class Moment(BaseModel):
     timestamp: AwareDatetime
 
 
-Value = Annotated[
-    bool | Whole | float | Text | list[Text] | Moment,
-    Field(union_mode="smart"),
-]
+def _real(value: Any) -> Any:
+    if not isinstance(value, float):
+        raise ValueError("a whole number of more than 64 bits")  # noqa: TRY004 - pydantic collects these
+    return value
+
+
+Value = bool | Whole | Annotated[float, BeforeValidator(_real)] | Text | list[Text] | Moment
 
 
 class Said(BaseModel):

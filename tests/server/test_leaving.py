@@ -1,0 +1,121 @@
+"""How a replica leaves: unready first, streams sent away, requests ended, status 0."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from listening import Reader, until
+from serving import Replica
+
+from mcp_sdk import BusinessModel, Mesh
+from mcp_sdk.ports import Status
+from mcp_sdk.server.exits import spread
+
+ORDER = BusinessModel("order", states=("created", "paid"))
+
+
+class Load:
+    """Publishes transitions until it is stopped, again until each is acknowledged, as a client of ours does."""
+
+    def __init__(self, replica: Replica, name: str) -> None:
+        self.replica, self.name, self.going = replica, name, True
+        self.stored: list[str] = []
+        self.answers: set[int] = set()
+        self.broken = 0
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.going = False
+        self.thread.join(30)
+
+    def _run(self) -> None:
+        headers = {"authorization": f"Bearer {self.replica.token}"}
+        with httpx.Client(base_url=self.replica.url, headers=headers, trust_env=False, timeout=10) as client:
+            for number in itertools.count():
+                if not self.going:
+                    return
+                self._publish(client, f"{self.name}-{number}")
+
+    def _publish(self, client: httpx.Client, name: str) -> None:
+        one = {"model": "order", "entity_id": name, "to_state": "paid", "event_id": name}
+        while True:
+            try:
+                response = client.post("/v1/transitions", json=one)
+            except httpx.ConnectError:
+                time.sleep(0.02)
+                continue
+            except httpx.TransportError:
+                self.broken += 1
+                continue
+            self.answers.add(response.status_code)
+            if response.status_code == 200:
+                self.stored.append(name)
+                return
+
+
+def test_no_request_is_lost_when_a_replica_leaves_and_comes_back(tmp_path: Path) -> None:
+    """Under load: unready before it stops, exit status 0, nothing acknowledged is lost, no request is cut off."""
+    with Replica(tmp_path) as replica:
+        loads = [Load(replica, f"l{number}") for number in range(4)]
+        until(lambda: all(len(load.stored) > 20 for load in loads))
+        replica.process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{replica.url}/readyz", trust_env=False).status_code == 503)
+        assert replica.process.wait(15) == 0
+        replica.start()
+        before = [len(load.stored) for load in loads]
+        until(lambda: all(len(load.stored) > some + 20 for load, some in zip(loads, before, strict=True)))
+        for load in loads:
+            load.stop()
+        known = listed(replica)
+    assert {name for load in loads for name in load.stored} <= known
+    assert set().union(*(load.answers for load in loads)) == {200}
+    assert sum(load.broken for load in loads) == 0
+
+
+def listed(replica: Replica) -> set[str]:
+    """Give the ids of all orders."""
+    found: set[str] = set()
+    headers = {"authorization": f"Bearer {replica.token}"}
+    with httpx.Client(base_url=replica.url, headers=headers, trust_env=False) as client:
+        after = ""
+        while True:
+            page: dict[str, Any] = client.get("/v1/contexts/order", params={"limit": 1000, "after": after}).json()
+            found |= {context["id"] for context in page["contexts"]}
+            after = page["after"]
+            if not after:
+                return found
+
+
+def test_streams_are_told_to_go_and_come_back(tmp_path: Path) -> None:
+    """A client is stale while the replica is away and ready again when it is back; readers of events are told too."""
+    with Replica(tmp_path) as replica:
+        config: dict[str, Any] = {"control_plane": replica.url, "token": replica.token, "start_timeout": 15.0}
+        headers = {"authorization": f"Bearer {replica.token}"}
+        with (
+            Mesh(service="shop", models=[ORDER], **config) as mesh,
+            httpx.Client(base_url=replica.url, headers=headers, trust_env=False) as client,
+        ):
+            until(lambda: mesh.control_plane.status() is Status.READY)
+            with Reader(client, "/v1/tap") as tap, Reader(client, "/v1/audit/stream") as audit:
+                replica.process.send_signal(signal.SIGTERM)
+                assert 0 <= tap.next("bye").data["after"] < 5
+                audit.next("bye")
+                assert replica.process.wait(15) == 0
+                until(lambda: tap.ended and audit.ended)
+            until(lambda: mesh.control_plane.status() is Status.STALE)
+            replica.start()
+            until(lambda: mesh.control_plane.status() is Status.READY)
+
+
+def test_the_more_streams_the_wider_they_are_spread() -> None:
+    """A thousand do not come back at once, and nobody waits longer than is said."""
+    few, many = [spread(1, 30.0) for _ in range(200)], [spread(1000, 30.0) for _ in range(200)]
+    assert max(few) < 0.3
+    assert 3 < max(many) <= 30.0

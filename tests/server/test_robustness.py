@@ -1,0 +1,127 @@
+"""What no client should send: one clear problem each, never a failure of the server, never its memory."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import Replica
+
+from mcp_sdk.server.app import create_app
+from mcp_sdk.server.settings import ServerSettings
+from mcp_sdk.stores.memory import MemoryStore
+
+JSON = "application/json"
+PATHS = ("/v1/transitions", "/v1/decide", "/v1/policies", "/access/v1/evaluation")
+MIB = 1024 * 1024
+BODIES = [
+    ("malformed", b'{"a": ', JSON, 400, "not JSON"),
+    ("empty", b"", JSON, 400, ""),
+    ("deep", b"[" * 200_000, JSON, 400, "nested too deeply"),
+    ("nan", b'{"service": NaN}', JSON, 400, "NaN"),
+    ("infinite", b'{"service": 1e999}', JSON, 400, "too large a number"),
+    ("digits", b'{"service": ' + b"9" * 5000 + b"}", JSON, 400, "not JSON"),
+    ("latin-1", b'{"service": "\xe4"}', JSON, 400, "not UTF-8"),
+    ("half a pair", b'{"service": "\\ud800"}', JSON, 400, "not UTF-8"),
+    ("xml", b"<a/>", "application/xml", 415, "application/json"),
+    ("form", b"a=b", "application/x-www-form-urlencoded", 415, "application/json"),
+    ("no type", b"{}", "", 415, "application/json"),
+    ("a list", b"[1]", JSON, 422, ""),
+    ("null", b"null", JSON, 422, ""),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "said"), [row[1:] for row in BODIES], ids=[row[0] for row in BODIES]
+)
+def test_a_body_that_is_none_gets_one_clear_problem(
+    admin: httpx.Client, path: str, body: bytes, kind: str, status: int, said: str
+) -> None:
+    """The same fault is told in the same words on every route."""
+    response = admin.post(path, content=body, headers={"content-type": kind} if kind else {})
+    expected = {status, 422, 400} if status == 422 or not body else {status}
+    assert response.status_code in expected, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert said in response.json()["detail"]
+
+
+def rss(pid: int) -> int:
+    """Give the resident memory of a process, in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    """Give a body without saying how long it is."""
+    yield from (b"x" * MIB for _ in range(size // MIB))
+
+
+def test_a_body_of_100_mb_is_refused_and_not_kept(replica: Replica, admin: httpx.Client) -> None:
+    """Refused at once where the length is said, at the limit where it is not; the process hardly grows by either."""
+    before = rss(replica.pid)
+    for content in (b"x" * 100 * MIB, chunks(100 * MIB)):
+        try:
+            response = admin.post("/v1/transitions", content=content, headers={"content-type": JSON})
+        except httpx.TransportError:
+            continue  # the server answered and closed while this was still sending
+        assert response.status_code == 413
+        assert "8388608 bytes" in response.json()["detail"]
+    assert rss(replica.pid) - before < 40 * MIB
+    assert admin.get("/healthz").status_code == 200
+
+
+def raw(replica: Replica, request: bytes) -> bytes:
+    """Send bytes, and give what comes back."""
+    with socket.create_connection(("127.0.0.1", replica.port), timeout=10) as connection:
+        connection.sendall(request)
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n" + b"a: b\r\n" * 300 + b"\r\n", b"431"),
+        (b"GET /healthz HTTP/1.1\r\nhost: a\r\n" + b"a-header: with a value\r\n" * 10_000 + b"\r\n", b"400"),
+        (b"POST /v1/transitions HTTP/1.1\r\nhost: a\r\ncontent-length: -5\r\n\r\n", b"400"),
+        (b"POST /v1/transitions HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n", b"413"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"400"),
+        (b"NONSENSE\r\n\r\n", b"400"),
+    ],
+)
+def test_what_is_no_request_gets_a_problem_too(replica: Replica, head: bytes, status: bytes) -> None:
+    """Too many headers, impossible lengths, and bytes that are no HTTP at all."""
+    answer = raw(replica, head)
+    assert answer.split(b" ", 2)[1] == status, answer[:200]
+    assert b"application/problem+json" in answer
+
+
+def test_a_body_that_does_not_come_is_given_up() -> None:
+    """A body has so long to arrive as a whole; then the request is answered with a 408."""
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(30)
+
+    async def ask() -> httpx.Response:
+        app = create_app(ServerSettings(store="memory://", body_time=0.05), MemoryStore())
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.post("/v1/decide", content=slowly(), headers={"content-type": JSON})
+
+    response = asyncio.run(ask())
+    assert (response.status_code, response.json()["type"]) == (408, "urn:mcp-sdk:problem:body-too-slow")
+
+
+def test_unknown_paths_and_methods_are_problems(admin: httpx.Client) -> None:
+    """Also what no route is for is answered in the same form."""
+    assert admin.get("/nothing").json()["type"] == "urn:mcp-sdk:problem:not-found"
+    refused = admin.delete("/v1/decide")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
