@@ -9,18 +9,32 @@ import json
 import math
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from mcp_sdk.server.faults import Fault
 
-__all__ = ["ROUTE", "content_type", "parse", "router"]
+__all__ = ["INT53", "ROUTE", "When", "content_type", "parse", "router"]
 
 ROUTE = "mcp_sdk.route"
 """Where a request's scope holds a list that its route's template is put into, for the metrics."""
+
+INT53 = 2**53
+"""The bound of whole numbers: readers of OpenAPI, and of JSON, hold larger ones as a double."""
+
+
+def _text(value: Any) -> Any:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("a moment is text")
+    return value
+
+
+When = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text)]
+"""A moment with its zone, as text (RFC 3339)."""
 
 
 def router(prefix: str = "", *, tags: list[str | Enum] | None = None) -> APIRouter:

@@ -19,11 +19,11 @@ from urllib.parse import unquote
 from mcp_sdk.server.bodies import parse
 from mcp_sdk.server.faults import Fault
 
-__all__ = ["BATCH", "STRUCTURED", "TYPE", "from_binary", "from_structured"]
+__all__ = ["BATCH", "OF_EVENT", "STRUCTURED", "TYPE", "from_binary", "from_structured"]
 
 TYPE = "mcp_sdk.transition"
 STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
-_OF_EVENT = ("model", "entity_id", "event_id", "observed_at", "source", "namespace", "environment")
+OF_EVENT = ("model", "entity_id", "event_id", "observed_at", "source", "namespace", "environment")
 
 
 def from_structured(event: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _transition(attributes: Mapping[str, Any], data: Any) -> dict[str, Any]:
         raise _unfit(f"type is {attributes.get('type')!r:.80}; this takes {TYPE!r}")
     if not isinstance(data, dict):
         raise _unfit("data is a JSON object: what changed")
-    if doubled := [name for name in _OF_EVENT if name in data]:
+    if doubled := [name for name in OF_EVENT if name in data]:
         raise _unfit(f"data says {doubled[0]!r}, which is said by the event's own attributes")
     model, _, entity = _text(attributes, "subject").partition("/")
     if not model or not entity:

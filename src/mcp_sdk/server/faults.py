@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from mcp_sdk import problems
 from mcp_sdk.exceptions import (
@@ -137,11 +138,19 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return _answer(status, "invalid", f"{first['at']}: {first['is']}", errors=places)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
     headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())
+    if error.status_code == 405:
+        headers = (("allow", ", ".join(_allowed(request))),)
     return _answer(error.status_code, phrase.lower().replace(" ", "-"), str(error.detail), headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Give the methods of all routes of a path: the framework names those of the first alone."""
+    here = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in here for method in getattr(route, "methods", None) or ()})
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

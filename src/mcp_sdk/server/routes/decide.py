@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.server import bodies
@@ -21,7 +21,6 @@ Text = Annotated[str, StringConstraints(strict=True, max_length=4096)]
 Texts = Annotated[dict[Text, Text], Field(max_length=200)]
 List = Annotated[list[Text], Field(max_length=1000)]
 Ref = Annotated[list[Text], Field(min_length=2, max_length=2, description="[model, id]")]
-INT64 = 2**63 - 1
 
 
 class _Facts(BaseModel):
@@ -45,7 +44,7 @@ class Facts(_Facts):
     operation: Text = ""
     scheme: Text = ""
     host: Text = ""
-    size: Annotated[int, Field(ge=-1, le=INT64)] = -1
+    size: Annotated[int, Field(ge=-1, le=bodies.INT53)] = -1
     geo: Geo = Geo()
     headers: Texts = {}
     query: Texts = {}
@@ -61,7 +60,7 @@ class Who(_Facts):
     scopes: List = []
     mfa: bool = False
     acr: Text = ""
-    auth_time: Annotated[AwareDatetime | None, Field(strict=False)] = None
+    auth_time: bodies.When | None = None
     attributes: Annotated[dict[Text, Text | bool | int | List], Field(max_length=200)] = {}
 
 
@@ -79,7 +78,7 @@ class Question(_Facts):
     """What is known of a call. All but the service may be left out; what a record has beyond that is passed over."""
 
     format: Literal[1] = 1
-    time: Annotated[AwareDatetime | None, Field(strict=False, description="when; now unless given")] = None
+    time: Annotated[bodies.When | None, Field(description="when; now unless given")] = None
     service: Annotated[Text, Field(min_length=1, description="the target")]
     operation: Text = ""
     phase: Literal["inbound", "outbound", "method"] = "inbound"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mcp_sdk.context import Transition
 from mcp_sdk.protocol.plain import each, plain_result
@@ -28,7 +28,7 @@ class Moment(BaseModel):
     """An attribute that is a moment."""
 
     model_config = ConfigDict(extra="forbid")
-    timestamp: AwareDatetime
+    timestamp: bodies.When
 
 
 def _real(value: Any) -> Any:
@@ -51,11 +51,11 @@ class Said(BaseModel):
     from_state: Text | None = None
     attributes: Annotated[dict[Name, Value], Field(max_length=200)] = {}
     outcome: Literal["committed", "aborted"] = "committed"
-    base_revision: Annotated[int | None, Field(ge=0, lt=INT64)] = None
+    base_revision: Annotated[int | None, Field(ge=0, le=bodies.INT53)] = None
     batch_id: Annotated[Text, Field(max_length=200)] = ""
     namespace: Name = "default"
     environment: Name = "default"
-    observed_at: Annotated[AwareDatetime | None, Field(strict=False)] = None
+    observed_at: bodies.When | None = None
     source: Text = ""
     operation: Text = ""
     cause: Text = ""
@@ -102,6 +102,11 @@ def _schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
     return found
 
 
+def _data() -> dict[str, Any]:
+    """Give the schemas of what an event's data may say: what its attributes do not."""
+    return {name: held for name, held in _schema(_SAID)["properties"].items() if name not in cloudevents.OF_EVENT}
+
+
 _EVENT: dict[str, Any] = {
     "type": "object",
     "description": "a CloudEvent 1.0 of type mcp_sdk.transition, as docs/cloudevents.md says",
@@ -111,9 +116,8 @@ _EVENT: dict[str, Any] = {
         "type": {"const": cloudevents.TYPE},
         "id": {"type": "string", "minLength": 1, "maxLength": 200},
         "source": {"type": "string", "minLength": 1, "maxLength": 200},
-        "subject": {"type": "string", "pattern": "^[a-z]{1,20}/[a-z0-9]{1,20}$"},
-        "data": {"type": "object", "properties": {"to_state": {"type": "string", "pattern": "^[a-z]{1,20}$"}}}
-        | {"additionalProperties": False},
+        "subject": {"type": "string", "pattern": "^[^/]+/.+$"},
+        "data": {"type": "object", "additionalProperties": False, "properties": _data()},
     },
 }
 _BODY: dict[str, Any] = {
