@@ -21,6 +21,7 @@ nox.options.sessions = [
     "services",
     "integrations",
     "minimums",
+    "api",
     "docs",
     "examples",
     "build",
@@ -30,6 +31,7 @@ HERE = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
 MEMBERS = sorted(path.parent.name for path in (HERE / "integrations").glob("*/pyproject.toml"))
 PINS = ("-c", "constraints.txt")
+SCHEMATHESIS = "schemathesis==4.32.5"
 TOOLS = ("hypothesis", "sybil", "httpx", "uvicorn", "gunicorn", "websockets", "opentelemetry-sdk")
 
 
@@ -69,6 +71,13 @@ def services(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
+def api(session: nox.Session) -> None:
+    """Ask a replica by its own OpenAPI document, with every check of schemathesis."""
+    _install(session, SCHEMATHESIS)
+    session.run("pytest", "tests/server/test_openapi.py", *session.posargs, env={"MCP_SDK_TEST_API": "required"})
+
+
+@nox.session(python=PYTHONS[0])
 @nox.parametrize("member", [member for member in MEMBERS if _versions(member)])
 @nox.parametrize("age", ["oldest", "newest"])
 def integrations(session: nox.Session, age: str, member: str) -> None:
@@ -82,10 +91,8 @@ def integrations(session: nox.Session, age: str, member: str) -> None:
 def minimums(session: nox.Session) -> None:
     """Run the core's tests at the lowest direct dependencies that are declared."""
     session.install("--resolution=lowest-direct", "-e", ".[policy,httpx,jwt,geo,cli,testing]")
-    tools = (
-        "hypothesis uvicorn gunicorn websockets fastapi flask django attrs pydantic opentelemetry-sdk sqlalchemy sybil"
-    )
-    session.install(*tools.split())
+    tools = "hypothesis uvicorn gunicorn websockets flask django attrs pydantic opentelemetry-sdk sqlalchemy sybil"
+    session.install(*tools.split(), "fastapi", "prometheus-client")
     session.run("pytest", "tests", *session.posargs)
 
 

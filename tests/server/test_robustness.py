@@ -125,3 +125,4 @@ def test_unknown_paths_and_methods_are_problems(admin: httpx.Client) -> None:
     assert admin.get("/nothing").json()["type"] == "urn:mcp-sdk:problem:not-found"
     refused = admin.delete("/v1/decide")
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert admin.put("/v1/services").headers["allow"] == "DELETE, GET, POST"

@@ -54,8 +54,10 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
     app = FastAPI(
         title="mcp-sdk control plane", version=version("mcp-sdk"), lifespan=lifespan, responses=faults.RESPONSES
     )
-    for module in (contexts, transitions, policies, registry, overrides, epochs, decide, authzen, feeds, stream, health):
+    modules = (contexts, transitions, policies, registry, overrides, epochs, decide, authzen, feeds, stream, health)
+    for module in modules:
         app.include_router(module.router)
+    app.state.routes = [route for module in modules for route in module.router.routes]
     app.add_middleware(BodyLimit, size=settings.body_size, seconds=settings.body_time)
     app.add_middleware(Counted)
     faults.install(app)

@@ -149,7 +149,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     """Give the methods of all routes of a path: the framework names those of the first alone."""
-    here = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    here = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for route in here for method in getattr(route, "methods", None) or ()})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["SSE", "After", "Feed", "event"]
 
 HEARTBEAT = 15.0
+_LINES = re.compile("\r\n|\r|\n")
+_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _SOON = (("retry-after", "1"),)
 SSE: dict[int | str, dict[str, Any]] = {
     200: {
@@ -37,7 +40,7 @@ SSE: dict[int | str, dict[str, Any]] = {
 def event(kind: str, data: Any, *, number: str = "") -> str:
     """Write one event; ``number`` is what a reader resumes from."""
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    lines = "".join(f"data: {line}\n" for line in text.split("\n"))
+    lines = "".join(f"data: {line}\n" for line in _LINES.split(text))
     return (f"id: {number}\n" if number else "") + f"event: {kind}\n{lines}\n"
 
 
@@ -104,7 +107,7 @@ class _Streaming(StreamingResponse):
     """Streams until the reader is gone, whatever it was that ended it."""
 
     def __init__(self, texts: AsyncIterator[str], enter: Callable[[], None], leave: Callable[[], None]) -> None:
-        super().__init__(texts, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        super().__init__(texts, media_type="text/event-stream", headers=_HEADERS)
         self._enter, self._leave = enter, leave
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from mcp_sdk.context import EntityRef
@@ -26,6 +27,7 @@ from mcp_sdk.server.settings import ServerSettings
 __all__ = ["Outbox", "Stream"]
 
 MOST_REFS = 1_000
+_UNNAMED: Mapping[str, str] = MappingProxyType({})
 SIZE = 4 * 1024 * 1024
 
 
@@ -88,7 +90,7 @@ class Stream:
 
     __slots__ = ("_held", "_hub", "_listens", "_live", "_settings", "outbox", "who")
 
-    def __init__(self, hub: Hub, live: Live, settings: ServerSettings, who: Mapping[str, str]) -> None:
+    def __init__(self, hub: Hub, live: Live, settings: ServerSettings, who: Mapping[str, str] = _UNNAMED) -> None:
         self._hub, self._live, self._settings, self.who = hub, live, settings, who
         self._held: OrderedDict[EntityRef, None] = OrderedDict()
         self._listens: set[str] = set()

@@ -115,7 +115,7 @@ _EVENT: dict[str, Any] = {
         "specversion": {"const": "1.0"},
         "type": {"const": cloudevents.TYPE},
         "id": {"type": "string", "minLength": 1, "maxLength": 200},
-        "source": {"type": "string", "minLength": 1, "maxLength": 200},
+        "source": {"type": "string", "minLength": 1, "maxLength": 4096},
         "subject": {"type": "string", "pattern": "^[^/]+/.+$"},
         "data": {"type": "object", "additionalProperties": False, "properties": _data()},
     },
