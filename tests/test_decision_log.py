@@ -114,3 +114,32 @@ def test_debug_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert second.endswith("no policy speaks of this call")
     print_decision(REQUEST, DECISION, Telemetry(), "observe")
     assert capsys.readouterr().err == f"{first} [observed only]\n"
+
+
+def test_a_log_that_is_tapped_shows_the_masked_record_too() -> None:
+    """While somebody looks on the log is enabled, and shows what the mask leaves; after that it is as before."""
+    shown: list[Any] = []
+    log = DecisionLog(mask=lambda record: {"verdict": record["verdict"]})
+    assert not log.enabled
+    log.tap(shown.append)
+    assert log.enabled
+    log.write(REQUEST, DECISION, Telemetry())
+    log.tap(None)
+    log.write(REQUEST, DECISION, Telemetry())
+    assert shown == [{"verdict": "deny"}]
+    assert not log.enabled
+
+
+def test_a_tap_that_fails_keeps_nothing_from_the_sink() -> None:
+    """The sink has its record whatever happens to the tap, and the failure is counted."""
+    written: list[Any] = []
+    telemetry = Telemetry()
+
+    def broken(record: dict[str, Any]) -> None:
+        raise RuntimeError
+
+    log = DecisionLog(written.append)
+    log.tap(broken)
+    log.write(REQUEST, DECISION, telemetry)
+    assert len(written) == 1
+    assert telemetry.drops.read() == {("decision_log", "sink_failed"): 1}

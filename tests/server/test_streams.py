@@ -168,3 +168,18 @@ def test_an_unknown_frame_is_passed_over() -> None:
         await (await stream(hub)).answer({"op": "sing"})
 
     served(work)
+
+
+def test_a_last_frame_goes_before_all_that_waits() -> None:
+    """Whoever is sent away hears so next, however much waits for it."""
+
+    async def run() -> None:
+        outbox = Outbox(10, lambda: "resync")
+        outbox.push("waits")
+        outbox.replace("slot", "waits too")
+        outbox.end("bye")
+        assert (outbox.ending, outbox.ended) == (True, False)
+        assert await outbox.next() == "bye"
+        assert outbox.ended
+
+    asyncio.run(run())

@@ -74,7 +74,7 @@ class Filter:
         if not self.facts:
             return True
         known: dict[str, str] = {}
-        for context in contexts:
+        for context in contexts if isinstance(contexts, (list, tuple)) else ():
             if isinstance(context, Mapping):
                 known.update(_named(context))
         return all(known.get(name) == value for name, value in self.facts.items())

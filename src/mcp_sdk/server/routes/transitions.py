@@ -37,7 +37,8 @@ def _real(value: Any) -> Any:
     return value
 
 
-Value = bool | Whole | Annotated[float, BeforeValidator(_real)] | Text | list[Text] | Moment
+Long = Annotated[str, Field(strict=True, max_length=1_048_576, pattern=r"^[^\x00]*$")]
+Value = bool | Whole | Annotated[float, BeforeValidator(_real)] | Long | list[Long] | Moment
 
 
 class Said(BaseModel):
@@ -49,7 +50,7 @@ class Said(BaseModel):
     to_state: Text | None = None
     event_id: Annotated[Text, Field(min_length=1, max_length=200)]
     from_state: Text | None = None
-    attributes: Annotated[dict[Name, Value], Field(max_length=200)] = {}
+    attributes: Annotated[dict[Name, Value], Field(max_length=1000)] = {}
     outcome: Literal["committed", "aborted"] = "committed"
     base_revision: Annotated[int | None, Field(ge=0, le=bodies.INT53)] = None
     batch_id: Annotated[Text, Field(max_length=200)] = ""
