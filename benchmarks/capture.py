@@ -74,7 +74,7 @@ class SilentPlane(ControlPlane):
 
     needs = decide = residue = endpoints = fetch = list = register = apply = keys = snapshot = status = flush = (
         policies
-    ) = _unused
+    ) = policy_history = history = forget = probe = _unused
 
 
 def order_model(attribute: str, kind: str) -> BusinessModel:

@@ -32,6 +32,7 @@ __all__ = [
     "Cursor",
     "Identity",
     "Page",
+    "Probe",
     "Receipt",
     "Record",
     "SigningKey",
@@ -150,11 +151,28 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What ``forget`` erased: counts of contexts and of transitions."""
+    """What ``forget`` erased: counts of contexts and of transitions; ``by`` is who asked, where a server knows it."""
 
     ref: EntityRef
     contexts: int
     transitions: int
+    by: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a control plane says of itself, when it wrote a record to its store and took it away again.
+
+    ``version`` is of the software that stands before the store, ``protocol`` the versions of the stream that it speaks
+    (none without a server), ``time`` its clock, ``written`` the seconds that writing and removing took. ``key`` is the
+    public key that it signs snapshots with, as hex; empty without a server.
+    """
+
+    version: str
+    time: datetime
+    written: float
+    protocol: tuple[int, ...] = ()
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +252,7 @@ class ControlPlane(ABC):
 
     @abstractmethod
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
-        """Give the live endpoints of a service, as last heard."""
+        """Give the live endpoints of a service, as last heard; those of every service for an empty name."""
 
     @abstractmethod
     def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
@@ -275,6 +293,22 @@ class ControlPlane(ABC):
     @abstractmethod
     def policies(self, revision: int | None = None) -> Future[PolicyRevision | None]:
         """Look a revision of the policy set up, sources and author too; the current one unless said."""
+
+    @abstractmethod
+    def policy_history(self, *, limit: int = 50) -> Future[tuple[PolicyRevision, ...]]:
+        """Give the revisions of the policy set, newest first, without their programs."""
+
+    @abstractmethod
+    def history(self, ref: EntityRef, *, limit: int = 100) -> Future[tuple[Applied, ...]]:
+        """Give the last transitions of an entity, oldest first, the late and aborted ones included."""
+
+    @abstractmethod
+    def forget(self, ref: EntityRef) -> Future[Receipt]:
+        """Erase an entity from contexts and transitions; whoever holds it hears ``forgotten`` and drops it."""
+
+    @abstractmethod
+    def probe(self) -> Future[Probe]:
+        """Write a record to the store, take it away again, and tell how that went."""
 
     @abstractmethod
     def keys(self) -> tuple[SigningKey, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from typing import Any
 
 from mcp_sdk.context import EntityRef, ModelContext, Outcome, Transition, Trust
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.ports import AppendStatus, Applied, Change, ControlPlane, Cursor, Page, SigningKey, Status
+from mcp_sdk.ports import AppendStatus, Applied, Change, ControlPlane, Cursor, Page, Probe, Receipt, SigningKey, Status
 from mcp_sdk.residue import NEVER, Residue
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision, Snapshot
@@ -108,6 +109,18 @@ class FakePlane(ControlPlane):
 
     def apply(self, revision: PolicyRevision) -> Future[PolicyRevision]:
         return done(revision)
+
+    def policy_history(self, *, limit: int = 50) -> Future[tuple[PolicyRevision, ...]]:
+        return done(())
+
+    def history(self, ref: EntityRef, *, limit: int = 100) -> Future[tuple[Applied, ...]]:
+        return done(())
+
+    def forget(self, ref: EntityRef) -> Future[Receipt]:
+        return done(Receipt(ref, int(self.held.pop(ref, None) is not None), 0))
+
+    def probe(self) -> Future[Probe]:
+        return done(Probe("", datetime.now(UTC), 0.0))
 
     def keys(self) -> tuple[SigningKey, ...]:
         return ()

@@ -9,7 +9,7 @@ from typing import Any
 
 from mcp_sdk import Decision, DecisionRequest, EntityRef, Mesh, ModelContext, Transition
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.ports import Change, ControlPlane, Page, SigningKey, Status
+from mcp_sdk.ports import Applied, Change, ControlPlane, Page, Probe, Receipt, SigningKey, Status
 from mcp_sdk.residue import NEVER, Condition, Residue
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision, Snapshot
@@ -87,6 +87,18 @@ class ScriptedPlane(ControlPlane):
 
     def apply(self, revision: PolicyRevision) -> Future[PolicyRevision]:
         return done(revision)
+
+    def policy_history(self, *, limit: int = 50) -> Future[tuple[PolicyRevision, ...]]:
+        return done(())
+
+    def history(self, ref: EntityRef, *, limit: int = 100) -> Future[tuple[Applied, ...]]:
+        return done(())
+
+    def forget(self, ref: EntityRef) -> Future[Receipt]:
+        return done(Receipt(ref, int(self.stored.pop(ref, None) is not None), 0))
+
+    def probe(self) -> Future[Probe]:
+        return done(Probe("", datetime.now(UTC), 0.0))
 
     def policies(self, revision: int | None = None) -> Future[PolicyRevision | None]:
         return done(None)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from getpass import getuser
 
 from mcp_sdk.cli.command import OK, Command
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
+from mcp_sdk.cli.publishing import outrun
 from mcp_sdk.cli.sources import read_models, read_policies
-from mcp_sdk.exceptions import PolicyError
+from mcp_sdk.exceptions import PolicyError, RevisionConflict
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.snapshot import PolicyRevision
 
-__all__ = ["COMMAND", "put_in_force"]
+__all__ = ["COMMAND", "publish", "put_in_force"]
 
 UNDECLARED = (
     "no model is declared yet: start a service that declares them on this control plane, "
@@ -26,18 +28,49 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="compile against the models in force, and change nothing"
     )
+    parser.add_argument(
+        "--replaces",
+        type=int,
+        metavar="REV",
+        help="the revision that these files were made from; refused where another is in force",
+    )
     add_store(parser)
 
 
-def put_in_force(mesh: Mesh, sources: dict[str, str], models: dict[str, object], *, dry_run: bool = False) -> int:
+def publish(
+    mesh: Mesh,
+    sources: Mapping[str, str],
+    models: Mapping[str, object],
+    *,
+    dry_run: bool = False,
+    replaces: int | None = None,
+) -> int:
+    """Do what ``put_in_force`` does, and say of a conflict who published meanwhile (``StoreError``)."""
+    try:
+        return put_in_force(mesh, dict(sources), dict(models), dry_run=dry_run, replaces=replaces)
+    except RevisionConflict as error:
+        raise outrun(mesh, error.expected, error.actual) from error
+
+
+def put_in_force(
+    mesh: Mesh,
+    sources: dict[str, str],
+    models: dict[str, object],
+    *,
+    dry_run: bool = False,
+    replaces: int | None = None,
+) -> int:
     """Compile policy texts against the models of the store and ``models``, apply them, and give the revision.
 
-    Raises ``PolicyError`` with every finding, and ``RevisionConflict`` when somebody else applied meanwhile.
+    ``replaces`` is the revision that must be in force, else the one that is. Raises ``PolicyError`` with every finding,
+    and ``RevisionConflict`` when somebody else applied meanwhile.
     """
     from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - the compiler is an extra
 
     plane = mesh.control_plane
     before = plane.snapshot()
+    if replaces is not None and replaces != before.revision:
+        raise RevisionConflict("policies", expected=replaces, actual=before.revision)
     known = {**before.models, **models}
     try:
         programs = compile_policies(sources, known)  # type: ignore[arg-type]
@@ -63,7 +96,7 @@ def _author() -> str:
 def _run(args: Namespace, output: Output) -> int:
     sources, models = read_policies(args.paths), read_models(args.paths)
     with connected(args) as mesh:
-        revision = put_in_force(mesh, sources, dict(models), dry_run=args.dry_run)
+        revision = publish(mesh, sources, models, dry_run=args.dry_run, replaces=args.replaces)
     result = {"files": sorted(sources), "revision": revision, "applied": not args.dry_run}
     if output.for_machines:
         output.data(result)
@@ -83,6 +116,8 @@ nothing.
 
   mcpctl apply policies/ -s sqlite:///mesh.db
   mcpctl apply policies/ -s sqlite:///mesh.db --dry-run
+  mcpctl apply policies/ -s https://mesh.internal --replaces 7
+                                only if 7 is in force still, as when you looked
 """,
     configure=_configure,
     run=_run,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 
-from mcp_sdk.cli.apply import put_in_force
+from mcp_sdk.cli.apply import publish
 from mcp_sdk.cli.command import OK, Command
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
@@ -56,7 +56,8 @@ def _run(args: Namespace, output: Output) -> int:
         text = traffic_policy(args.name, args.service, args.route_rules, mesh.identity.namespace)
         current = mesh.control_plane.policies().result(mesh.config.start_timeout)
         sources = {**(current.sources if current is not None else {}), f"{args.name}.yaml": text}
-        revision = put_in_force(mesh, sources, {}, dry_run=args.dry_run)
+        held = current.revision if current is not None else 0
+        revision = publish(mesh, sources, {}, dry_run=args.dry_run, replaces=held)
     if output.for_machines:
         output.data({"name": args.name, "revision": revision, "applied": not args.dry_run, "policy": text})
     else:

@@ -14,7 +14,7 @@ from mcp_sdk.cli.command import ABNORMAL, FAILED, USAGE, Command, WrongUsage
 from mcp_sdk.cli.output import Output
 from mcp_sdk.exceptions import MeshError, PolicyError, did_you_mean
 
-__all__ = ["main", "run"]
+__all__ = ["main", "parser_of_all", "run"]
 
 GROUP = "mcp_sdk.commands"
 INTERRUPTED, PIPE_CLOSED = 130, 141
@@ -87,6 +87,11 @@ def _load(entry: EntryPoint, output: Output) -> Command | None:
         output.say(f"mcpctl: the verb {entry.name!r} cannot be loaded: {error}")
         return None
     return verb
+
+
+def parser_of_all(output: Output) -> ArgumentParser:
+    """Give the parser of every installed verb, from which completions are made."""
+    return _parser(commands([], output).values(), output)
 
 
 def _parser(verbs: Iterable[Command], output: Output) -> _Parser:

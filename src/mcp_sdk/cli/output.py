@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,7 +16,7 @@ from mcp_sdk.exceptions import MissingExtra
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Output", "import_yaml"]
+__all__ = ["Output", "add_output", "import_yaml"]
 
 LAST = 10  # what a table's last column gets at least before other columns are folded
 
@@ -62,6 +63,15 @@ class Output:
         else:
             self.out.write(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
+    def record(self, plain: Any) -> None:
+        """Write one of a stream of records: a line of JSON, or a YAML document, and at once."""
+        if self.format == "yaml":
+            yaml = import_yaml("printing YAML")
+            self.out.write("---\n" + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        else:
+            self.out.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        self.out.flush()
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
         """Write rows under columns; text that looks like markup stays text.
 
@@ -96,6 +106,11 @@ class Output:
         with Progress(console=self.notes, transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda steps=1: bar.advance(task, steps)
+
+
+def add_output(parser: ArgumentParser) -> None:
+    """Add ``--output`` to the parser of a verb below a verb."""
+    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="how to print")
 
 
 def import_yaml(purpose: str) -> Any:

@@ -6,12 +6,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mcp_sdk.config import from_env
+from mcp_sdk.cli.servers import greet, is_server
+from mcp_sdk.config import Config, from_env
 from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.ports import Status
 
-__all__ = ["add_scope", "add_store", "connected"]
+__all__ = ["add_scope", "add_store", "configured", "connected", "opened"]
 
 
 def add_scope(parser: ArgumentParser) -> None:
@@ -26,17 +27,13 @@ def add_store(parser: ArgumentParser) -> None:
         "-s",
         "--store",
         metavar="URL",
-        help="control plane, e.g. sqlite:///mesh.db (else MCP_SDK_CONTROL_PLANE, else [tool.mcp_sdk])",
+        help="control plane: sqlite:///mesh.db, https://mesh.corp (else MCP_SDK_CONTROL_PLANE, else [tool.mcp_sdk])",
     )
     add_scope(parser)
 
 
-@contextmanager
-def connected(args: Namespace) -> Iterator[Mesh]:
-    """Give a mesh that is connected as ``args`` say.
-
-    Raises ``ConfigurationError`` where they name no control plane that lasts, ``StoreUnavailable`` when nobody answers.
-    """
+def configured(args: Namespace) -> Config:
+    """Give the settings that ``args`` name; raises ``ConfigurationError`` for a control plane that does not last."""
     config = from_env(
         service="mcpctl", url="", control_plane=args.store, namespace=args.namespace, environment=args.environment
     )
@@ -45,8 +42,27 @@ def connected(args: Namespace) -> Iterator[Mesh]:
             "which control plane? memory: is gone when this command ends. Say it: -s sqlite:///mesh.db, "
             "MCP_SDK_CONTROL_PLANE, or control_plane under [tool.mcp_sdk] in the pyproject.toml of this folder"
         )
-    mesh = Mesh(config)
-    with mesh:
+    return config
+
+
+@contextmanager
+def connected(args: Namespace) -> Iterator[Mesh]:
+    """Give a mesh that is connected as ``args`` say.
+
+    Raises ``ConfigurationError`` where they name no control plane that lasts, ``StoreUnavailable`` when nobody answers,
+    and ``StoreError`` where a server refuses.
+    """
+    config = configured(args)
+    if is_server(config):
+        greet(config)
+    with opened(config) as mesh:
+        yield mesh
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Mesh]:
+    """Give a mesh that is connected; raises ``StoreUnavailable`` when nobody answers."""
+    with Mesh(config) as mesh:
         if mesh.control_plane.status() is Status.UNAVAILABLE:
             scheme = config.control_plane.partition(":")[0]
             raise StoreUnavailable(

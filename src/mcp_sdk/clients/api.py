@@ -9,10 +9,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mcp_sdk.config import Config
-from mcp_sdk.context import ModelContext, Scope, Transition
+from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.exceptions import (
     ConfigurationError,
     Finding,
@@ -25,8 +26,8 @@ from mcp_sdk.exceptions import (
     StoreUnavailable,
 )
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.ports import AppendResult, Page
-from mcp_sdk.protocol.plain import each, loads, result_from_plain, revision_from_plain
+from mcp_sdk.ports import AppendResult, Applied, Page, Probe, Receipt
+from mcp_sdk.protocol.plain import applied_from_plain, each, loads, result_from_plain, revision_from_plain
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
 
@@ -35,15 +36,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call",
+    "about",
     "append",
     "apply",
     "asend",
     "async_client",
     "declare",
     "deregister",
+    "forget",
+    "history",
     "list_contexts",
     "part",
     "policies",
+    "policy_history",
+    "probe",
     "register",
     "tls_context",
 ]
@@ -101,6 +107,45 @@ def apply(scope: Scope, revision: PolicyRevision, *, dry_run: bool = False) -> C
 def policies(scope: Scope, revision: int | None) -> Call[PolicyRevision]:
     """Look a revision up; the current one for None."""
     return Call("GET", f"/v1/policies/{revision or 0}", revision_from_plain, _at(scope))
+
+
+def policy_history(scope: Scope, limit: int) -> Call[tuple[PolicyRevision, ...]]:
+    """Give the revisions of the policy set, newest first."""
+    read: Callable[[Any], tuple[PolicyRevision, ...]] = lambda plain: tuple(  # noqa: E731
+        each(revision_from_plain, plain["revisions"])
+    )
+    return Call("GET", "/v1/policies", read, {"limit": limit, **_at(scope)})
+
+
+def history(scope: Scope, ref: EntityRef, limit: int) -> Call[tuple[Applied, ...]]:
+    """Give the last transitions of an entity, oldest first."""
+    read: Callable[[Any], tuple[Applied, ...]] = lambda plain: tuple(  # noqa: E731
+        each(applied_from_plain, plain["transitions"])
+    )
+    return Call("GET", f"/v1/contexts/{ref.model}/history", read, {"id": ref.entity_id, "limit": limit, **_at(scope)})
+
+
+def forget(scope: Scope, ref: EntityRef) -> Call[Receipt]:
+    """Erase an entity."""
+    read: Callable[[Any], Receipt] = lambda plain: Receipt(  # noqa: E731
+        ref, plain["contexts"], plain["transitions"], str(plain["by"])
+    )
+    return Call("DELETE", f"/v1/contexts/{ref.model}/entity", read, {"id": ref.entity_id, **_at(scope)})
+
+
+def about() -> Call[dict[str, Any]]:
+    """Ask a server who it is, what time it has, and whom it takes the caller for."""
+    return Call("GET", "/v1/about", dict)
+
+
+def probe() -> Call[Probe]:
+    """Have a record written to the store, and taken away."""
+    return Call("POST", "/v1/probe", _probe)
+
+
+def _probe(plain: Any) -> Probe:
+    time = datetime.fromisoformat(plain["time"])
+    return Probe(plain["version"], time, plain["written"], tuple(plain["protocol"]), plain["key"])
 
 
 def part(scope: Scope, digest: str) -> Call[bytes]:

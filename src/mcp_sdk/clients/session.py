@@ -22,7 +22,7 @@ from mcp_sdk.control.plane import Shared
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
-from mcp_sdk.ports import AppendResult, Change, Page, SigningKey, Status
+from mcp_sdk.ports import AppendResult, Applied, Change, Page, Probe, Receipt, SigningKey, Status
 from mcp_sdk.protocol.frames import PROTOCOL
 from mcp_sdk.protocol.manifests import Envelope, Manifest, digest
 from mcp_sdk.protocol.plain import change_from_plain, each, ref_from_plain
@@ -135,6 +135,24 @@ class RemoteSession:
             if isinstance(error, StoreUnavailable):
                 raise
             return None
+
+    async def policy_history(self, limit: int) -> tuple[PolicyRevision, ...]:
+        """Give the revisions that the server's store holds, newest first."""
+        return await self._ask(api.policy_history(self._scope, limit))
+
+    async def history(self, ref: EntityRef, limit: int) -> tuple[Applied, ...]:
+        """Give the last transitions of an entity."""
+        return await self._ask(api.history(self._scope, ref, limit))
+
+    async def forget(self, ref: EntityRef) -> Receipt:
+        """Have the server erase an entity, and drop it here."""
+        receipt = await self._ask(api.forget(self._scope, ref))
+        self.cache.forget(ref)
+        return receipt
+
+    async def probe(self) -> Probe:
+        """Have the server write a record to its store and take it away."""
+        return await self._ask(api.probe())
 
     def listen(self) -> None:
         """Hear of the transitions of the models in ``Shared.heard`` too."""

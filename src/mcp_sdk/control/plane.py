@@ -25,7 +25,7 @@ from mcp_sdk.control.publisher import Publisher
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.exceptions import StoreUnavailable
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.ports import Change, ControlPlane, Identity, Page, SigningKey, Status
+from mcp_sdk.ports import Applied, Change, ControlPlane, Identity, Page, Probe, Receipt, SigningKey, Status
 from mcp_sdk.residue import Residue
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import Override, PolicyRevision, Snapshot
@@ -108,6 +108,18 @@ class PlaneSession(Protocol):
     async def policies(self, revision: int | None) -> PolicyRevision | None:
         """Look a revision of the policy set up."""
 
+    async def policy_history(self, limit: int) -> tuple[PolicyRevision, ...]:
+        """Give the revisions of the policy set."""
+
+    async def history(self, ref: EntityRef, limit: int) -> tuple[Applied, ...]:
+        """Give the last transitions of an entity."""
+
+    async def forget(self, ref: EntityRef) -> Receipt:
+        """Erase an entity."""
+
+    async def probe(self) -> Probe:
+        """Write a record and take it away."""
+
     def listen(self) -> None:
         """Hear of the transitions of the models in ``Shared.heard`` too; runs on ``loop``."""
 
@@ -172,7 +184,9 @@ class SessionControlPlane(ControlPlane):
             session.begin()
 
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
-        """Give the endpoints of a service whose lease ran when last looked at."""
+        """Give the endpoints of a service, or of all, whose lease ran when last looked at."""
+        if not service:
+            return tuple(endpoint for found in self._shared.endpoints.values() for endpoint in found)
         return self._shared.endpoints.get(service, ())
 
     def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
@@ -233,6 +247,26 @@ class SessionControlPlane(ControlPlane):
         """Look a revision of the policy set up in the store; None when there is none."""
         session = self._begun()
         return session.loop.submit(lambda: session.policies(revision))
+
+    def policy_history(self, *, limit: int = 50) -> Future[tuple[PolicyRevision, ...]]:
+        """Give the revisions of the policy set, newest first, without their programs."""
+        session = self._begun()
+        return session.loop.submit(lambda: session.policy_history(limit))
+
+    def history(self, ref: EntityRef, *, limit: int = 100) -> Future[tuple[Applied, ...]]:
+        """Give the last transitions of an entity, oldest first."""
+        session = self._begun()
+        return session.loop.submit(lambda: session.history(ref, limit))
+
+    def forget(self, ref: EntityRef) -> Future[Receipt]:
+        """Erase an entity from the store, and from what is known here."""
+        session = self._begun()
+        return session.loop.submit(lambda: session.forget(ref))
+
+    def probe(self) -> Future[Probe]:
+        """Write a record to the store and take it away again; its exception is why that is not possible."""
+        session = self._begun()
+        return session.loop.submit(session.probe)
 
     def keys(self) -> tuple[SigningKey, ...]:
         """Give the signing keys of the store, newest first."""

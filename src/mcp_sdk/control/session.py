@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any
 
-from mcp_sdk.context import EntityRef, ModelContext, Transition
+from mcp_sdk.context import MESH, EntityRef, ModelContext, Transition
 from mcp_sdk.control.cache import ContextCache
 from mcp_sdk.control.decider import build
 from mcp_sdk.control.fetcher import Fetcher
@@ -17,11 +19,26 @@ from mcp_sdk.control.loop import LoopThread, logger
 from mcp_sdk.control.plane import Shared
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
 from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
-from mcp_sdk.ports import AppendResult, Change, Cursor, Page, SigningKey, Status, Store
+from mcp_sdk.ports import (
+    AppendResult,
+    Applied,
+    Change,
+    Cursor,
+    Page,
+    Probe,
+    Receipt,
+    Record,
+    SigningKey,
+    Status,
+    Store,
+)
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import Override, PolicyRevision, Snapshot
 
-__all__ = ["Session"]
+__all__ = ["PROBE", "Session", "probed"]
+
+PROBE = "probe"
+"""The kind of the record that is written to see whether a store can be written."""
 
 HOUSEKEEPING = 60.0
 OVERRIDE = "override"
@@ -131,6 +148,25 @@ class Session:
     async def policies(self, revision: int | None) -> PolicyRevision | None:
         """Look a revision of the policy set up in the store."""
         return await (await self.opened()).policies(self._scope, revision)
+
+    async def policy_history(self, limit: int) -> tuple[PolicyRevision, ...]:
+        """Give the revisions that the store holds, newest first."""
+        return await (await self.opened()).policy_history(self._scope, limit=limit)
+
+    async def history(self, ref: EntityRef, limit: int) -> tuple[Applied, ...]:
+        """Give the last transitions of an entity that the store holds."""
+        return await (await self.opened()).history(self._scope, ref, limit=limit)
+
+    async def forget(self, ref: EntityRef) -> Receipt:
+        """Erase an entity from the store and the cache."""
+        receipt = await (await self.opened()).forget(self._scope, ref)
+        self.cache.forget(ref)
+        return receipt
+
+    async def probe(self) -> Probe:
+        """Write a record to the store and take it away."""
+        written = await probed(await self.opened())
+        return Probe(version("mcp-sdk"), datetime.now(UTC), written)
 
     def listen(self) -> None:
         """Do nothing: whoever watches a store hears of every transition."""
@@ -314,3 +350,10 @@ class Session:
         for transition in transitions:
             if transition.scope == self._scope:
                 self.cache.withdraw(transition)
+
+
+async def probed(store: Store) -> float:
+    """Write a record of its own name, take it away again, and give the seconds that both took."""
+    began = time.monotonic()
+    await store.delete_record(MESH, await store.put_record(MESH, Record(PROBE, secrets.token_hex(8))))
+    return time.monotonic() - began

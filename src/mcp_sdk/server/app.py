@@ -17,6 +17,7 @@ from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
 from mcp_sdk.server.metrics import Counted, Metrics
 from mcp_sdk.server.routes import (
+    about,
     authzen,
     contexts,
     decide,
@@ -54,7 +55,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
     app = FastAPI(
         title="mcp-sdk control plane", version=version("mcp-sdk"), lifespan=lifespan, responses=faults.RESPONSES
     )
-    modules = (contexts, transitions, policies, registry, overrides, epochs, decide, authzen, feeds, stream, health)
+    modules = (contexts, transitions, policies, registry, overrides, epochs, decide, authzen, feeds, stream, health, about)
     for module in modules:
         app.include_router(module.router)
     app.state.routes = [route for module in modules for route in module.router.routes]

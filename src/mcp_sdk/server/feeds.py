@@ -64,6 +64,7 @@ class Feed:
         if len(desk.exits.feeds) >= desk.settings.streams:
             raise Fault(503, "too-many-streams", "this replica holds as many streams as it may", headers=_SOON)
         self._desk, self._left = desk, left
+        self.signs: bool = False
         self.outbox: Outbox = Outbox(desk.settings.outbox, self._overrun)
 
     def _overrun(self) -> str:

@@ -36,7 +36,9 @@ INLINE = 65_536
 
 
 class Listening(Protocol):
-    """A stream, as the scope sees it."""
+    """A stream, as the scope sees it; ``signs`` tells whether its client may have the signing keys of baggage."""
+
+    signs: bool
 
     def push(self, text: str) -> None:
         """Send a frame, soon."""
@@ -193,7 +195,7 @@ class Live:
         self.streams.add(stream)
         known = {"keys": self._keys, "services": self._services, "manifest": "" if thin else self._manifest}
         for slot, text in (known | {"tap": self.taps.frame}).items():
-            if text:
+            if text and (slot != "keys" or stream.signs):
                 stream.replace(slot, text)
 
     def leave(self, stream: Listening) -> None:
@@ -237,11 +239,14 @@ class Live:
         if change.applied is not None:
             ref = change.applied.context.ref
             return self.holders.get(ref, _NOBODY) | self.listeners.get(ref.model, _NOBODY)
-        return self.holders.get(change.ref, _NOBODY) if change.ref is not None else _NOBODY
+        if change.ref is not None:
+            return self.holders.get(change.ref, _NOBODY) | self.listeners.get(change.ref.model, _NOBODY)
+        return _NOBODY
 
     def _broadcast(self, slot: str, text: str) -> None:
         for stream in self.streams - self.thin if slot == "manifest" else self.streams:
-            stream.replace(slot, text)
+            if slot != "keys" or stream.signs:
+                stream.replace(slot, text)
 
 
 def _running(records: Iterable[Record]) -> dict[str, Override]:

@@ -88,9 +88,12 @@ class Outbox:
 class Stream:
     """A stream that was greeted. ``answer`` is given each frame of the client; ``end`` when it is gone."""
 
-    __slots__ = ("_held", "_hub", "_listens", "_live", "_settings", "outbox", "who")
+    __slots__ = ("_held", "_hub", "_listens", "_live", "_settings", "outbox", "signs", "who")
 
-    def __init__(self, hub: Hub, live: Live, settings: ServerSettings, who: Mapping[str, str] = _UNNAMED) -> None:
+    def __init__(
+        self, hub: Hub, live: Live, settings: ServerSettings, who: Mapping[str, str] = _UNNAMED, *, signs: bool = True
+    ) -> None:
+        self.signs: bool = signs
         self._hub, self._live, self._settings, self.who = hub, live, settings, who
         self._held: OrderedDict[EntityRef, None] = OrderedDict()
         self._listens: set[str] = set()

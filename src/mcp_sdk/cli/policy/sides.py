@@ -13,6 +13,7 @@ from mcp_sdk.cli.sources import read_models, read_policies
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.diff.witness import Side
+from mcp_sdk.snapshot import PolicyRevision
 
 __all__ = ["CURRENT", "is_revision", "read_sides"]
 
@@ -58,7 +59,15 @@ def _stored(args: Namespace, name: str) -> Side:
             raise ConfigurationError(
                 f"{_where(mesh.config)} holds no revision {wanted}; {_known(plane.snapshot().revision)}"
             )
-        return Side(found.programs, plane.snapshot().models)
+        models = plane.snapshot().models
+        return Side(found.programs or _again(found, models), models)
+
+
+def _again(found: PolicyRevision, models: Models) -> Mapping[str, Any]:
+    """Compile the files of a revision that a server gave: programs stay where they run."""
+    from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - the compiler is an extra
+
+    return compile_policies(dict(found.sources), models)
 
 
 def _where(config: Any) -> str:

@@ -80,3 +80,25 @@ async def get_context(
     if found is None:
         raise Fault(404, "unknown-entity", f"no {model} {entity!r:.120} is known in {scope.namespace}")
     return found.to_dict()
+
+
+class Erased(BaseModel):
+    """What was erased of an entity: counts of contexts and transitions; ``by`` is who asked for it."""
+
+    contexts: int
+    transitions: int
+    by: str
+
+
+@router.delete("/{model}/entity")
+async def forget(
+    desk: Here,
+    caller: Asker,
+    scope: At,
+    model: Model,
+    entity: Annotated[str, Query(alias="id", max_length=4096, description="the entity's id")],
+) -> Erased:
+    """Erase an entity from contexts and transitions; clients that hold it are told to drop it."""
+    caller.require(Permission.OPERATE, scope)
+    receipt = await desk.store.forget(scope, EntityRef(model, entity))
+    return Erased(contexts=receipt.contexts, transitions=receipt.transitions, by=caller.name)

@@ -37,11 +37,12 @@ async def stream(socket: WebSocket) -> None:
     try:
         said = await _hello(socket)
         scope = Scope(str(said.get("namespace", "default")), str(said.get("environment", "default")))
-        caller.require(Permission.PUBLISH, scope, caller.service)
+        caller.require(Permission.READ, scope, caller.service)
+        signs = caller.may(Permission.PUBLISH, scope, caller.service)
         _admit(desk)
         live = await desk.live(scope)
         who = {"service": caller.service or str(said.get("service", ""))[:200], "caller": caller.name}
-        await _serve(socket, Stream(desk.hub, live, desk.settings, who), said, desk)
+        await _serve(socket, Stream(desk.hub, live, desk.settings, who, signs=signs), said, desk)
     except WebSocketDisconnect:
         return
     except (Fault, MeshError) as error:

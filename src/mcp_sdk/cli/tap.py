@@ -1,0 +1,183 @@
+"""``mcpctl tap``: decisions as they are made, live; of a plain store, what happens to entities."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.entities import model_of, plain_applied
+from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.plane import add_store, configured, connected
+from mcp_sdk.cli.servers import greet, is_server
+from mcp_sdk.cli.watching import changes, heard
+from mcp_sdk.config import Config
+from mcp_sdk.exceptions import ConfigurationError, StoreError, StoreUnavailable
+from mcp_sdk.mesh import Mesh
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.ports import Applied
+
+__all__ = ["COMMAND", "events"]
+
+SILENCE = 60.0
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument("filters", nargs="*", default=[], metavar="FILTER", help="order.state=created, order.id=o-1")
+    parser.add_argument("--service", default="", help="only decisions on calls to this service")
+    parser.add_argument("--verdict", default="", help="only this verdict, e.g. denied")
+    parser.add_argument("--count", type=int, metavar="N", help="end after N lines (default: Ctrl-C)")
+    add_store(parser)
+
+
+def _run(args: Namespace, output: Output) -> int:
+    for written in args.filters:
+        _filter(written)
+    config = configured(args)
+    try:
+        if is_server(config):
+            _tap(config, args, output)
+        else:
+            _transitions(args, output)
+    except KeyboardInterrupt:
+        output.say("")
+    return OK
+
+
+def _filter(written: str) -> tuple[str, str, str]:
+    """Give model, field and value of ``order.state=created``."""
+    path, equals, value = written.partition("=")
+    model, dot, name = path.partition(".")
+    if not (equals and dot and model and name):
+        raise ConfigurationError(f"{written!r} is no filter; write MODEL.FIELD=VALUE, e.g. order.state=created")
+    return model, name, value
+
+
+# Decisions, of a server
+
+
+def _tap(config: Config, args: Namespace, output: Output) -> None:
+    greet(config)
+    for record in islice(_records(config, args, output), args.count):
+        if output.for_machines:
+            output.record(record)
+        else:
+            output.line(_line(record))
+            output.out.flush()
+
+
+def _records(config: Config, args: Namespace, output: Output) -> Iterator[dict[str, Any]]:
+    import httpx  # noqa: PLC0415 - an extra, which greeting the server has found
+
+    from mcp_sdk.clients.api import refusal, tls_context  # noqa: PLC0415 - as above
+
+    params: list[tuple[str, str | int | float | bool | None]] = [("filter", each) for each in args.filters]
+    params += [(name, getattr(args, name)) for name in ("service", "verdict") if getattr(args, name)]
+    params += [("namespace", config.namespace), ("environment", config.environment)]
+    headers = {"accept": "text/event-stream"} | ({"authorization": f"Bearer {config.token}"} if config.token else {})
+    url = config.control_plane.split(",")[0].strip().rstrip("/")
+    try:
+        with (
+            httpx.Client(verify=tls_context(config) or True, trust_env=False, timeout=SILENCE) as client,
+            client.stream("GET", f"{url}/v1/tap", params=params, headers=headers) as response,
+        ):
+            if response.status_code == 404:
+                raise StoreError(f"the server at {url} has no tap (404 for /v1/tap): it is older than this mcpctl")
+            if response.status_code >= 300:
+                raise refusal(response.status_code, response.read())
+            output.say("tapping decisions; Ctrl-C ends")
+            output.err.flush()
+            yield from events(response.iter_lines())
+    except httpx.TransportError as error:
+        raise StoreUnavailable(f"the tap of {url} broke off: {error or type(error).__name__}") from error
+
+
+def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of a stream of server-sent events (WHATWG HTML, 9.2); what is none is passed over."""
+    data: list[str] = []
+    for line in lines:
+        if line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+        elif not line:
+            if data:
+                record = json.loads("\n".join(data))
+                if isinstance(record, dict):
+                    yield record
+            data = []
+
+
+def _line(record: dict[str, Any]) -> str:
+    reasons = record.get("reasons") or [{}]
+    first = reasons[0]
+    why = f"by {first['policy']}/{first.get('rule') or 'default'}" if first.get("policy") else ""
+    contexts = record.get("contexts") or ()
+    about = " ".join(f"{each.get('model')} {_id(each)} {each.get('state') or ''}".rstrip() for each in contexts)
+    said = [record.get("time", ""), record.get("service", ""), record.get("operation", ""), record.get("verdict", "")]
+    return "  ".join(text for text in (*map(str, said), str(record.get("route") or ""), why, about) if text)
+
+
+def _id(context: dict[str, Any]) -> str:
+    return str(context.get("entity_id", context.get("id", "")))
+
+
+# Transitions, of a store
+
+
+def _transitions(args: Namespace, output: Output) -> None:
+    if args.verdict:
+        raise ConfigurationError("a store knows of no verdicts: --verdict needs a server, mcpctl serve")
+    with connected(args) as mesh:
+        found = _wanted_models(mesh, args.filters)
+        output.say("a store knows of no decisions; showing transitions. Decisions need a server: mcpctl serve")
+        with heard(mesh, [model.name for model in found]) as waiting:
+            output.err.flush()
+            seen = (
+                change.applied
+                for change in changes(waiting)
+                if change.applied is not None and _fits(change.applied, args.filters, args.service)
+            )
+            for applied in islice(seen, args.count):
+                _tell(applied, mesh.control_plane.snapshot().models[applied.transition.model], output)
+
+
+def _wanted_models(mesh: Mesh, filters: Sequence[str]) -> list[BusinessModel]:
+    named = {_filter(written)[0] for written in filters}
+    return [model_of(mesh, name) for name in named] or list(mesh.control_plane.snapshot().models.values())
+
+
+def _fits(applied: Applied, filters: Sequence[str], service: str) -> bool:
+    facts = {name: str(value) for name, value in applied.context.facts.items()}
+    facts["id"] = applied.transition.entity_id
+    wanted = (_filter(written) for written in filters)
+    return service in ("", applied.transition.source) and all(
+        model == applied.transition.model and facts.get(name) == value for model, name, value in wanted
+    )
+
+
+def _tell(applied: Applied, model: BusinessModel, output: Output) -> None:
+    told = plain_applied(applied, model)
+    if output.for_machines:
+        output.record(told)
+        return
+    moved = f"{told['from'] or 'new'} -> {told['to'] or 'no state'}"
+    output.line(f"{told['at']}  {told['source']}  {model.name} {told['id']}  {moved}  {told['attributes']}".rstrip())
+    output.out.flush()
+
+
+COMMAND = Command(
+    name="tap",
+    summary="show decisions as they are made",
+    description="""\
+Show decisions as they are made, a line each; -o json writes JSON lines. A plain
+store knows of no decisions: there the transitions are shown. Ctrl-C ends it.
+
+  mcpctl tap order.state=created -s https://mesh.internal
+  mcpctl tap --service transfers --verdict denied -o json -s https://mesh.internal
+  mcpctl tap order.state=created -s sqlite:///mesh.db
+""",
+    configure=_configure,
+    run=_run,
+)
