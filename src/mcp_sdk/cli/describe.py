@@ -110,7 +110,7 @@ def _rules(policy: Mapping[str, Any], programs: Mapping[str, Any]) -> list[list[
 def _effect(effect: Any) -> str:
     if not isinstance(effect, Mapping):
         return "" if effect is None else str(effect)
-    return " ".join(_part(name, value) for name, value in effect.items())
+    return " ".join(_part(name, value) for name, value in sorted(effect.items(), key=lambda item: item[0] != "effect"))
 
 
 def _part(name: str, value: Any) -> str:

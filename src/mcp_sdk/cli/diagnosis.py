@@ -49,8 +49,8 @@ def diagnose(config: Config) -> Iterator[Finding]:
     """Look at an installation, from the outside in; what cannot be reached ends it."""
     if is_server(config):
         try:
-            began = datetime.now(UTC)
             greet(config)
+            began = datetime.now(UTC)
             about = ask(config, api.about())
             ended = datetime.now(UTC)
         except MeshError as error:

@@ -46,8 +46,8 @@ class LostRule:
         """Say in a sentence what happens, and by what."""
         absent = ", ".join(self.facts)
         if self.effect == "permit":
-            return f"grants no longer: {' && '.join(self.clauses)} cannot be true without {absent}"
-        return f"{self.effect}: {' && '.join(self.clauses)} is not false without {absent}, and what is in doubt refuses"
+            return f"grants no longer: without {absent}, {' && '.join(self.clauses)} is not true"
+        return f"{self.effect}: without {absent}, {' && '.join(self.clauses)} is not false, and doubt refuses"
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON."""
