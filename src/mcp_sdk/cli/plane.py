@@ -35,7 +35,12 @@ def add_store(parser: ArgumentParser) -> None:
 def configured(args: Namespace) -> Config:
     """Give the settings that ``args`` name; raises ``ConfigurationError`` for a control plane that does not last."""
     config = from_env(
-        service="mcpctl", url="", control_plane=args.store, namespace=args.namespace, environment=args.environment
+        service="mcpctl",
+        url="",
+        control_plane=args.store,
+        namespace=args.namespace,
+        environment=args.environment,
+        evaluation="local",  # a thin client is told no policies
     )
     if config.control_plane == "memory:":
         raise ConfigurationError(

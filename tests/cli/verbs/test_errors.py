@@ -1,0 +1,92 @@
+"""What somebody reads whose control plane cannot be reached, or will not have them."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import free_port
+from serving import Replica
+from verbs import ACCESS, Typist, token_for
+
+from mcp_sdk import Config
+from mcp_sdk.cli.servers import _mend
+
+
+@pytest.fixture
+def typed(replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Typist]:
+    """Somebody on the server, with the first admin's token."""
+    monkeypatch.chdir(tmp_path)
+    made = Typist(tmp_path, replica.url, replica.token)
+    for name, value in made.settings.items():
+        monkeypatch.setenv(name, value)
+    yield made
+
+
+def test_no_server_there(typed: Typist) -> None:
+    """The address, what went wrong, and how to start one."""
+    port = free_port()
+    assert typed("get", "models", "-s", f"http://127.0.0.1:{port}") == 3
+    assert f"http://127.0.0.1:{port} does not answer" in typed.err
+    assert "mcpctl serve" in typed.err
+
+
+def test_another_server_there(typed: Typist) -> None:
+    """Its path is not ours."""
+    assert typed("get", "models", "-s", f"{typed.url}/elsewhere") == 3
+    assert "404" in typed.err or "Not Found" in typed.err
+
+
+@pytest.mark.parametrize("token", ["", "mcp_abcdefabcdef_" + "x" * 43])
+def test_a_token_that_is_missing_or_wrong(typed: Typist, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """Said at once, without the token."""
+    monkeypatch.setenv("MCP_SDK_TOKEN", token)
+    assert typed("history") == 3
+    assert "mcpctl token create" in typed.err
+    assert "xxx" not in typed.err
+
+
+def test_a_role_that_may_not(typed: Typist, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A viewer looks; to change something it needs another role, which is named."""
+    typed.seed()
+    monkeypatch.setenv("MCP_SDK_TOKEN", token_for(replica, "viewer"))
+    assert typed("history") == 0, typed.err
+    assert typed("describe", "order", "o-1") == 0, typed.err
+    assert typed("context", "forget", "order", "o-1") == 3
+    assert "may not operate" in typed.err
+    assert "operator, admin" in typed.err
+    monkeypatch.setenv("MCP_SDK_TOKEN", token_for(replica, "operator"))
+    assert typed("apply", typed.write(a=ACCESS)) == 0, typed.err
+    assert typed("context", "forget", "order", "o-1") == 0, typed.err
+
+
+def test_a_certificate_that_is_not_trusted(typed: Typist, tmp_path: Path) -> None:
+    """The mend names the setting; http where https is spoken, and the other way round, is told as such."""
+    key, certificate = tmp_path / "k.pem", tmp_path / "c.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    made += ["-days", "2", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    assert typed("get", "models", "-s", typed.url.replace("http", "https")) == 3
+    assert "is it http://?" in typed.err
+    said = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate"
+    assert "MCP_SDK_TLS_CA" in _mend(said, Config(control_plane="https://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlte:///mesh.db", "Did you mean 'sqlite'?"),
+        ("mesh.db", "is named by a URL"),
+        ("sqlite:////nowhere/at/all/mesh.db", "Is the path or host right?"),
+    ],
+)
+def test_a_store_with_a_typing_error(typed: Typist, url: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nearest scheme, an example, or what to look at."""
+    monkeypatch.setenv("MCP_SDK_START_TIMEOUT", "0.5")
+    assert typed("get", "models", "-s", url) == 3
+    assert said in typed.err, typed.err

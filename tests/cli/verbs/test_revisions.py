@@ -1,0 +1,113 @@
+"""The policy set and its revisions: apply, create, delete, diff, history, rollback."""
+
+from __future__ import annotations
+
+import pytest
+from verbs import ACCESS, TRAFFIC, Typist
+
+from mcp_sdk import BusinessModel
+from mcp_sdk.cli.documents import documents, without
+
+ROUTE = "when(state='order_created') then route_to(version='v2') else route_to(version='v1')"
+
+
+def test_history_tells_who_changed_what(seeded: Typist) -> None:
+    """Newest first: policies that came, went and were written anew."""
+    assert seeded("apply", seeded.write(a=ACCESS.replace("1000", "2000"))) == 0
+    newest, oldest = seeded.json("history")
+    assert (newest["revision"], newest["changes"]) == (2, ["~orders", "-versions"])
+    assert (oldest["revision"], oldest["changes"]) == (1, ["+orders", "+versions"])
+    assert newest["author"]
+    assert newest["created_at"]
+    assert seeded.json("history", "--limit", "1") == [newest]
+
+
+def test_a_traffic_policy_is_created_beside_the_others(seeded: Typist) -> None:
+    """As the first example of all says it."""
+    argv = ("create", "traffic-policy", "--name", "order-traffic-policy", "--route-rules", ROUTE)
+    assert seeded(*argv) == 0, seeded.err
+    assert [row["name"] for row in seeded.json("get", "policies")] == ["order-traffic-policy", "orders", "versions"]
+
+
+def test_who_published_meanwhile_is_told(seeded: Typist) -> None:
+    """Files that were made from another revision change nothing; the way on is said."""
+    folder = seeded.write(a=ACCESS)
+    assert seeded("apply", folder, "--replaces", "1") == 0
+    assert seeded("apply", folder, "--replaces", "1") == 3
+    author = seeded.json("history")[0]["author"]
+    assert f"since then came revision 2 by {author} at " in seeded.err
+    assert "--replaces 2" in seeded.err
+    assert len(seeded.json("history")) == 2
+
+
+def test_a_dry_run_changes_nothing(seeded: Typist) -> None:
+    """It is compiled, and that is all."""
+    assert seeded("apply", seeded.write(a=ACCESS), "--dry-run") == 0
+    assert seeded("rollback", "1", "--dry-run") == 0
+    assert seeded("delete", "policy", "orders", "--dry-run") == 0
+    assert len(seeded.json("history")) == 1
+
+
+def test_rollback_brings_the_files_before_back(seeded: Typist) -> None:
+    """As a new revision; the one before unless one is said."""
+    seeded("apply", seeded.write(a=ACCESS))
+    assert seeded("rollback") == 0, seeded.err
+    assert seeded.out == "revision 1 in force again as revision 3: +versions\n"
+    assert {row["name"] for row in seeded.json("get", "policies")} == {"orders", "versions"}
+    assert seeded("rollback", "2") == 0
+    assert {row["name"] for row in seeded.json("get", "policies")} == {"orders"}
+
+
+def test_a_revision_that_never_was_is_no_rollback(seeded: Typist) -> None:
+    """The first one has none before it."""
+    assert seeded("rollback") == 3
+    assert "there is no revision 0; 1 is in force" in seeded.err
+    assert seeded("rollback", "9") == 3
+
+
+def test_a_revision_that_no_longer_checks_is_refused_whole(typist: Typist) -> None:
+    """The models of today decide: an attribute that is gone is a finding, and nothing changes."""
+    typist.seed()
+    typist("apply", typist.write(orders=ACCESS))
+    typist("apply", typist.write(versions=TRAFFIC))
+    with typist.mesh(BusinessModel("order", key="number", states=("created", "paid"))):
+        pass
+    assert typist("rollback") in (1, 3)
+    assert "amount" in typist.err
+    assert typist.json("history")[0]["revision"] == 2
+
+
+def test_a_policy_is_deleted_and_its_neighbour_in_the_file_stays(seeded: Typist) -> None:
+    """As a new revision."""
+    assert seeded("delete", "policy", "orders") == 0, seeded.err
+    assert seeded.out == "AccessPolicy orders is deleted as of revision 2\n"
+    assert [row["name"] for row in seeded.json("get", "policies")] == ["versions"]
+    assert seeded("delete", "policy", "version") == 3
+    assert "Did you mean 'versions'?" in seeded.err
+
+
+def test_diff_tells_what_applying_would_change(seeded: Typist) -> None:
+    """By effect, with the call that shows it; equal files differ in nothing."""
+    assert seeded("diff", seeded.write(orders=ACCESS + TRAFFIC)) == 0, seeded.out + seeded.err
+    assert seeded("diff", seeded.write(orders=ACCESS.replace("1000", "2000") + TRAFFIC)) == 1
+    assert "order.amount" in seeded.out
+    assert seeded("diff") == 3
+
+
+def test_diff_compares_revisions(seeded: Typist) -> None:
+    """With the one in force, unless another is said."""
+    seeded("apply", seeded.write(orders=ACCESS))
+    seeded("rollback")
+    assert seeded("diff", "--from", "1") == 0, seeded.out + seeded.err
+    assert seeded("diff", "--from", "1", "--to", "2") == 1
+
+
+@pytest.mark.parametrize("text", ["--- # a comment\n", "---\n", ""])
+def test_sources_are_taken_apart_at_their_marks(text: str) -> None:
+    """A file that holds no policy any more goes with the last one; what holds none is left alone."""
+    sources = {"a.yaml": f"{text}{ACCESS}{TRAFFIC}", "b.yaml": "# nothing\n"}
+    assert [each.name for each in documents(sources)] == ["orders", "versions"]
+    left = without(sources, "orders")
+    assert [each.name for each in documents(left)] == ["versions"]
+    assert without(left, "versions", "AccessPolicy") == left
+    assert without(left, "versions") == {"b.yaml": "# nothing\n"}

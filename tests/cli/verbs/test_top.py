@@ -1,0 +1,59 @@
+"""``mcpctl top`` and ``mcpctl tap``."""
+
+from __future__ import annotations
+
+import json
+
+from verbs import Typist
+
+from mcp_sdk.cli.tap import events
+
+
+def test_top_once_counts_entities_by_state(seeded: Typist) -> None:
+    """And services that announced an endpoint, or made a transition."""
+    told = seeded.json("top", "--once", "--interval", "0.1")
+    assert {(row["state"], row["entities"]) for row in told["entities"]} == {("created", 1), ("paid", 1)}
+    assert seeded("top", "--once", "--interval", "0.1") == 0
+    assert "per_second" in seeded.out
+
+
+def test_top_refreshes_and_counts_what_moves(seeded: Typist) -> None:
+    """A line of JSON each time; Ctrl-C ends it."""
+    running = seeded.begin("top", "--interval", "0.3", "-o", "json")
+    running.until('"entities"')
+    with seeded.mesh() as mesh:
+        mesh.publish("order", "o-2", state="paid")
+        assert mesh.control_plane.flush(20)
+        running.until('"entities": 2')
+    running.until('"service": "shop"')
+    assert running.interrupt() == 0
+    last = json.loads(running.out.splitlines()[-1])
+    assert [row["per_second"] > 0 for row in last["services"] if row["service"] == "shop"] == [True]
+
+
+def test_tap_shows_transitions_of_a_store(seeded: Typist, place: str) -> None:
+    """And says that a store knows of no decisions; only what the filter names is shown."""
+    if place == "server":
+        return
+    running = seeded.begin("tap", "order.state=paid", "-o", "json", "--count", "1")
+    running.until("a store knows of no decisions")
+    with seeded.mesh() as mesh:
+        mesh.publish("order", "o-3", state="created")
+        mesh.publish("order", "o-3", state="paid")
+        assert mesh.control_plane.flush(20)
+    running.until('"to": "paid"')
+    assert "created" not in [json.loads(line)["to"] for line in running.out.splitlines()]
+    assert seeded("tap", "--verdict", "denied") == 3
+    assert "needs a server" in seeded.err
+
+
+def test_a_filter_that_is_none_is_told(seeded: Typist) -> None:
+    """With an example."""
+    assert seeded("tap", "order=created") == 3
+    assert "write MODEL.FIELD=VALUE" in seeded.err
+
+
+def test_server_sent_events_are_read() -> None:
+    """Comments and other fields are passed over, data of several lines is one."""
+    text = ': hello\nevent: decision\ndata: {"a":\ndata: 1}\n\nid: 3\n\ndata: []\n\ndata: {"b": 2}\n\n'
+    assert list(events(iter(text.splitlines()))) == [{"a": 1}, {"b": 2}]
