@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mcp_sdk.exceptions import MissingExtra, UnknownPlugin
+from mcp_sdk.exceptions import MissingExtra, UnknownPlugin, did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -30,6 +30,9 @@ def load(group: str, url: str) -> Any:
         known = ", ".join(sorted(found)) or "none"
         if ":" not in url:
             raise UnknownPlugin(f"a {kind} is named by a URL, e.g. sqlite:///mesh.db. Installed: {known}.")
+        nearest = did_you_mean(scheme, found)
+        if "Did you mean" in nearest:
+            raise UnknownPlugin(f"no {kind} for {scheme!r}.{nearest}")
         raise UnknownPlugin(
             f"no {kind} for {scheme!r}. Installed: {known}. Install one with: pip install mcp-sdk-{scheme or 'NAME'}"
         )

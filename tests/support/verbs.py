@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 from serving import Replica
 
 from mcp_sdk import BusinessModel, Config, Mesh
@@ -131,6 +132,10 @@ class Running:
             assert time.monotonic() < deadline, f"{text!r} was not said: {self.out}{self.err}"
             time.sleep(0.02)
 
+    def ended(self) -> int:
+        """Wait for its own end and give the exit status."""
+        return self._process.wait(20)
+
     def interrupt(self) -> int:
         """Press Ctrl-C and give the exit status."""
         self._process.send_signal(signal.SIGINT)
@@ -150,4 +155,10 @@ def token_for(replica: Replica, role: str) -> str:
         finally:
             await store.close()
 
-    return asyncio.run(add())
+    text = asyncio.run(add())
+    deadline = time.monotonic() + 20
+    headers = {"authorization": f"Bearer {text}"}
+    while httpx.get(f"{replica.url}/v1/about", headers=headers, trust_env=False).status_code == 401:
+        assert time.monotonic() < deadline, "the server did not hear of the token"
+        time.sleep(0.02)
+    return text

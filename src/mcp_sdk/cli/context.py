@@ -9,7 +9,7 @@ from typing import Any
 
 from mcp_sdk.cli import forget
 from mcp_sdk.cli.command import OK, Command
-from mcp_sdk.cli.entities import attributes, context_of, model_of, moment, plain_applied
+from mcp_sdk.cli.entities import attributes, context_of, model_of, moment, move_of, plain_applied
 from mcp_sdk.cli.output import Output, add_output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.cli.watching import changes, heard
@@ -134,7 +134,7 @@ def _line(change: Change, model: BusinessModel) -> str:
     if change.applied is not None:
         told = plain_applied(change.applied, model)
         status = "" if told["status"] == "applied" else f" ({told['status']})"
-        moved = f"{told['from'] or 'new'} -> {told['to'] or 'no state'}"
+        moved = move_of(told)
         return (
             f"{told['at']}  {model.name} {told['id']}  {moved}{status}  {told['source']}  {told['attributes']}".rstrip()
         )

@@ -12,7 +12,7 @@ from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Applied
 
-__all__ = ["Listing", "attributes", "context_of", "model_of", "moment", "plain_applied", "transition_row"]
+__all__ = ["Listing", "attributes", "context_of", "model_of", "moment", "move_of", "plain_applied", "transition_row"]
 
 Listing = tuple[Sequence[str], list[list[Any]]]
 """Columns, and rows of a table."""
@@ -68,3 +68,9 @@ def plain_applied(applied: Applied, model: BusinessModel) -> dict[str, Any]:
     names = ("at", "from", "to", "revision", "status", "source", "attributes")
     row = dict(zip(names, transition_row(applied, model), strict=True))
     return {"at": row.pop("at"), "model": model.name, "id": applied.transition.entity_id, **row}
+
+
+def move_of(told: Mapping[str, Any]) -> str:
+    """Write a move: the state before is not known of what its maker had not looked up."""
+    before = told["from"] or ("new" if told["revision"] == 1 else "")
+    return f"{before} -> {told['to'] or 'no state'}".lstrip()

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from mcp_sdk.cli.command import OK, Command
-from mcp_sdk.cli.entities import model_of, plain_applied
+from mcp_sdk.cli.entities import model_of, move_of, plain_applied
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, configured, connected
 from mcp_sdk.cli.servers import greet, is_server
@@ -162,7 +162,7 @@ def _tell(applied: Applied, model: BusinessModel, output: Output) -> None:
     if output.for_machines:
         output.record(told)
         return
-    moved = f"{told['from'] or 'new'} -> {told['to'] or 'no state'}"
+    moved = move_of(told)
     output.line(f"{told['at']}  {told['source']}  {model.name} {told['id']}  {moved}  {told['attributes']}".rstrip())
     output.out.flush()
 

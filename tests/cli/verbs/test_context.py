@@ -45,7 +45,7 @@ def test_watch_prints_json_lines_as_they_happen_until_ctrl_c(seeded: Typist) -> 
     watching.until("forgotten")
     assert watching.interrupt() == 0
     moved, forgotten = map(json.loads, watching.out.splitlines())
-    assert (moved["from"], moved["to"], moved["source"]) == ("created", "paid", "shop")
+    assert (moved["to"], moved["revision"], moved["source"]) == ("paid", 2, "shop")
     assert forgotten == {"model": "order", "id": "o-2", "status": "forgotten"}
 
 
@@ -57,7 +57,8 @@ def test_watch_tells_people_of_one_entity_and_ends_by_count(seeded: Typist) -> N
         mesh.publish("order", "o-1", state="created")
         mesh.publish("order", "o-2", state="paid")
         assert mesh.control_plane.flush(20)
-    watching.until("order o-2  created -> paid")
+    watching.until("order o-2  -> paid")
+    assert watching.ended() == 0
     assert "o-1" not in watching.out
 
 

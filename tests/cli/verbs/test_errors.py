@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,13 @@ from mcp_sdk.cli.servers import _mend
 
 
 @pytest.fixture
-def typed(replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Typist]:
+def typed(replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typist:
     """Somebody on the server, with the first admin's token."""
     monkeypatch.chdir(tmp_path)
     made = Typist(tmp_path, replica.url, replica.token)
     for name, value in made.settings.items():
         monkeypatch.setenv(name, value)
-    yield made
+    return made
 
 
 def test_no_server_there(typed: Typist) -> None:

@@ -26,7 +26,7 @@ def test_a_traffic_policy_is_created_beside_the_others(seeded: Typist) -> None:
     """As the first example of all says it."""
     argv = ("create", "traffic-policy", "--name", "order-traffic-policy", "--route-rules", ROUTE)
     assert seeded(*argv) == 0, seeded.err
-    assert [row["name"] for row in seeded.json("get", "policies")] == ["order-traffic-policy", "orders", "versions"]
+    assert {row["name"] for row in seeded.json("get", "policies")} == {"order-traffic-policy", "orders", "versions"}
 
 
 def test_who_published_meanwhile_is_told(seeded: Typist) -> None:
@@ -34,10 +34,10 @@ def test_who_published_meanwhile_is_told(seeded: Typist) -> None:
     folder = seeded.write(a=ACCESS)
     assert seeded("apply", folder, "--replaces", "1") == 0
     assert seeded("apply", folder, "--replaces", "1") == 3
-    author = seeded.json("history")[0]["author"]
-    assert f"since then came revision 2 by {author} at " in seeded.err
-    assert "--replaces 2" in seeded.err
-    assert len(seeded.json("history")) == 2
+    said, history = seeded.err, seeded.json("history")
+    assert f"since then came revision 2 by {history[0]['author']} at " in said
+    assert "--replaces 2" in said
+    assert len(history) == 2
 
 
 def test_a_dry_run_changes_nothing(seeded: Typist) -> None:

@@ -42,6 +42,7 @@ def test_tap_shows_transitions_of_a_store(seeded: Typist, place: str) -> None:
         mesh.publish("order", "o-3", state="paid")
         assert mesh.control_plane.flush(20)
     running.until('"to": "paid"')
+    assert running.ended() == 0
     assert "created" not in [json.loads(line)["to"] for line in running.out.splitlines()]
     assert seeded("tap", "--verdict", "denied") == 3
     assert "needs a server" in seeded.err
