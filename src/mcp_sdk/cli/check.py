@@ -64,7 +64,7 @@ def _assumed_down(args: Namespace, output: Output) -> int:
         if never:
             output.say(f"these never travel with a call, whoever makes it: {', '.join(never)}")
     else:
-        output.line(f"nothing would refuse for want of a context: {number} policies of revision {snapshot.revision}")
+        output.line(f"no policy of revision {snapshot.revision} would refuse for want of a context; it has {number}")
     return FAILED if found else OK
 
 

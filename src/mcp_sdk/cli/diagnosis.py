@@ -138,7 +138,7 @@ def _writable(mesh: Mesh) -> Finding:
 def _policies(mesh: Mesh) -> Finding:
     snapshot = mesh.control_plane.snapshot()
     number = len(snapshot.programs.get("policies", ()))
-    said = f"revision {snapshot.revision}, {number} policies, {len(snapshot.models)} models"
+    said = f"revision {snapshot.revision}; policies: {number}, models: {len(snapshot.models)}"
     if not snapshot.models:
         return Finding("policies", WORTH, said, "No service has declared a model here: is the namespace right?")
     if not number:
