@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from mcp_sdk.cli.apply import publish
 from mcp_sdk.cli.command import OK, Command
@@ -14,11 +14,21 @@ from mcp_sdk.exceptions import ConfigurationError
 __all__ = ["COMMAND", "traffic_policy"]
 
 SUFFIX = "-traffic-policy"
+EXAMPLE = """\
+  mcpctl create traffic-policy --name order-traffic-policy \\
+    --route-rules "when(state='order_created') then route_to(version='v2')
+                   else route_to(version='v1')"
+"""
 
 
 def _configure(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="kinds", metavar="KIND", dest="kind", required=True)
-    traffic = verbs.add_parser("traffic-policy", help="where calls to a service go")
+    traffic = verbs.add_parser(
+        "traffic-policy",
+        help="where calls to a service go",
+        description=f"Say where calls to a service go.\n\n{EXAMPLE}",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
     traffic.add_argument("--name", required=True, help="the policy's name, e.g. order-traffic-policy")
     traffic.add_argument("--route-rules", required=True, metavar="TEXT", help="when(…) then route_to(…) else …")
     traffic.add_argument(
@@ -68,14 +78,11 @@ def _run(args: Namespace, output: Output) -> int:
 COMMAND = Command(
     name="create",
     summary="make one policy from options",
-    description="""\
+    description=f"""\
 Make one policy and put it in force beside those that are. A policy of that name
 is replaced.
 
-  mcpctl create traffic-policy --name order-traffic-policy \\
-    --route-rules "when(state='order_created') then route_to(version='v2')
-                   else route_to(version='v1')"
-""",
+{EXAMPLE}""",
     configure=_configure,
     run=_run,
 )

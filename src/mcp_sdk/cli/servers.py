@@ -47,7 +47,8 @@ def _mend(said: str, config: Config) -> str:
         return "The certificate is not of a CA that is trusted here: set MCP_SDK_TLS_CA to the CA's file"
     if "WRONG_VERSION_NUMBER" in said or "record layer" in said.lower():
         return "It speaks no TLS: is it http://?"
-    if "disconnected without sending" in said and config.control_plane.startswith("http://"):
+    broken_off = any(name in said for name in ("RemoteProtocolError", "ReadError"))
+    if broken_off and config.control_plane.startswith("http://"):
         return "It speaks another protocol, TLS perhaps: is it https://?"
     if "certificate required" in said.lower():
         return "It wants a client certificate: set MCP_SDK_TLS_CERTIFICATE and MCP_SDK_TLS_PRIVATE_KEY"

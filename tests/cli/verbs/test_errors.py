@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from servers import free_port
 from serving import Replica
 from verbs import ACCESS, Typist, token_for
-
-from mcp_sdk import Config
-from mcp_sdk.cli.servers import _mend
 
 
 @pytest.fixture
@@ -62,18 +63,41 @@ def test_a_role_that_may_not(typed: Typist, replica: Replica, monkeypatch: pytes
     assert typed("context", "forget", "order", "o-1") == 0, typed.err
 
 
-def test_a_certificate_that_is_not_trusted(typed: Typist, tmp_path: Path) -> None:
-    """The mend names the setting; http where https is spoken, and the other way round, is told as such."""
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[int]:
+    """The port of a server whose certificate nobody trusts."""
     key, certificate = tmp_path / "k.pem", tmp_path / "c.pem"
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     made += ["-days", "2", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(made, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=_shake_hands, args=(listening, context))
+        serving.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        serving.join(10)
+
+
+def _shake_hands(listening: socket.socket, context: ssl.SSLContext) -> None:
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        with suppress(OSError), connection:
+            context.wrap_socket(connection, server_side=True).close()
+
+
+def test_a_certificate_that_is_not_trusted(typed: Typist, secured: int) -> None:
+    """The mend names the setting; http where https is spoken, and the other way round, are told as such."""
+    assert typed("get", "models", "-s", f"https://127.0.0.1:{secured}") == 3
+    assert "MCP_SDK_TLS_CA" in typed.err
+    assert typed("get", "models", "-s", f"http://127.0.0.1:{secured}") == 3
+    assert "is it https://?" in typed.err
     assert typed("get", "models", "-s", typed.url.replace("http", "https")) == 3
     assert "is it http://?" in typed.err
-    said = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate"
-    assert "MCP_SDK_TLS_CA" in _mend(said, Config(control_plane="https://127.0.0.1:1"))
 
 
 @pytest.mark.parametrize(
