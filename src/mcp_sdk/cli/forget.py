@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
-from mcp_sdk.cli.command import OK
+from mcp_sdk.cli.command import ABNORMAL, OK
 from mcp_sdk.cli.entities import model_of
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import connected
@@ -59,11 +59,22 @@ def run(args: Namespace, output: Output) -> int:
     with connected(args) as mesh:
         ref = EntityRef(model_of(mesh, args.model).name, args.id)
         erased = mesh.control_plane.forget(ref).result(mesh.config.start_timeout)
-        logs = [{"file": str(Path(log).resolve()), "lines": strike(Path(log), ref)} for log in args.decision_log]
+        logs = [_struck(Path(log), ref) for log in args.decision_log]
         receipt = _receipt(mesh, erased, logs)
     output.format = "json" if output.format == "table" else output.format
     output.data(receipt)
-    return OK
+    failed = [log for log in logs if "error" in log]
+    for log in failed:
+        output.say(f"mcpctl: {log['file']} still names it: {log['error']}. Mend that, and forget it again")
+    return ABNORMAL if failed else OK
+
+
+def _struck(log: Path, ref: EntityRef) -> dict[str, Any]:
+    said: dict[str, Any] = {"file": str(log.resolve())}
+    try:
+        return said | {"lines": strike(log, ref)}
+    except OSError as error:
+        return said | {"lines": 0, "error": str(error)}
 
 
 def _receipt(mesh: Mesh, erased: Receipt, logs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,16 +19,20 @@ from mcp_sdk.exceptions import ConfigurationError, StoreError, StoreUnavailable
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Applied
+from mcp_sdk.protocol.plain import applied_from_plain
 
-__all__ = ["COMMAND", "events"]
+__all__ = ["COMMAND", "decision_line", "events", "transition_line"]
 
+VERDICTS = ("permit", "deny", "step_up", "review", "throttle", "shed")
+_AS_SAID = {"permitted": "permit", "denied": "deny", "throttled": "throttle"}
 SILENCE = 60.0
 
 
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("filters", nargs="*", default=[], metavar="FILTER", help="order.state=created, order.id=o-1")
     parser.add_argument("--service", default="", help="only decisions on calls to this service")
-    parser.add_argument("--verdict", default="", help="only this verdict, e.g. denied")
+    parser.add_argument("--verdict", choices=sorted({*VERDICTS, *_AS_SAID}), metavar="NAME", help=", ".join(VERDICTS))
+    parser.add_argument("--transitions", action="store_true", help="show what happens to entities, too")
     parser.add_argument("--count", type=int, metavar="N", help="end after N lines (default: Ctrl-C)")
     add_store(parser)
 
@@ -61,21 +65,36 @@ def _filter(written: str) -> tuple[str, str, str]:
 
 def _tap(config: Config, args: Namespace, output: Output) -> None:
     greet(config)
-    for record in islice(_records(config, args, output), args.count):
-        if output.for_machines:
-            output.record(record)
-        else:
-            output.line(_line(record))
-            output.out.flush()
+    told = (said for said in _events(config, args, output) if _telling(*said, output))
+    for _ in islice(told, args.count):
+        output.out.flush()
 
 
-def _records(config: Config, args: Namespace, output: Output) -> Iterator[dict[str, Any]]:
+def _telling(kind: str, data: dict[str, Any], output: Output) -> bool:
+    """Print one event; tell whether it was one to be printed."""
+    if kind == "decision":
+        record, line = data.get("record", {}), decision_line
+    elif kind == "transition":
+        record, line = data, transition_line
+    else:
+        output.say(f"the server says: {kind}" + (", some lines were missed" if kind == "resync" else ""))
+        return False
+    if output.for_machines:
+        output.record({"event": kind} | data)
+    else:
+        output.line(line(record))
+    return True
+
+
+def _events(config: Config, args: Namespace, output: Output) -> Iterator[tuple[str, dict[str, Any]]]:
     import httpx  # noqa: PLC0415 - an extra, which greeting the server has found
 
     from mcp_sdk.clients.api import refusal, tls_context  # noqa: PLC0415 - as above
 
     params: list[tuple[str, str | int | float | bool | None]] = [("filter", each) for each in args.filters]
-    params += [(name, getattr(args, name)) for name in ("service", "verdict") if getattr(args, name)]
+    params += [("service", args.service)] if args.service else []
+    params += [("verdict", _AS_SAID.get(args.verdict, args.verdict))] if args.verdict else []
+    params += [("kind", "all" if args.transitions else "decisions")]
     params += [("namespace", config.namespace), ("environment", config.environment)]
     headers = {"accept": "text/event-stream"} | ({"authorization": f"Bearer {config.token}"} if config.token else {})
     url = config.control_plane.split(",")[0].strip().rstrip("/")
@@ -95,32 +114,41 @@ def _records(config: Config, args: Namespace, output: Output) -> Iterator[dict[s
         raise StoreUnavailable(f"the tap of {url} broke off: {error or type(error).__name__}") from error
 
 
-def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a stream of server-sent events (WHATWG HTML, 9.2); what is none is passed over."""
+def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and JSON object of each server-sent event (WHATWG HTML, 9.2); one without an object is passed over."""
     data: list[str] = []
+    name = ""
     for line in lines:
-        if line.startswith("data:"):
-            data.append(line[5:].removeprefix(" "))
+        field, _, value = line.partition(":")
+        if field == "data":
+            data.append(value.removeprefix(" "))
+        elif field == "event":
+            name = value.removeprefix(" ")
         elif not line:
-            if data:
-                record = json.loads("\n".join(data))
-                if isinstance(record, dict):
-                    yield record
-            data = []
+            record = json.loads("\n".join(data)) if data else None
+            if isinstance(record, dict):
+                yield name or "message", record
+            data, name = [], ""
 
 
-def _line(record: dict[str, Any]) -> str:
+def decision_line(record: dict[str, Any]) -> str:
+    """Write a record of the decision log in a line: when, who, what, how it was decided, by which rule, of what."""
     reasons = record.get("reasons") or [{}]
     first = reasons[0]
     why = f"by {first['policy']}/{first.get('rule') or 'default'}" if first.get("policy") else ""
     contexts = record.get("contexts") or ()
-    about = " ".join(f"{each.get('model')} {_id(each)} {each.get('state') or ''}".rstrip() for each in contexts)
-    said = [record.get("time", ""), record.get("service", ""), record.get("operation", ""), record.get("verdict", "")]
-    return "  ".join(text for text in (*map(str, said), str(record.get("route") or ""), why, about) if text)
+    about = " ".join(f"{each.get('model')} {each.get('id')} {each.get('state') or ''}".rstrip() for each in contexts)
+    said = [str(record.get(name) or "") for name in ("time", "service", "operation", "verdict", "route")]
+    return "  ".join(text for text in (*said, why, about) if text)
 
 
-def _id(context: dict[str, Any]) -> str:
-    return str(context.get("entity_id", context.get("id", "")))
+def transition_line(plain: dict[str, Any]) -> str:
+    """Write a transition with its outcome in a line."""
+    applied = applied_from_plain(plain)
+    told = plain_applied(applied, BusinessModel(applied.transition.model))
+    return (
+        f"{told['at']}  {told['source']}  {told['model']} {told['id']}  {move_of(told)}  {told['attributes']}".rstrip()
+    )
 
 
 # Transitions, of a store

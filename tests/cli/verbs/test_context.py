@@ -93,6 +93,14 @@ def test_a_decision_log_is_struck(seeded: Typist) -> None:
     assert [json.loads(line) for line in log.read_text().splitlines()] == [kept]
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc, where no file can be made")
+def test_a_log_that_cannot_be_rewritten_is_in_the_receipt(seeded: Typist) -> None:
+    """What was erased is said all the same, and what still names the entity."""
+    receipt = seeded.json("context", "forget", "order", "o-1", "--decision-log", "/proc/self/status", status=3)
+    assert (receipt["contexts"], receipt["decision_logs"][0]["lines"]) == (1, 0)
+    assert "still names it" in seeded.err
+
+
 @pytest.mark.parametrize(
     ("line", "goes"),
     [

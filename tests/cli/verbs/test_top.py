@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 
+import httpx
 from verbs import Typist
 
-from mcp_sdk.cli.tap import events
+from mcp_sdk import DecisionRequest, ModelContext
+from mcp_sdk.cli.tap import decision_line, events
+from mcp_sdk.context import Trust
 
 
 def test_top_once_counts_entities_by_state(seeded: Typist) -> None:
@@ -48,6 +52,34 @@ def test_tap_shows_transitions_of_a_store(seeded: Typist, place: str) -> None:
     assert "needs a server" in seeded.err
 
 
+def test_tap_shows_decisions_of_a_server(seeded: Typist, place: str) -> None:
+    """By whom, on what, how and why; a server without a tap is told as such."""
+    if place == "store":
+        return
+    paths = httpx.get(f"{seeded.url}/openapi.json", trust_env=False).json()["paths"]
+    if "/v1/tap" not in paths:
+        assert seeded("tap", "order.state=created", "--verdict", "denied") == 3
+        assert "has no tap (404 for /v1/tap)" in seeded.err
+        return
+    running = seeded.begin("tap", "--verdict", "denied", "--count", "1")
+    running.until("tapping decisions")
+    costly = {"order": ModelContext("order", "o-2", "created", {"amount": 500_000}, trust=Trust.STORE)}
+    with seeded.mesh() as mesh:
+        while "by orders/large" not in running.out:
+            mesh.decide(DecisionRequest("shop", "POST /orders", environment=seeded.environment, contexts=costly))
+            time.sleep(0.05)
+    assert running.ended() == 0
+
+
+def test_a_decision_is_written_in_a_line() -> None:
+    """When, who, what, how it was decided, by which rule, of which entity."""
+    record = {"time": "T", "service": "shop", "operation": "POST /orders", "verdict": "deny"}
+    record |= {"reasons": [{"policy": "orders", "rule": "large"}]}
+    record |= {"contexts": [{"model": "order", "id": "o-1", "state": "created"}]}
+    assert decision_line(record) == "T  shop  POST /orders  deny  by orders/large  order o-1 created"
+    assert decision_line({}) == ""
+
+
 def test_a_filter_that_is_none_is_told(seeded: Typist) -> None:
     """With an example."""
     assert seeded("tap", "order=created") == 3
@@ -57,4 +89,4 @@ def test_a_filter_that_is_none_is_told(seeded: Typist) -> None:
 def test_server_sent_events_are_read() -> None:
     """Comments and other fields are passed over, data of several lines is one."""
     text = ': hello\nevent: decision\ndata: {"a":\ndata: 1}\n\nid: 3\n\ndata: []\n\ndata: {"b": 2}\n\n'
-    assert list(events(iter(text.splitlines()))) == [{"a": 1}, {"b": 2}]
+    assert list(events(iter(text.splitlines()))) == [("decision", {"a": 1}), ("message", {"b": 2})]
