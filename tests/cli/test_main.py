@@ -245,8 +245,8 @@ def test_create_takes_the_text_form(orders: Shell) -> None:
 
 def test_a_store_that_is_not_there_is_said(shell: Shell) -> None:
     """A store that cannot be opened ends in one line on standard error, without the path's secrets, and status 3."""
-    assert shell("get", "order", "-s", "redis://user:secret@localhost/0") == 3
-    assert "memory, sqlite" in shell.err
+    assert shell("get", "order", "-s", "etcd://user:secret@localhost/0") == 3
+    assert "Installed: http, https, memory, " in shell.err
     assert "secret" not in shell.err
 
 
