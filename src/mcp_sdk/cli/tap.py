@@ -72,17 +72,15 @@ def _tap(config: Config, args: Namespace, output: Output) -> None:
 
 def _telling(kind: str, data: dict[str, Any], output: Output) -> bool:
     """Print one event; tell whether it was one to be printed."""
-    if kind == "decision":
-        record, line = data.get("record", {}), decision_line
-    elif kind == "transition":
-        record, line = data, transition_line
-    else:
+    if kind not in {"decision", "transition"}:
         output.say(f"the server says: {kind}" + (", some lines were missed" if kind == "resync" else ""))
         return False
     if output.for_machines:
         output.record({"event": kind} | data)
+    elif kind == "decision":
+        output.line(decision_line(data.get("record", {})))
     else:
-        output.line(line(record))
+        output.line(transition_line(data))
     return True
 
 
