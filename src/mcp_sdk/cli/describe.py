@@ -100,7 +100,7 @@ def _governs(policy: Mapping[str, Any]) -> dict[str, Any]:
 def _rules(policy: Mapping[str, Any], programs: Mapping[str, Any]) -> list[list[Any]]:
     from mcp_sdk.policy.program import RuleRow  # noqa: PLC0415 - the engine's load is for this verb alone
 
-    rules = [RuleRow(*row) for row in policy["rules"]]
+    rules = [RuleRow.of(row) for row in policy["rules"]]
     return [
         [rule.name, rule.clause, _effect(programs["effects"][rule.effect]), f"{policy['file']}:{rule.line}"]
         for rule in rules
@@ -168,7 +168,7 @@ def _reading(model: str, programs: Mapping[str, Any]) -> list[Mapping[str, Any]]
     from mcp_sdk.policy.program import RuleRow  # noqa: PLC0415 - the engine's load is for this verb alone
 
     def reads(policy: Mapping[str, Any]) -> bool:
-        return any(model in programs["shapes"][RuleRow(*row).shape]["models"] for row in policy["rules"])
+        return any(model in programs["shapes"][RuleRow.of(row).shape]["models"] for row in policy["rules"])
 
     return [policy for policy in programs.get("policies", ()) if reads(policy)]
 

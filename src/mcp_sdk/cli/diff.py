@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from mcp_sdk.cli.command import Command
+from mcp_sdk.cli.command import Command, WrongUsage
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store
 from mcp_sdk.cli.policy.diff import BUDGET, SHOWN, VERB
-from mcp_sdk.exceptions import ConfigurationError
 
 __all__ = ["COMMAND"]
 
@@ -24,9 +23,9 @@ def _configure(parser: ArgumentParser) -> None:
 
 def _run(args: Namespace, output: Output) -> int:
     if args.path is None and args.old is None:
-        raise ConfigurationError("what is to be compared? Say files, mcpctl diff policies/, or mcpctl diff --from 3")
+        raise WrongUsage("what is to be compared? Say files, mcpctl diff policies/, or mcpctl diff --from 3")
     if args.path is not None and args.new is not None:
-        raise ConfigurationError("files stand in the place of --to: mcpctl diff policies/ --from 3")
+        raise WrongUsage("files stand in the place of --to: mcpctl diff policies/ --from 3")
     old, new = args.old or CURRENT, args.path or args.new or CURRENT
     return VERB.run(Namespace(**{**vars(args), "old": old, "new": new, "budget": BUDGET, "show": SHOWN}), output)
 

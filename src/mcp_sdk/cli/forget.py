@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
-from mcp_sdk.cli.command import ABNORMAL, OK
+from mcp_sdk.cli.command import ABNORMAL, OK, WrongUsage
 from mcp_sdk.cli.entities import model_of
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import connected
 from mcp_sdk.context import EntityRef
-from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.ports import Receipt
 from mcp_sdk.snapshot import canonical
@@ -55,7 +54,7 @@ def run(args: Namespace, output: Output) -> int:
     """Erase and print the receipt; logs are looked at first, so that a wrong name changes nothing."""
     for log in args.decision_log:
         if not Path(log).is_file():
-            raise ConfigurationError(f"{log} is no file; a decision log holds a JSON record on each line")
+            raise WrongUsage(f"{log} is no file; a decision log holds a JSON record on each line")
     with connected(args) as mesh:
         ref = EntityRef(model_of(mesh, args.model).name, args.id)
         erased = mesh.control_plane.forget(ref).result(mesh.config.start_timeout)

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.entities import model_of, move_of, plain_applied
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, configured, connected
 from mcp_sdk.cli.servers import greet, is_server
 from mcp_sdk.cli.watching import changes, heard
 from mcp_sdk.config import Config
-from mcp_sdk.exceptions import ConfigurationError, StoreError, StoreUnavailable
+from mcp_sdk.exceptions import StoreError, StoreUnavailable
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Applied
@@ -56,7 +56,7 @@ def _filter(written: str) -> tuple[str, str, str]:
     path, equals, value = written.partition("=")
     model, dot, name = path.partition(".")
     if not (equals and dot and model and name):
-        raise ConfigurationError(f"{written!r} is no filter; write MODEL.FIELD=VALUE, e.g. order.state=created")
+        raise WrongUsage(f"{written!r} is no filter; write MODEL.FIELD=VALUE, e.g. order.state=created")
     return model, name, value
 
 
@@ -154,7 +154,7 @@ def transition_line(plain: dict[str, Any]) -> str:
 
 def _transitions(args: Namespace, output: Output) -> None:
     if args.verdict:
-        raise ConfigurationError("a store knows of no verdicts: --verdict needs a server, mcpctl serve")
+        raise WrongUsage("a store knows of no verdicts: --verdict needs a server, mcpctl serve")
     with connected(args) as mesh:
         found = _wanted_models(mesh, args.filters)
         output.say("a store knows of no decisions; showing transitions. Decisions need a server: mcpctl serve")

@@ -72,7 +72,7 @@ def lost_rules(
         if policy["shadow"]:
             continue
         for row in policy["rules"]:
-            rule = RuleRow(*row)
+            rule = RuleRow.of(row)
             found = _lost(policy, rule, programs, reading)
             if found:
                 yield from (_told(policy, rule, programs, found, operation) for operation in _operations(policy))
@@ -128,7 +128,7 @@ class _Reading:
 
     def clauses(self, shape: Mapping[str, Any], rule: RuleRow) -> Iterator[_Clause]:
         """Evaluate each clause with every context absent, and tell which absent facts it reads."""
-        texts = rule.clauses or [rule.clause]
+        texts = rule.clauses
         for part, text in zip(clause_shapes(shape["expr"]), texts, strict=True):
             absent = dict.fromkeys(fact for fact in _facts(part) if self._absent(*fact))
             names = tuple(f"{model}.{name}" for model, name in absent)

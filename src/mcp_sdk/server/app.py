@@ -55,7 +55,20 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
     app = FastAPI(
         title="mcp-sdk control plane", version=version("mcp-sdk"), lifespan=lifespan, responses=faults.RESPONSES
     )
-    modules = (contexts, transitions, policies, registry, overrides, epochs, decide, authzen, feeds, stream, health, about)
+    modules = (
+        contexts,
+        transitions,
+        policies,
+        registry,
+        overrides,
+        epochs,
+        decide,
+        authzen,
+        feeds,
+        stream,
+        health,
+        about,
+    )
     for module in modules:
         app.include_router(module.router)
     app.state.routes = [route for module in modules for route in module.router.routes]

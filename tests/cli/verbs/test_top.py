@@ -48,7 +48,7 @@ def test_tap_shows_transitions_of_a_store(seeded: Typist, place: str) -> None:
     running.until('"to": "paid"')
     assert running.ended() == 0
     assert "created" not in [json.loads(line)["to"] for line in running.out.splitlines()]
-    assert seeded("tap", "--verdict", "denied") == 3
+    assert seeded("tap", "--verdict", "denied") == 2
     assert "needs a server" in seeded.err
 
 
@@ -82,7 +82,7 @@ def test_a_decision_is_written_in_a_line() -> None:
 
 def test_a_filter_that_is_none_is_told(seeded: Typist) -> None:
     """With an example."""
-    assert seeded("tap", "order=created") == 3
+    assert seeded("tap", "order=created") == 2
     assert "write MODEL.FIELD=VALUE" in seeded.err
 
 
