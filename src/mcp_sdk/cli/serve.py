@@ -28,11 +28,21 @@ def _configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--tls-certificate", default="", metavar="PATH", help="PEM file; needed beyond loopback")
     parser.add_argument("--tls-private-key", default="", metavar="PATH", help="PEM file")
-    parser.add_argument("--tls-client-ca", default="", metavar="PATH", help="demand client certificates of this CA")
+    parser.add_argument("--tls-client-ca", default="", metavar="PATH", help="take client certificates of this CA")
+    parser.add_argument("--oidc-issuer", default="", metavar="URL", help="take bearer tokens of this OpenID provider")
+    parser.add_argument("--oidc-audience", default="", metavar="NAME", help="the name that those tokens carry")
+    parser.add_argument(
+        "--rate",
+        action="append",
+        default=[],
+        metavar="KIND=RATE[:BURST]",
+        help="how fast one caller may ask, a second: requests=2000:10000, transitions=…, streams=…",
+    )
 
 
 def _run(args: Namespace, output: Output) -> int:
     try:
+        from mcp_sdk.server.rates import read_rates  # noqa: PLC0415
         from mcp_sdk.server.run import Bind, Prepared, serve  # noqa: PLC0415 - an extra
         from mcp_sdk.server.settings import ServerSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -47,7 +57,15 @@ def _run(args: Namespace, output: Output) -> int:
     def announce(prepared: Prepared) -> None:
         _announce(prepared.token, prepared.key, bind.url, args, output)
 
-    serve(ServerSettings(store=args.store, mesh=args.mesh, streams=args.streams), bind, announce=announce)
+    settings = ServerSettings(
+        store=args.store,
+        mesh=args.mesh,
+        streams=args.streams,
+        oidc_issuer=args.oidc_issuer,
+        oidc_audience=args.oidc_audience,
+        rates=read_rates(args.rate),
+    )
+    serve(settings, bind, announce=announce)
     return OK
 
 

@@ -198,6 +198,8 @@ def answer(call: Call[T], status: int, content: bytes) -> T:
         raise refusal(status, content)
     if call.raw:
         return call.read(content)
+    if status == 202:
+        raise StoreError(f"nothing is in force yet: {loads(content)['detail']}")
     try:
         return call.read(loads(content) if content else None)
     except (KeyError, TypeError) as error:

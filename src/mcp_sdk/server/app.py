@@ -11,23 +11,29 @@ from fastapi import FastAPI
 from mcp_sdk._plugins import STORES, load
 from mcp_sdk.ports import Store
 from mcp_sdk.server import faults
+from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.desk import Desk
+from mcp_sdk.server.door import open_door
 from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
 from mcp_sdk.server.metrics import Counted, Metrics
 from mcp_sdk.server.routes import (
     about,
+    audit,
     authzen,
+    changes,
     contexts,
     decide,
     epochs,
     feeds,
     health,
     overrides,
+    owners,
     policies,
     registry,
     stream,
+    tokens,
     transitions,
 )
 from mcp_sdk.server.settings import ServerSettings
@@ -45,7 +51,9 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(store, settings)
-        app.state.desk = Desk(store, hub, settings, Metrics(hub), Exits(hub.everyone))
+        shelf, door = open_door(hub, settings)
+        parts = (shelf, door, Auditor(store))
+        app.state.desk = Desk(store, hub, settings, Metrics(hub), Exits(hub.everyone), *parts)
         await hub.start()
         try:
             yield
@@ -68,6 +76,10 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
         stream,
         health,
         about,
+        tokens,
+        audit,
+        changes,
+        owners,
     )
     for module in modules:
         app.include_router(module.router)

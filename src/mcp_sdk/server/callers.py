@@ -62,6 +62,15 @@ class Grant:
             and ("*" in self.targets or target in self.targets)
         )
 
+    def covers(self, other: Grant) -> bool:
+        """Tell whether this grant gives everything that another one gives."""
+        return (
+            ROLES[self.role] >= ROLES[other.role]
+            and self.namespace in ("*", other.namespace)
+            and self.environment in ("*", other.environment)
+            and ("*" in self.targets or set(other.targets) <= set(self.targets))
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Give the grant as plain JSON."""
         return {
@@ -82,16 +91,39 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``name`` stands in the audit log; ``service`` is the one service that it may speak for, or empty."""
+    """Who asks. ``name`` stands in the audit log; ``service`` is the one service that it may speak for, or empty.
+
+    ``expires`` is in seconds since the epoch. ``key`` is what proved the name, and tells callers apart: ``token:ID``,
+    a SPIFFE id, ``oidc:sub:SUBJECT``. ``subjects`` are what identity grants are matched against, and ``makers`` are the
+    keys of those who made the token, and the token of whoever made it.
+    """
 
     name: str
     grants: tuple[Grant, ...] = ()
     service: str = ""
     expires: float = field(default=float("inf"))
+    key: str = ""
+    subjects: tuple[str, ...] = ()
+    makers: tuple[str, ...] = ()
 
     def may(self, permission: Permission, scope: Scope, target: str = "") -> bool:
         """Tell whether some grant gives a permission there."""
         return any(permission in ROLES[grant.role] and grant.reaches(scope, target) for grant in self.grants)
+
+    def may_grant(self, grants: Iterable[Grant]) -> bool:
+        """Tell whether the caller is an admin of all that these grants reach."""
+        own = [grant for grant in self.grants if Permission.ADMIN in ROLES[grant.role]]
+        return all(any(mine.covers(grant) for mine in own) for grant in grants)
+
+    def require_grant(self, grants: Iterable[Grant]) -> None:
+        """Raise a 403 unless the caller may give these grants away: nobody gives more than it has."""
+        if not self.may_grant(grants):
+            raise Fault(
+                403,
+                "forbidden",
+                f"{self.name!r} may not grant this. It needs the role admin over the whole namespace, environment and "
+                "targets of the grant",
+            )
 
     def require(self, permission: Permission, scope: Scope = MESH, target: str = "") -> None:
         """Raise a 403 that says what is missing."""

@@ -11,13 +11,16 @@ from starlette.requests import HTTPConnection
 
 from mcp_sdk.context import Scope
 from mcp_sdk.ports import Store
+from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.callers import Caller
+from mcp_sdk.server.door import Door
 from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live
 from mcp_sdk.server.metrics import Metrics
 from mcp_sdk.server.settings import ServerSettings
+from mcp_sdk.server.shelf import Shelf
 
 __all__ = ["Asker", "At", "Desk", "Here", "caller_of", "desk_of"]
 
@@ -34,6 +37,9 @@ class Desk:
     settings: ServerSettings
     metrics: Metrics
     exits: Exits
+    shelf: Shelf
+    door: Door
+    auditor: Auditor
 
     async def live(self, scope: Scope) -> Live:
         """Give what is known of a scope; raises a 503 where it has been too long since the store was heard."""
@@ -53,21 +59,13 @@ def desk_of(connection: HTTPConnection) -> Desk:
     return cast("Desk", connection.app.state.desk)
 
 
-def caller_of(connection: HTTPConnection) -> Caller:
-    """Give who asks, by the bearer token; raises a 401."""
-    scheme, _, text = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not text:
-        raise Fault(
-            401,
-            "unauthorised",
-            "say who you are: Authorization: Bearer TOKEN. Make one with: mcpctl token create",
-            headers=(("www-authenticate", 'Bearer realm="mcp-sdk"'),),
-        )
-    return desk_of(connection).hub.tokens.caller(text.strip())
+async def caller_of(connection: HTTPConnection) -> Caller:
+    """Give who asks; raises a 401, and a 429 for one that asks too often."""
+    return await desk_of(connection).door.admit(connection)
 
 
-def _asker(request: Request, _: Annotated[object, Security(_BEARER)]) -> Caller:
-    return caller_of(request)
+async def _asker(request: Request, _: Annotated[object, Security(_BEARER)]) -> Caller:
+    return await caller_of(request)
 
 
 def _scope(

@@ -14,12 +14,12 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from mcp_sdk._plugins import STORES, load
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.ports import Store
 from mcp_sdk.problems import problem
+from mcp_sdk.server import peers
 from mcp_sdk.server.app import create_app
 from mcp_sdk.server.callers import Grant
 from mcp_sdk.server.exits import Exits
@@ -106,7 +106,7 @@ class Leaving(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class _Speaking(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+class _Speaking(peers.Http):
     """HTTP/1.1 that says in a problem also what was no request at all.
 
     It listens a while longer, for closing at once would reset the connection before the answer is read.
@@ -137,7 +137,7 @@ def _options(settings: ServerSettings, bind: Bind) -> dict[str, Any]:
         "fd": bind.fd,
         "log_level": "warning",
         "http": _Speaking,
-        "ws": "websockets-sansio",
+        "ws": peers.WebSocket,
         "ws_max_size": settings.frame_size,
         "ws_per_message_deflate": False,
         "timeout_graceful_shutdown": max(1, round(settings.drain)),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mcp_sdk.server.rates import Rate
 
 __all__ = ["ServerSettings"]
 
@@ -15,7 +18,8 @@ class ServerSettings:
     replica holds at once, ``outbox`` the frames that wait for a slow reader before it has to read anew. ``body_time``
     is what a body may take to arrive. A server that is told to stop is unready for ``notice`` before streams get
     ``drain`` to leave, and requests as much to end. ``staleness`` is how long a replica that lost its store goes on
-    deciding by what it knew.
+    deciding by what it knew. ``oidc_issuer`` is whose bearer tokens are taken, for ``oidc_audience``; ``rates`` are how
+    fast one caller may ask, by kind of work (see ``rates.DEFAULTS``).
     """
 
     store: str = "sqlite:///mesh.db"
@@ -32,3 +36,6 @@ class ServerSettings:
     drain: float = 5.0
     lease_check: float = 2.0
     staleness: float = 30.0
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    rates: Mapping[str, Rate] = field(default_factory=dict)

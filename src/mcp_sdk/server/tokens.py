@@ -21,7 +21,7 @@ from mcp_sdk.ports import Record, Store
 from mcp_sdk.server.callers import Caller, Grant
 from mcp_sdk.server.faults import Fault
 
-__all__ = ["KIND", "Token", "Tokens", "mint"]
+__all__ = ["KIND", "Token", "Tokens", "mint", "unauthorised"]
 
 KIND = "token"
 _FORM = re.compile(r"mcp_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
@@ -38,6 +38,8 @@ class Token:
     service: str = ""
     created_at: float = 0.0
     expires_at: float = float("inf")
+    makers: tuple[str, ...] = ()
+    revision: int = 0
 
     def record(self) -> Record:
         """Give the record that holds it."""
@@ -48,8 +50,9 @@ class Token:
             "service": self.service,
             "created_at": self.created_at,
             "expires_at": None if self.expires_at == float("inf") else self.expires_at,
+            "makers": list(self.makers),
         }
-        return Record(KIND, self.id, content)
+        return Record(KIND, self.id, content, self.revision)
 
     @classmethod
     def from_record(cls, record: Record) -> Self:
@@ -58,7 +61,17 @@ class Token:
         try:
             grants = tuple(Grant.from_dict(grant) for grant in held["grants"])
             until = float("inf") if held["expires_at"] is None else float(held["expires_at"])
-            return cls(record.name, held["name"], held["sha256"], grants, held["service"], held["created_at"], until)
+            return cls(
+                record.name,
+                held["name"],
+                held["sha256"],
+                grants,
+                held["service"],
+                held["created_at"],
+                until,
+                tuple(held.get("makers", ())),
+                record.revision,
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ProtocolError(f"the token {record.name!r} is stored in a form that cannot be read") from error
 
@@ -68,13 +81,23 @@ class Token:
 
 
 def mint(
-    name: str, grants: Sequence[Grant], *, service: str = "", ttl: float | None = None, now: float
+    name: str,
+    grants: Sequence[Grant],
+    *,
+    service: str = "",
+    ttl: float | None = None,
+    now: float,
+    maker: Caller | None = None,
 ) -> tuple[Token, str]:
-    """Make a token and its text, which is seen this once. ``ttl`` and ``now`` are in seconds."""
+    """Make a token and its text, which is seen this once. ``ttl`` and ``now`` are in seconds.
+
+    A token does not outlive its ``maker``.
+    """
     alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
     key, secret = "".join(secrets.choice(alphabet) for _ in range(12)), secrets.token_urlsafe(32)
-    until = float("inf") if ttl is None else now + ttl
-    return Token(key, name, _hash(secret), tuple(grants), service, now, until), f"mcp_{key}_{secret}"
+    until = min(float("inf") if ttl is None else now + ttl, float("inf") if maker is None else maker.expires)
+    makers = () if maker is None else (maker.key, *maker.makers)
+    return Token(key, name, _hash(secret), tuple(grants), service, now, until, makers), f"mcp_{key}_{secret}"
 
 
 class Tokens:
@@ -100,20 +123,31 @@ class Tokens:
         await self._store.put_record(MESH, token.record())
         await self.learn()
 
+    async def remove(self, token: Token) -> None:
+        """Delete a token: it is known no longer, here at once and on other replicas as soon as they hear of it."""
+        await self._store.delete_record(MESH, token.record())
+        await self.learn()
+
+    def stands(self, caller: Caller) -> bool:
+        """Tell whether the token of a caller is known still."""
+        return caller.key.removeprefix("token:") in self._known
+
     def caller(self, text: str) -> Caller:
         """Give who holds a token; raises a 401 that does not say which part of it is wrong."""
         found = _FORM.fullmatch(text)
         token = self._known.get(found[1]) if found else None
         if found is None or token is None or not hmac.compare_digest(token.digest, _hash(found[2])):
-            raise _unauthorised("the token is not known here. Make one with: mcpctl token create")
+            raise unauthorised("the token is not known here. Make one with: mcpctl token create")
         if token.expires_at <= self._clock():
-            raise _unauthorised(f"the token {token.name!r} has expired. Make a new one with: mcpctl token create")
-        return Caller(token.name, token.grants, token.service, token.expires_at)
+            raise unauthorised(f"the token {token.name!r} has expired. Make a new one with: mcpctl token create")
+        key = f"token:{token.id}"
+        return Caller(token.name, token.grants, token.service, token.expires_at, key=key, makers=token.makers)
 
 
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _unauthorised(detail: str) -> Fault:
+def unauthorised(detail: str) -> Fault:
+    """Give the 401 that says why nobody is known."""
     return Fault(401, "unauthorised", detail, headers=(("www-authenticate", 'Bearer realm="mcp-sdk"'),))

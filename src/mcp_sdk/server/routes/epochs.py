@@ -43,7 +43,9 @@ async def open_epoch(desk: Here, caller: Asker, opening: Opening) -> dict[str, A
         "reason": opening.reason,
         "at": datetime.now(UTC).isoformat(),
     }
-    await desk.store.put_record(MESH, Record(EPOCH, "current", said, opening.leaves - 1))
+    async with desk.auditor.change(caller, "epoch.open", before={"epoch": opening.leaves}) as change:
+        await desk.store.put_record(MESH, Record(EPOCH, "current", said, opening.leaves - 1))
+        change.after = said
     for live in desk.hub.scopes:
         await live.learn_policies()
     return said

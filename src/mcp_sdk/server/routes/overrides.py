@@ -44,7 +44,11 @@ async def break_glass(desk: Here, caller: Asker, scope: At, wanted: Wanted) -> d
     until = datetime.now(UTC) + timedelta(seconds=wanted.ttl)
     said = Override("observe", until, wanted.reason).to_dict() | {"by": caller.name}
     current = await _held(desk, scope, wanted.service)
-    await desk.store.put_record(scope, Record(OVERRIDE, wanted.service, said, current.revision if current else 0))
+    async with desk.auditor.change(
+        caller, "override.set", scope=scope, target=wanted.service, before=dict(current.content) if current else None
+    ) as change:
+        await desk.store.put_record(scope, Record(OVERRIDE, wanted.service, said, current.revision if current else 0))
+        change.after = said
     await (await desk.hub.scope(scope)).learn_policies()
     return said
 
@@ -55,7 +59,9 @@ async def end_override(desk: Here, caller: Asker, scope: At, service: Name) -> N
     caller.require(Permission.OPERATE, scope, service)
     current = await _held(desk, scope, service)
     if current is not None:
-        await desk.store.delete_record(scope, current)
+        before = dict(current.content)
+        async with desk.auditor.change(caller, "override.end", scope=scope, target=service, before=before):
+            await desk.store.delete_record(scope, current)
         await (await desk.hub.scope(scope)).learn_policies()
 
 

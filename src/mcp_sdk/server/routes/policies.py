@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from mcp_sdk.policy import compile_policies
 from mcp_sdk.protocol.plain import plain_revision
-from mcp_sdk.server import bodies
+from mcp_sdk.server import bodies, publishing
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
-from mcp_sdk.snapshot import PolicyRevision
 
 __all__ = ["router"]
 
@@ -39,29 +36,39 @@ class Revision(BaseModel):
     sources: dict[str, str]
 
 
+class Waiting(BaseModel):
+    """A policy set that waits for a second approver until ``expires_at``, in seconds since the epoch."""
+
+    change: str
+    detail: str
+    expires_at: float
+
+
 class Revisions(BaseModel):
     """Revisions, newest first."""
 
     revisions: list[Revision]
 
 
-@router.post("/policies", responses={409: {"description": "somebody else published first"}})
-async def apply(desk: Here, caller: Asker, scope: At, policies: PolicySet) -> Revision:
+@router.post(
+    "/policies",
+    responses={
+        202: {"model": Waiting, "description": "somebody else has to approve it"},
+        409: {"description": "somebody else published first"},
+    },
+)
+async def apply(desk: Here, caller: Asker, scope: At, policies: PolicySet, response: Response) -> Revision | Waiting:
     """Compile policy files and put them in force, all or nothing."""
-    live = await desk.live(scope)
-    programs = await asyncio.to_thread(compile_policies, policies.sources, dict(live.models))
-    caller.require_all(Permission.APPLY, scope, (each["service"] for each in programs["policies"]))
-    caller.require_all(Permission.APPLY, scope, (each["service"] for each in _policies(live.decider.snapshot.programs)))
-    wanted = PolicyRevision(policies.replaces, programs, policies.sources, caller.name)
+    wanted = await publishing.checked(desk, caller, scope, policies.sources, policies.replaces)
     if policies.dry_run:
         return Revision(**plain_revision(wanted))
-    stored = await desk.store.put_policies(scope, wanted)
-    await live.learn_policies()
-    return Revision(**plain_revision(stored))
-
-
-def _policies(programs: Any) -> list[Any]:
-    return list(programs.get("policies", ()))
+    kinds = await publishing.waiting(desk, scope, wanted)
+    if not kinds:
+        return Revision(**plain_revision(await publishing.publish(desk, caller, scope, wanted)))
+    change = await publishing.propose(desk, caller, scope, wanted, kinds)
+    response.status_code = 202
+    detail = f"{', '.join(kinds)} needs a second approver here. Somebody else does it with: mcpctl approve {change.id}"
+    return Waiting(change=change.id, detail=detail, expires_at=change.content["expires_at"])
 
 
 @router.get("/policies")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -10,10 +12,11 @@ from pydantic import BaseModel, Field
 from mcp_sdk.exceptions import ConfigurationError, ProtocolError
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.protocol.plain import each
-from mcp_sdk.server import bodies
+from mcp_sdk.server import bodies, owners
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.services import Endpoint
+from mcp_sdk.snapshot import canonical
 
 __all__ = ["router"]
 
@@ -50,8 +53,19 @@ async def list_models(desk: Here, caller: Asker, scope: At) -> Models:
 async def declare_models(desk: Here, caller: Asker, scope: At, declared: Models) -> None:
     """Declare models; a later declaration of a name replaces the earlier."""
     caller.require(Permission.PUBLISH, scope, caller.service)
-    await desk.store.put_models(scope, each(BusinessModel.from_dict, declared.models))
-    await (await desk.live(scope)).learn_policies()
+    models = each(BusinessModel.from_dict, declared.models)
+    live, before = await desk.live(scope), _digests(await desk.store.models(scope))
+    after = before | _digests(models)
+    if after != before:
+        async with desk.auditor.change(caller, "models.declare", scope=scope, before=before) as change:
+            await desk.store.put_models(scope, models)
+            change.after = after
+        await live.learn_policies()
+    await owners.claim(desk, scope, caller, [model.name for model in models])
+
+
+def _digests(models: Iterable[BusinessModel]) -> dict[str, str]:
+    return {model.name: sha256(canonical(model.to_dict())).hexdigest() for model in models}
 
 
 @router.get("/services")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
@@ -29,7 +31,7 @@ async def stream(socket: WebSocket) -> None:
     """Serve one client until it or the server goes."""
     desk = desk_of(socket)
     try:
-        caller = caller_of(socket)
+        caller = await caller_of(socket)
     except Fault as fault:
         await socket.close(CLOSE_REFUSED, fault.detail[:120])
         return
@@ -42,7 +44,8 @@ async def stream(socket: WebSocket) -> None:
         _admit(desk)
         live = await desk.live(scope)
         who = {"service": caller.service or str(said.get("service", ""))[:200], "caller": caller.name}
-        await _serve(socket, Stream(desk.hub, live, desk.settings, who, signs=signs), said, desk)
+        fall = partial(desk.door.fall, caller, Permission.READ, scope=scope, target=caller.service)
+        await _serve(socket, Stream(desk.hub, live, desk.settings, who, signs=signs), said, desk, fall)
     except WebSocketDisconnect:
         return
     except (Fault, MeshError) as error:
@@ -67,14 +70,14 @@ async def _hello(socket: WebSocket) -> dict[str, Any]:
     return said
 
 
-async def _serve(socket: WebSocket, held: Stream, said: dict[str, Any], desk: Desk) -> None:
+async def _serve(socket: WebSocket, held: Stream, said: dict[str, Any], desk: Desk, fall: Callable[[], Any]) -> None:
     version = negotiate(said.get("protocol", ()))
     time = datetime.now(UTC).isoformat()
     await socket.send_text(frame("welcome", protocol=version, cursor=desk.hub.cursor, time=time))
     thin = said.get("evaluation") == "server"
     held.begin(str(said.get("cursor") or ""), [str(model) for model in said.get("models", ())], thin=thin)
     try:
-        await _both(_send(socket, held), _receive(socket, held))
+        await _both(_send(socket, held), _receive(socket, held), fall())
     finally:
         held.end()
 

@@ -14,6 +14,7 @@ from mcp_sdk.server import bodies, cloudevents
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, Desk, Here
 from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.owners import require_owner
 
 __all__ = ["router"]
 
@@ -141,6 +142,7 @@ async def publish(desk: Here, caller: Asker, request: Request) -> Outcomes:
         raise Fault(422, "batch-too-large", f"{len(transitions)} transitions; send {desk.settings.batch} at most")
     for scope in {transition.scope for transition in transitions}:
         caller.require(Permission.PUBLISH, scope, caller.service)
+    await require_owner(desk.shelf, caller, transitions)
     return await _stored(desk, transitions)
 
 

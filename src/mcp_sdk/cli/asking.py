@@ -1,0 +1,94 @@
+"""Asking a control-plane server for what only a server has: tokens, identities, the audit log, changes, owners."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from mcp_sdk.cli.plane import add_scope
+from mcp_sdk.clients import api
+from mcp_sdk.config import Config, from_env
+from mcp_sdk.exceptions import ConfigurationError
+
+__all__ = ["add_grant", "add_server", "ask", "grants", "scope_of", "seconds"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def add_server(parser: ArgumentParser, *, scope: bool = False, action: bool = True) -> None:
+    """Add the options that say which server is meant, and which part of the mesh; ``action`` is one of a verb."""
+    parser.add_argument(
+        "-s", "--store", metavar="URL", help="the server, e.g. https://mesh.internal (else MCP_SDK_CONTROL_PLANE)"
+    )
+    if scope:
+        add_scope(parser)
+    if action:
+        parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default=SUPPRESS, help="how to print")
+
+
+def add_grant(parser: ArgumentParser) -> None:
+    """Add the options that say what is granted."""
+    parser.add_argument("--role", required=True, help="viewer, publisher, operator or admin")
+    parser.add_argument("--service", default="", help="the one service that the holder speaks for")
+    parser.add_argument("--namespace", default="*", help="where it holds (default: everywhere)")
+    parser.add_argument("--environment", default="*", help="where it holds (default: everywhere)")
+    parser.add_argument(
+        "--target",
+        action="append",
+        metavar="SERVICE",
+        help="a service that it holds for (default: --service, or all)",
+    )
+
+
+def grants(args: Namespace) -> list[dict[str, Any]]:
+    """Give the grant that ``add_grant`` read, as plain JSON."""
+    targets = args.target or ([args.service] if args.service else ["*"])
+    where = {"namespace": args.namespace, "environment": args.environment}
+    return [{"role": args.role, **where, "targets": targets}]
+
+
+def seconds(text: str) -> float:
+    """Read a length of time: ``90s``, ``15m``, ``12h``, ``30d``; raises ``ConfigurationError``."""
+    found = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if found is None or not int(found[1]):
+        raise ConfigurationError(f"{text!r:.40} is no length of time. Write it like 15m, 12h or 30d")
+    return float(int(found[1]) * _UNITS[found[2]])
+
+
+def ask(
+    args: Namespace, method: str, path: str, *, json: Any = None, params: Mapping[str, str | int] | None = None
+) -> Any:
+    """Make one request and give the JSON of its answer; raises ``StoreError`` for a refusal."""
+    config = _config(args)
+    call: api.Call[Any] = api.Call(method, path, _same, params or {}, json)
+
+    async def asked() -> Any:
+        async with api.async_client(config.control_plane.partition(",")[0].rstrip("/"), config) as client:
+            return await api.asend(client, call)
+
+    return asyncio.run(asked())
+
+
+def scope_of(args: Namespace) -> dict[str, str | int]:
+    """Give the part of the mesh that is meant, as parameters of a request."""
+    config = _config(args)
+    return {"namespace": config.namespace, "environment": config.environment}
+
+
+def _config(args: Namespace) -> Config:
+    where = {name: getattr(args, name, None) for name in ("namespace", "environment")}
+    where = {name: value for name, value in where.items() if value != "*"}
+    config = from_env(service="mcpctl", url="", control_plane=args.store, **where)
+    if not config.control_plane.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            "this is asked of a server. Name it: -s https://mesh.internal, or MCP_SDK_CONTROL_PLANE; "
+            "start one with: mcpctl serve"
+        )
+    return config
+
+
+def _same(plain: Any) -> Any:
+    return plain

@@ -1,0 +1,135 @@
+"""``mcpctl audit``: who did what, and whether the log still says so."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mcp_sdk.audit import Entry, Head, verify
+from mcp_sdk.cli.asking import add_server, ask
+from mcp_sdk.cli.command import FAILED, OK, Command
+from mcp_sdk.cli.output import Output
+from mcp_sdk.exceptions import ConfigurationError, StoreError
+
+__all__ = ["COMMAND"]
+
+PAGE = 1000
+
+
+def _configure(parser: ArgumentParser) -> None:
+    verbs = parser.add_subparsers(metavar="ACTION", required=True)
+    listed = verbs.add_parser("list", help="list entries")
+    listed.add_argument("--after", type=int, default=0, metavar="NUMBER", help="only those after this one")
+    listed.add_argument("--limit", type=int, default=PAGE, help=f"how many at the most (default: {PAGE})")
+    listed.set_defaults(act=_list)
+    checked = verbs.add_parser("verify", help="check the chain of hashes; exit 1 where it is broken")
+    checked.add_argument("file", nargs="?", metavar="FILE", help="an exported log, checked without a server")
+    checked.add_argument("--head", metavar="NUMBER:DIGEST", help="a head that was seen before, which must still hold")
+    checked.set_defaults(act=_verify)
+    export = verbs.add_parser("export", help="write all entries as JSON lines")
+    export.add_argument("file", nargs="?", metavar="FILE", help="where to (default: standard output)")
+    export.set_defaults(act=_export)
+    for each in (listed, checked, export):
+        add_server(each)
+
+
+def _pages(args: Namespace, after: int = 0) -> Iterator[dict[str, Any]]:
+    while True:
+        page = ask(args, "GET", "/v1/audit", params={"after": after, "limit": PAGE})
+        yield page
+        if page["end"] or page["after"] == after:
+            return
+        after = page["after"]
+
+
+def _list(args: Namespace, output: Output) -> int:
+    entries: list[dict[str, Any]] = []
+    for page in _pages(args, args.after):
+        entries += page["entries"]
+        if len(entries) >= args.limit:
+            break
+    entries = entries[: args.limit]
+    if output.for_machines:
+        output.data(entries)
+    else:
+        columns = ["number", "time", "who", "what", "phase", "where", "target"]
+        output.table(columns, [[*(one[name] for name in columns[:5]), _where(one), one["target"]] for one in entries])
+    return OK
+
+
+def _where(entry: dict[str, Any]) -> str:
+    return f"{entry['namespace']}/{entry['environment']}"
+
+
+def _fetched(args: Namespace) -> tuple[list[str], Head]:
+    texts: list[str] = []
+    head = Head()
+    for page in _pages(args):
+        if not page["whole"]:
+            raise StoreError("this token sees a part of the log only, and a part is no chain; ask as one of the mesh")
+        texts += [Entry.from_dict(plain).text() for plain in page["entries"]]
+        head = Head(page["head"]["number"], page["head"]["digest"])
+    return texts, head
+
+
+def _verify(args: Namespace, output: Output) -> int:
+    if args.file:
+        texts, head = Path(args.file).read_text(encoding="utf-8").splitlines(), None
+    else:
+        texts, head = _fetched(args)
+    broken = verify(texts, head=_head(args.head) or head)
+    if broken is not None:
+        result: dict[str, Any] = {"whole": False, "entry": broken.number, "why": broken.why, "detail": broken.detail}
+        text = f"entry {broken.number} is broken ({broken.why}): {broken.detail}"
+    else:
+        last = Entry.from_text(texts[-1]).head if texts else Head()
+        result = {"whole": True, "entries": len(texts), "head": f"{last.number}:{last.digest}"}
+        text = f"{len(texts)} entries, unbroken. Keep the head, and give it as --head next time:\n{result['head']}"
+    if output.for_machines:
+        output.data(result)
+    else:
+        output.line(text)
+    return OK if broken is None else FAILED
+
+
+def _head(text: str | None) -> Head | None:
+    if text is None:
+        return None
+    number, _, digest = text.partition(":")
+    if not number.isdecimal() or len(digest) != 64:
+        raise ConfigurationError(f"--head {text!r:.90} is no NUMBER:DIGEST, as mcpctl audit verify prints it")
+    return Head(int(number), digest)
+
+
+def _export(args: Namespace, output: Output) -> int:
+    texts, head = _fetched(args)
+    content = "".join(f"{text}\n" for text in texts)
+    if args.file:
+        Path(args.file).write_text(content, encoding="utf-8")
+        output.say(f"{len(texts)} entries written; the head is {head.number}:{head.digest}")
+    else:
+        output.out.write(content)
+    return OK
+
+
+def _run(args: Namespace, output: Output) -> int:
+    return int(args.act(args, output))
+
+
+COMMAND = Command(
+    name="audit",
+    summary="see who did what, and check that the log still says so",
+    description="""\
+Every change that somebody made is in one log, each entry hashed over the one
+before it. Keep the head that verify prints elsewhere: with it, a log that was
+cut off or written anew is found out too.
+
+  mcpctl audit list
+  mcpctl audit verify --head 41:9c1e…
+  mcpctl audit export audit.jsonl && mcpctl audit verify audit.jsonl
+""",
+    configure=_configure,
+    run=_run,
+)

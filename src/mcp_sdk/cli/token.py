@@ -1,0 +1,95 @@
+"""``mcpctl token``: make, list and revoke tokens of a server."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+from typing import Any
+
+from mcp_sdk.cli.asking import add_grant, add_server, ask, grants, seconds
+from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.output import Output
+
+__all__ = ["COMMAND", "shown_grants"]
+
+
+def _configure(parser: ArgumentParser) -> None:
+    verbs = parser.add_subparsers(metavar="ACTION", required=True)
+    create = verbs.add_parser("create", help="make a token, and print it this once")
+    add_grant(create)
+    create.add_argument("--name", default="", help="what it is called in the audit log (default: service or role)")
+    create.add_argument("--ttl", metavar="TIME", help="how long it lasts, e.g. 30d (default: as long as yours)")
+    create.set_defaults(act=_create)
+    listed = verbs.add_parser("list", help="list tokens, without what proves them")
+    listed.set_defaults(act=_list)
+    revoke = verbs.add_parser("revoke", help="have a token taken no longer")
+    revoke.add_argument("id", metavar="ID", help="as list prints it")
+    revoke.set_defaults(act=_revoke)
+    for each in (create, listed, revoke):
+        add_server(each)
+
+
+def _create(args: Namespace, output: Output) -> int:
+    body: dict[str, Any] = {"name": args.name or args.service or args.role, "grants": grants(args)}
+    body |= {"service": args.service, "ttl": seconds(args.ttl) if args.ttl else None}
+    made = ask(args, "POST", "/v1/tokens", json=body)
+    if output.for_machines:
+        output.data(made)
+    else:
+        output.line(made["text"])
+        output.say(f"{made['id']}, {_until(made['expires_at'])}. It is shown this once: keep it where secrets are kept")
+    return OK
+
+
+def _list(args: Namespace, output: Output) -> int:
+    found = ask(args, "GET", "/v1/tokens")["tokens"]
+    if output.for_machines:
+        output.data(found)
+    else:
+        columns = ["id", "name", "service", "grants", "ends"]
+        rows = [
+            [one["id"], one["name"], one["service"], shown_grants(one["grants"]), _until(one["expires_at"])]
+            for one in found
+        ]
+        output.table(columns, rows)
+    return OK
+
+
+def _revoke(args: Namespace, output: Output) -> int:
+    ask(args, "DELETE", f"/v1/tokens/{args.id}")
+    if output.for_machines:
+        output.data({"revoked": args.id})
+    else:
+        output.line(f"{args.id} is revoked; its streams end within a second")
+    return OK
+
+
+def _until(moment: float | None) -> str:
+    return "lasts" if moment is None else f"until {datetime.fromtimestamp(moment, UTC).isoformat(timespec='seconds')}"
+
+
+def shown_grants(found: list[dict[str, Any]]) -> str:
+    """Give grants as people read them."""
+    return "; ".join(
+        f"{one['role']} in {one['namespace']}/{one['environment']} for {','.join(one['targets'])}" for one in found
+    )
+
+
+def _run(args: Namespace, output: Output) -> int:
+    return int(args.act(args, output))
+
+
+COMMAND = Command(
+    name="token",
+    summary="make, list and revoke tokens of a server",
+    description="""\
+A token is who a service or a person is to the server. It is printed once, and
+kept as a hash. You cannot grant more than you have.
+
+  mcpctl token create --role publisher --service shop --environment prod --ttl 30d
+  mcpctl token list
+  mcpctl token revoke h3kq0c2m9xza
+""",
+    configure=_configure,
+    run=_run,
+)

@@ -1,0 +1,49 @@
+"""``/v1/audit``: who did what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from mcp_sdk.context import MESH
+from mcp_sdk.server.callers import ROLES, Permission
+from mcp_sdk.server.desk import Asker, Here
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/audit", tags=["audit"])
+
+
+class AuditPage(BaseModel):
+    """Part of the log. ``whole`` says that nothing was left out, so that the chain can be checked."""
+
+    entries: list[dict[str, Any]]
+    after: int = Field(description="give it as 'after' to go on")
+    end: bool = Field(description="whether this was the last page")
+    whole: bool
+    head: dict[str, Any] = Field(description="number and digest of the last entry")
+
+
+@router.get("")
+async def list_audit(
+    desk: Here,
+    caller: Asker,
+    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> AuditPage:
+    """Give entries after a number, in order; of a caller that is held to a namespace only those of it."""
+    if not any(Permission.AUDIT in ROLES[grant.role] for grant in caller.grants):
+        caller.require(Permission.AUDIT)
+    head = await desk.auditor.head()
+    found = await desk.auditor.entries(after=after, limit=limit)
+    last = found[-1].number if found else after
+    seen = [entry for entry in found if caller.may(Permission.AUDIT, entry.scope)]
+    return AuditPage(
+        entries=[entry.to_dict() for entry in seen],
+        after=last,
+        end=last >= head.number,
+        whole=caller.may(Permission.AUDIT, MESH),
+        head={"number": head.number, "digest": head.digest},
+    )

@@ -1,0 +1,96 @@
+"""``/v1/changes`` and ``/v1/protections``: policy changes that wait for a second approver."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
+
+from mcp_sdk.ports import Record
+from mcp_sdk.protocol.plain import plain_revision
+from mcp_sdk.server import publishing
+from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.desk import Asker, At, Here
+from mcp_sdk.server.faults import Fault
+from mcp_sdk.snapshot import PolicyRevision
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["changes"])
+Change = Annotated[str, Path(pattern="^c-[0-9a-f]{10}$")]
+Kind = Literal["TrafficPolicy", "AccessPolicy", "QosPolicy", "RateLimitPolicy"]
+
+
+class Changes(BaseModel):
+    """Changes that wait."""
+
+    changes: list[dict[str, Any]]
+
+
+class Protections(BaseModel):
+    """Kinds of policy that two people change together."""
+
+    kinds: list[str] = Field(max_length=100)
+
+
+@router.get("/changes")
+async def list_changes(desk: Here, caller: Asker, scope: At) -> Changes:
+    """Give the changes that wait for an approval."""
+    caller.require(Permission.READ, scope)
+    found = [
+        publishing.Pending(one.name, one.content, one) for one in await desk.store.records(scope, publishing.CHANGE)
+    ]
+    return Changes(changes=[one.shown() for one in found if not one.expired])
+
+
+@router.post("/changes/{change}/approve", responses={404: {"description": "no such change"}})
+async def approve(desk: Here, caller: Asker, scope: At, change: Change) -> dict[str, Any]:
+    """Put a change in force that somebody else made."""
+    caller.require(Permission.READ, scope)
+    found = await publishing.pending(desk, scope, change)
+    publishing.require_another(caller, found)
+    content = found.content
+    checked = await publishing.checked(desk, caller, scope, content["sources"], content["replaces"])
+    author = f"{content['author']}, approved by {caller.name}"
+    wanted = PolicyRevision(checked.revision, checked.programs, checked.sources, author)
+    stored = await publishing.publish(desk, caller, scope, wanted)
+    await publishing.dismiss(desk, scope, found)
+    return plain_revision(stored)
+
+
+@router.delete("/changes/{change}", status_code=204, responses={404: {"description": "no such change"}})
+async def reject(desk: Here, caller: Asker, scope: At, change: Change) -> None:
+    """Take a change away, as its author or another who may apply."""
+    caller.require(Permission.APPLY, scope)
+    found = await publishing.pending(desk, scope, change)
+    async with desk.auditor.change(caller, "policies.reject", scope=scope, target=change):
+        await publishing.dismiss(desk, scope, found)
+
+
+@router.get("/protections")
+async def list_protections(desk: Here, caller: Asker, scope: At) -> Protections:
+    """Give the kinds of policy that need a second approver."""
+    caller.require(Permission.READ, scope)
+    return Protections(kinds=[one.name for one in await desk.store.records(scope, publishing.PROTECTION)])
+
+
+@router.put("/protections/{kind}", status_code=204)
+async def protect(desk: Here, caller: Asker, scope: At, kind: Kind) -> None:
+    """Have changes of a kind of policy need a second approver."""
+    caller.require(Permission.ADMIN, scope)
+    if await desk.shelf.record(scope, publishing.PROTECTION, kind) is None:
+        async with desk.auditor.change(caller, "policies.protect", scope=scope, target=kind) as change:
+            await desk.shelf.put(scope, Record(publishing.PROTECTION, kind, {"approvers": 1}))
+            change.after = {"approvers": 1}
+
+
+@router.delete("/protections/{kind}", status_code=204, responses={404: {"description": "not protected"}})
+async def lift(desk: Here, caller: Asker, scope: At, kind: Kind) -> None:
+    """Have changes of a kind need no second approver any more."""
+    caller.require(Permission.ADMIN, scope)
+    found = await desk.shelf.record(scope, publishing.PROTECTION, kind)
+    if found is None:
+        raise Fault(404, "not-protected", f"{kind} is not protected in {scope.namespace}/{scope.environment}")
+    async with desk.auditor.change(caller, "policies.unprotect", scope=scope, target=kind, before=dict(found.content)):
+        await desk.shelf.delete(scope, found)

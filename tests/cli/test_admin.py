@@ -1,0 +1,160 @@
+"""The verbs that only a server answers: tokens, identities, owners, second persons, the audit log."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from serving import Replica
+
+from mcp_sdk import BusinessModel
+from mcp_sdk.cli import main
+
+POLICIES = """\
+apiVersion: mesh.mcp-sdk.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: orders}
+spec:
+  target: {service: shop}
+  default: permit
+  rules:
+  - {name: paid, when: "order.state == 'paid'", effect: deny, reason: it is paid}
+"""
+MODELS = "models:\n- {name: order, states: [created, paid]}\n"
+
+
+class Desk:
+    """Runs command lines against a server."""
+
+    def __init__(self, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.replica, self._patch = replica, monkeypatch
+        monkeypatch.setenv("MCP_SDK_CONTROL_PLANE", replica.url)
+        self.out = self.err = ""
+        self.become(replica.token)
+
+    def become(self, token: str) -> None:
+        """Go on as the holder of another token."""
+        self._patch.setenv("MCP_SDK_TOKEN", token)
+
+    def __call__(self, *argv: str, status: int = 0) -> str:
+        """Run one, which must end with ``status``, and give what it printed."""
+        out, err = io.StringIO(), io.StringIO()
+        found = main(argv, out, err)
+        self.out, self.err = out.getvalue(), err.getvalue()
+        assert found == status, self.out + self.err
+        return self.out
+
+    def data(self, *argv: str) -> Any:
+        """Run one, and give what it printed for machines."""
+        return json.loads(self(*argv, "-o", "json"))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """A server, and an admin before it."""
+    with Replica(tmp_path) as replica:
+        yield Desk(replica, monkeypatch)
+
+
+def test_a_token_is_made_listed_and_revoked(desk: Desk) -> None:
+    """The text alone goes to standard output; a bad time or role says how to write one."""
+    made = desk("token", "create", "--role", "publisher", "--service", "shop", "--environment", "prod", "--ttl", "30d")
+    assert made.startswith("mcp_")
+    assert made.count("\n") == 1
+    assert "shown this once" in desk.err
+    (found,) = [one for one in desk.data("token", "list") if one["name"] == "shop"]
+    grant = {"role": "publisher", "namespace": "*", "environment": "prod", "targets": ["shop"]}
+    assert (found["grants"], found["service"]) == ([grant], "shop")
+    assert "publisher in */prod for shop" in desk("token", "list")
+    assert "revoked" in desk("token", "revoke", found["id"])
+    desk("token", "revoke", found["id"], status=3)
+    desk("token", "create", "--role", "king", status=3)
+    assert "no role 'king'" in desk.err
+    desk("token", "create", "--role", "viewer", "--ttl", "soon", status=3)
+    assert "30d" in desk.err
+
+
+def test_an_identity_is_granted_listed_and_revoked(desk: Desk) -> None:
+    """A pattern has one record, which grows by what is granted to it."""
+    pattern = "spiffe://mesh/ns/shop/sa/orders"
+    desk("identity", "grant", pattern, "--role", "publisher", "--service", "orders")
+    desk("identity", "grant", pattern, "--role", "viewer")
+    (found,) = desk.data("identity", "list")
+    assert ([one["role"] for one in found["grants"]], found["service"]) == (["publisher", "viewer"], "orders")
+    assert pattern in desk("identity", "list")
+    desk("identity", "revoke", found["id"])
+    assert desk.data("identity", "list") == []
+    desk("identity", "grant", "everyone", "--role", "viewer", status=3)
+    assert "no subject" in desk.err
+
+
+def test_owners_are_said_and_listed(desk: Desk) -> None:
+    """Several services may own a model."""
+    assert desk("model", "own", "order", "--service", "a", "--service", "b") == "order is owned by a, b\n"
+    assert desk.data("model", "owners") == {"order": ["a", "b"]}
+    assert "order" in desk("model", "owners")
+
+
+def test_a_protected_policy_is_applied_by_two(desk: Desk, tmp_path: Path) -> None:
+    """Apply says what to type next; another approves; what is taken away is gone."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "models.yaml").write_text(MODELS)
+    (folder / "orders.yaml").write_text(POLICIES)
+    _declare(desk)
+    tokens = [desk("token", "create", "--role", "admin", "--name", name).strip() for name in ("bob", "eve")]
+    assert "prod of: AccessPolicy" in desk("protect", "-e", "prod")
+    desk.become(tokens[0])
+    desk("apply", str(folder), "-e", "prod", status=3)
+    assert "mcpctl approve c-" in desk.err
+    (change,) = desk.data("changes", "-e", "prod")
+    assert change["id"] in desk("changes", "-e", "prod")
+    desk("approve", change["id"], "-e", "prod", status=3)
+    assert "Somebody else" in desk.err
+    desk.become(tokens[1])
+    assert "revision 1" in desk("approve", change["id"], "-e", "prod")
+    desk.become(desk.replica.token)
+    assert "nothing" in desk("protect", "-e", "prod", "--lift")
+
+
+def _declare(desk: Desk) -> None:
+    body = {"models": [BusinessModel("order", states=("created", "paid")).to_dict()]}
+    headers = {"authorization": f"Bearer {desk.replica.token}"}
+    url = f"{desk.replica.url}/v1/models?environment=prod"
+    assert httpx.post(url, json=body, headers=headers, trust_env=False).status_code == 204
+
+
+def test_the_log_is_verified_on_the_server_and_offline(desk: Desk, tmp_path: Path) -> None:
+    """A whole log prints its head; one that was touched ends with 1 and the number of the entry."""
+    for model in ("a", "b", "c"):
+        desk("model", "own", model, "--service", "x")
+    assert "model.own" in desk("audit", "list", "--after", "2")
+    assert [one["number"] for one in desk.data("audit", "list", "--limit", "2")] == [1, 2]
+    head = desk.data("audit", "verify")["head"]
+    file = tmp_path / "audit.jsonl"
+    desk("audit", "export", str(file))
+    assert head in desk.err
+    assert desk("audit", "export") == file.read_text()
+    assert "6 entries, unbroken" in desk("audit", "verify", str(file), "--head", head)
+    lines = file.read_text().splitlines()
+    for touched, said in (
+        ([*lines[:3], lines[3].replace('"x"', '"y"'), *lines[4:]], "entry 4 is broken (altered)"),
+        (lines[:3] + lines[4:], "entry 4 is broken (gap)"),
+        (lines[:4], "entry 5 is broken (truncated)"),
+    ):
+        file.write_text("\n".join(touched))
+        assert said in desk("audit", "verify", str(file), "--head", head, status=1)
+    desk.become(desk("token", "create", "--role", "operator", "--namespace", "shop").strip())
+    desk("audit", "verify", status=3)
+    assert "part" in desk.err
+
+
+def test_a_store_is_no_server(desk: Desk, tmp_path: Path) -> None:
+    """What only a server has is not asked of a file."""
+    desk("token", "list", "-s", f"sqlite:///{tmp_path / 'x.db'}", status=3)
+    assert "mcpctl serve" in desk.err

@@ -1,0 +1,126 @@
+"""The matrix of roles and routes: what each may call, and what it may not; and where its grants end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from desks import Served, served
+from starlette.routing import WebSocketRoute
+
+from mcp_sdk.context import Transition
+from mcp_sdk.server.app import create_app
+from mcp_sdk.server.callers import ROLES, Grant, Permission
+from mcp_sdk.server.settings import ServerSettings
+from mcp_sdk.stores.memory import MemoryStore
+
+R, P, A, O, U, X = (  # noqa: E741
+    Permission.READ,
+    Permission.PUBLISH,
+    Permission.APPLY,
+    Permission.OPERATE,
+    Permission.AUDIT,
+    Permission.ADMIN,
+)
+LEASE = {"endpoint": {"service": "shop", "url": "http://127.0.0.1:1"}}
+GRANT = {"grants": [{"role": "viewer"}]}
+ROUTES: dict[tuple[str, str], tuple[Permission | None, str, Any]] = {
+    ("GET", "/healthz"): (None, "/healthz", None),
+    ("GET", "/readyz"): (None, "/readyz", None),
+    ("GET", "/v1/contexts/{model}"): (R, "/v1/contexts/order", None),
+    ("GET", "/v1/contexts/{model}/history"): (R, "/v1/contexts/order/history?id=o", None),
+    ("GET", "/v1/contexts/{model}/entity"): (R, "/v1/contexts/order/entity?id=o", None),
+    ("POST", "/v1/transitions"): (P, "/v1/transitions", "moved"),
+    ("POST", "/v1/policies"): (A, "/v1/policies", {"sources": {}, "replaces": 0, "dry_run": True}),
+    ("GET", "/v1/policies"): (R, "/v1/policies", None),
+    ("GET", "/v1/policies/{revision}"): (R, "/v1/policies/0", None),
+    ("GET", "/v1/manifest"): (R, "/v1/manifest", None),
+    ("GET", "/v1/parts/{digest}"): (R, f"/v1/parts/{'0' * 64}", None),
+    ("GET", "/v1/models"): (R, "/v1/models", None),
+    ("POST", "/v1/models"): (P, "/v1/models", {"models": []}),
+    ("GET", "/v1/services"): (R, "/v1/services", None),
+    ("POST", "/v1/services"): (P, "/v1/services", LEASE),
+    ("DELETE", "/v1/services"): (P, "/v1/services?service=shop&url=http://127.0.0.1:1", None),
+    ("POST", "/v1/tokens"): (X, "/v1/tokens", {"name": "t", **GRANT}),
+    ("GET", "/v1/tokens"): (X, "/v1/tokens", None),
+    ("DELETE", "/v1/tokens/{id}"): (X, "/v1/tokens/abcdefghijkl", None),
+    ("POST", "/v1/identities"): (X, "/v1/identities", {"pattern": "cn:a", **GRANT}),
+    ("GET", "/v1/identities"): (X, "/v1/identities", None),
+    ("DELETE", "/v1/identities/{id}"): (X, "/v1/identities/abcdefghijkl0000", None),
+    ("GET", "/v1/audit"): (U, "/v1/audit", None),
+    ("GET", "/v1/changes"): (R, "/v1/changes", None),
+    ("POST", "/v1/changes/{change}/approve"): (R, "/v1/changes/c-0123456789/approve", None),
+    ("DELETE", "/v1/changes/{change}"): (A, "/v1/changes/c-0123456789", None),
+    ("GET", "/v1/protections"): (R, "/v1/protections", None),
+    ("PUT", "/v1/protections/{kind}"): (X, "/v1/protections/AccessPolicy", None),
+    ("DELETE", "/v1/protections/{kind}"): (X, "/v1/protections/QosPolicy", None),
+    ("POST", "/v1/overrides"): (O, "/v1/overrides", {"service": "shop", "ttl": 60, "reason": "a test"}),
+    ("DELETE", "/v1/overrides"): (O, "/v1/overrides?service=shop", None),
+    ("GET", "/v1/overrides"): (R, "/v1/overrides", None),
+    ("GET", "/v1/epoch"): (R, "/v1/epoch", None),
+    ("POST", "/v1/epoch"): (X, "/v1/epoch", {"leaves": 1, "reason": "a test"}),
+    ("GET", "/v1/owners"): (R, "/v1/owners", None),
+    ("PUT", "/v1/owners/{model}"): (O, "/v1/owners/order", {"services": ["*"]}),
+}
+"""Each route: the permission that it needs (approving needs more, of what the change holds), and a call."""
+
+
+def _body(body: Any) -> Any:
+    return {"transitions": [Transition("order", "o", "x", "e").to_dict()]} if body == "moved" else body
+
+
+def test_every_route_is_in_the_matrix() -> None:
+    """A new route says here what it needs."""
+    app = create_app(ServerSettings(), MemoryStore())
+    found = {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
+    assert found - set(ROUTES) == set()
+    assert [route.path for route in app.routes if isinstance(route, WebSocketRoute)] in (["/v1/stream"], [])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_call_what_it_needs_and_nothing_else(role: str) -> None:
+    """Refusals are one clear 403 that names the roles that could; what is allowed fails for other reasons at most."""
+
+    async def work(at: Served) -> None:
+        client = await at.client(Grant(role), name=f"a-{role}")
+        for (method, _), (permission, path, body) in ROUTES.items():
+            answer = await client.request(method, path, json=_body(body))
+            allowed = permission is None or permission in ROLES[role]
+            assert (answer.status_code != 403) is allowed, (method, path, answer.text)
+            if not allowed:
+                assert f"a-{role}" in answer.json()["detail"]
+
+    served(work)
+
+
+@pytest.mark.parametrize(
+    "grant", [Grant("admin", "bank"), Grant("admin", environment="prod"), Grant("admin", targets=("bank",))]
+)
+def test_a_grant_ends_where_it_says(grant: Grant) -> None:
+    """Out of its namespace, environment or targets, a token of whatever role is refused by every route."""
+
+    async def work(at: Served) -> None:
+        client = await at.client(grant)
+        for (method, route), (permission, path, body) in ROUTES.items():
+            if (
+                permission is not None
+                and route not in ("/v1/tokens", "/v1/tokens/{id}", "/v1/audit")
+                and ("identities" not in route or method == "POST")
+            ):
+                answer = await client.request(method, path, json=_body(body))
+                assert answer.status_code == 403, (method, path, answer.text)
+
+    served(work)
+
+
+def test_nobody_is_refused_everywhere() -> None:
+    """Without a token, or with one that is none, every route but health answers 401."""
+
+    async def work(at: Served) -> None:
+        for text in ("", "mcp_abcdefghijkl_" + "A" * 43, "nonsense"):
+            client = at.holding(text)
+            for (method, _), (permission, path, body) in ROUTES.items():
+                answer = await client.request(method, path, json=_body(body))
+                assert (answer.status_code == 401) is (permission is not None), (method, path)
+
+    served(work)
