@@ -31,6 +31,8 @@ ROUTES: dict[tuple[str, str], tuple[Permission | None, str, Any]] = {
     ("GET", "/v1/contexts/{model}"): (R, "/v1/contexts/order", None),
     ("GET", "/v1/contexts/{model}/history"): (R, "/v1/contexts/order/history?id=o", None),
     ("GET", "/v1/contexts/{model}/entity"): (R, "/v1/contexts/order/entity?id=o", None),
+    ("DELETE", "/v1/contexts/{model}/entity"): (O, "/v1/contexts/order/entity?id=o", None),
+    ("POST", "/v1/probe"): (O, "/v1/probe", None),
     ("POST", "/v1/transitions"): (P, "/v1/transitions", "moved"),
     ("POST", "/v1/policies"): (A, "/v1/policies", {"sources": {}, "replaces": 0, "dry_run": True}),
     ("GET", "/v1/policies"): (R, "/v1/policies", None),
@@ -66,6 +68,7 @@ ROUTES: dict[tuple[str, str], tuple[Permission | None, str, Any]] = {
 """Each route: the permission that it needs (approving needs more, of what the change holds), and a call."""
 
 ELSEWHERE = {
+    ("GET", "/v1/about"),
     ("GET", "/v1/snapshots/stream"),
     ("GET", "/v1/tap"),
     ("GET", "/v1/audit/stream"),
@@ -75,7 +78,7 @@ ELSEWHERE = {
     ("POST", "/access/v1/evaluations"),
     ("GET", "/.well-known/authzen-configuration"),
 }
-"""Routes that stream without an end, or whose body says where: what they need is tested in their own modules."""
+"""Routes that stream without an end, ask only who it is, or whose body says where: tested in their own modules."""
 
 
 def _body(body: Any) -> Any:

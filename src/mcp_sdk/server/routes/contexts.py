@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any
 
 from fastapi import Path, Query
@@ -100,5 +101,8 @@ async def forget(
 ) -> Erased:
     """Erase an entity from contexts and transitions; clients that hold it are told to drop it."""
     caller.require(Permission.OPERATE, scope)
-    receipt = await desk.store.forget(scope, EntityRef(model, entity))
+    named = f"{model} sha256:{hashlib.sha256(entity.encode(errors='replace')).hexdigest()}"  # the log keeps no id
+    async with desk.auditor.change(caller, "context.forget", scope=scope, target=named) as change:
+        receipt = await desk.store.forget(scope, EntityRef(model, entity))
+        change.after = {"contexts": receipt.contexts, "transitions": receipt.transitions}
     return Erased(contexts=receipt.contexts, transitions=receipt.transitions, by=caller.name)
