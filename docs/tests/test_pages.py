@@ -62,7 +62,7 @@ def test_errors_shows_the_whole_family() -> None:
 def test_every_verb_has_a_section() -> None:
     """``cli.md`` shows each verb of ``mcpctl``."""
     verbs = {entry.name for entry in entry_points(group="mcp_sdk.commands")}
-    assert verbs <= set(re.findall(r"^## `mcpctl (\w+)", page("cli.md"), re.MULTILINE))
+    assert verbs <= set(re.findall(r"^## `mcpctl ([\w-]+)", page("cli.md"), re.MULTILINE))
 
 
 def test_the_index_leads_to_every_page() -> None:

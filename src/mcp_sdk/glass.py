@@ -92,7 +92,7 @@ class GlassFile:
             with self._path.open("rb") as file:
                 said = self._verifier.open(Envelope.from_dict(loads(file.read(SIZE))))
             return self._believed(said)
-        except (OSError, MeshError) as error:
+        except (OSError, MeshError, KeyError, TypeError, ValueError, AttributeError) as error:
             logger.error("the break-glass file %s is not believed: %s", self._path, error)  # noqa: TRY400
             return None
 

@@ -1,0 +1,171 @@
+"""``mcpctl break-glass``: have one service refuse nothing for a while, by a server or by a signed file."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mcp_sdk.cli.asking import add_server, ask, scope_of, seconds
+from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.output import Output
+from mcp_sdk.config import from_env
+from mcp_sdk.exceptions import ConfigurationError
+from mcp_sdk.glass import sign_glass
+from mcp_sdk.ports import Identity
+from mcp_sdk.protocol.manifests import Signer
+from mcp_sdk.snapshot import Override
+
+__all__ = ["COMMAND"]
+
+PATH = "/v1/overrides"
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument("action", nargs="?", choices=("keygen",), help="keygen: make an operator's key")
+    parser.add_argument("--service", default="", help="the service that is to refuse nothing")
+    parser.add_argument("--ttl", default="15m", metavar="TIME", help="for how long, 24h at most (default: 15m)")
+    parser.add_argument("--reason", default="", help="why; the log and the audit show it")
+    parser.add_argument("--list", action="store_true", dest="listed", help="show what is overridden")
+    parser.add_argument("--end", action="store_true", help="have the service refuse again, at once")
+    parser.add_argument("--offline", action="store_true", help="ask no server: write a signed file")
+    parser.add_argument("--key", default="", metavar="PATH", help="the operator's key, of keygen")
+    parser.add_argument("--file", default="", metavar="PATH", help="where the service looks: MCP_SDK_BREAK_GLASS_FILE")
+    parser.add_argument("--mesh", default=None, help="the mesh's name, with --offline (MCP_SDK_MESH, else default)")
+    add_server(parser, scope=True, action=False)
+
+
+def _run(args: Namespace, output: Output) -> int:
+    if args.action == "keygen":
+        return _keygen(args, output)
+    if args.listed:
+        return _list(args, output)
+    _need(args, "service")
+    if args.end:
+        return _end(args, output)
+    _need(args, "reason")
+    return _offline(args, output) if args.offline else _break(args, output)
+
+
+def _need(args: Namespace, *names: str) -> None:
+    for name in names:
+        if not getattr(args, name):
+            raise ConfigurationError(
+                f"--{name} is missing. For example: "
+                'mcpctl break-glass --service shop --ttl 15m --reason "provider down"'
+            )
+
+
+def _break(args: Namespace, output: Output) -> int:
+    wanted = {"service": args.service, "ttl": seconds(args.ttl), "reason": args.reason}
+    said = ask(args, "POST", PATH, json=wanted, params=scope_of(args))
+    return _tell(args, said, output)
+
+
+def _tell(args: Namespace, said: dict[str, Any], output: Output) -> int:
+    if output.for_machines:
+        output.data({"service": args.service, **said})
+    else:
+        output.line(f"{args.service} refuses nothing until {said['until']}; what it would refuse is still logged")
+        again = f"rm {args.file}" if args.offline else f"mcpctl break-glass --service {args.service} --end"
+        output.say(f"to end it sooner: {again}")
+    return OK
+
+
+def _list(args: Namespace, output: Output) -> int:
+    found = ask(args, "GET", PATH, params=scope_of(args))["overrides"]
+    if output.for_machines:
+        output.data(found)
+    else:
+        rows = [
+            [name, one["mode"], _when(one["until"]), one.get("by", ""), one["reason"]] for name, one in found.items()
+        ]
+        output.table(["service", "mode", "until", "by", "reason"], rows)
+    return OK
+
+
+def _when(until: str) -> str:
+    over = datetime.fromisoformat(until) <= datetime.now(UTC)
+    return f"{until} (over)" if over else until
+
+
+def _end(args: Namespace, output: Output) -> int:
+    ask(args, "DELETE", PATH, params={"service": args.service, **scope_of(args)})
+    if output.for_machines:
+        output.data({"service": args.service, "ended": True})
+    else:
+        output.line(f"{args.service} refuses again, by its own mode")
+    return OK
+
+
+def _offline(args: Namespace, output: Output) -> int:
+    _need(args, "key", "file")
+    config = from_env(service="mcpctl", mesh=args.mesh, namespace=args.namespace, environment=args.environment)
+    who = Identity(args.service, config.mesh, config.namespace, config.environment)
+    now = datetime.now(UTC)
+    override = Override("observe", now + timedelta(seconds=seconds(args.ttl)), args.reason)
+    envelope = sign_glass(_signer(Path(args.key)), who, override, by=getpass.getuser(), now=now)
+    _put(Path(args.file), json.dumps(envelope.to_dict()))
+    return _tell(args, override.to_dict(), output)
+
+
+def _signer(path: Path) -> Signer:
+    try:
+        seed = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise ConfigurationError(f"the key {path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        seed = b""
+    if len(seed) != 32:
+        raise ConfigurationError(f"{path} holds no key. Make one with: mcpctl break-glass keygen --key {path}")
+    return Signer(seed)
+
+
+def _put(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)  # whole: a service never reads half of it
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _keygen(args: Namespace, output: Output) -> int:
+    path, signer = Path(args.key or "operator.key"), Signer()
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(signer.seed.hex() + "\n")
+    except OSError as error:
+        raise ConfigurationError(f"{path} is not written, and nothing is overwritten: {error.strerror}") from error
+    if output.for_machines:
+        output.data({"key": str(path), "public": signer.public.hex()})
+    else:
+        output.line(signer.public.hex())
+        output.say(f"{path} is the secret half: keep it where operators reach it with everything else down.")
+        output.say("Services believe it when they start with MCP_SDK_BREAK_GLASS_KEYS set to the line above")
+    return OK
+
+
+COMMAND = Command(
+    name="break-glass",
+    summary="have a service refuse nothing for a while",
+    description="""\
+Put one service into observe: it decides, logs and counts as before, and carries
+no refusal out. It ends by itself. With the control plane dead, an operator's
+signed file does the same where the service was started with
+MCP_SDK_BREAK_GLASS_FILE and MCP_SDK_BREAK_GLASS_KEYS.
+
+  mcpctl break-glass --service shop --ttl 15m --reason "provider down"
+  mcpctl break-glass --list
+  mcpctl break-glass --service shop --end
+  mcpctl break-glass keygen --key operator.key
+  mcpctl break-glass --offline --key operator.key --file /run/shop/glass.json \\
+    --service shop --ttl 15m --reason "provider down, control plane too"
+""",
+    configure=_configure,
+    run=_run,
+)
