@@ -135,3 +135,22 @@ def test_the_drill_of_a_restore(replica: Replica, tmp_path: Path) -> None:
     replica.kill()
     with mesh(replica.url, replica.token, state_dir=state) as again:
         assert again.control_plane.snapshot().order == (2, 2)
+
+
+def test_two_versions_of_a_model_stand_side_by_side(replica: Replica) -> None:
+    """What both declare is merged, what contradicts is refused with both values, and an operator may replace it."""
+
+    def declared(**changes: Any) -> dict[str, Any]:
+        return {"models": [BusinessModel("order", **changes).to_dict()]}
+
+    with client(replica) as http:
+        one, two = declared(states=("created", "paid")), declared(states=("created", "lost"), attributes={"a": "int"})
+        for version in (one, two, one):
+            assert http.post("/v1/models", json=version).status_code == 204
+        (held,) = http.get("/v1/models").json()["models"]
+        assert set(held["states"]) == {"created", "paid", "lost"}
+        refused = http.post("/v1/models", json=declared(attributes={"a": "string"}))
+        assert (refused.status_code, "type is 'int' and 'string'" in refused.json()["detail"]) == (422, True)
+        assert http.get("/v1/models").json()["models"] == [held]
+        assert http.post("/v1/models?replace=true", json=declared(attributes={"a": "string"})).status_code == 204
+        assert http.get("/v1/models").json()["models"][0]["attributes"][0]["type"] == "string"

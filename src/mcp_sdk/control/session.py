@@ -18,7 +18,8 @@ from mcp_sdk.control.fetcher import Fetcher
 from mcp_sdk.control.loop import LoopThread, logger
 from mcp_sdk.control.plane import Shared
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
-from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
+from mcp_sdk.exceptions import MeshError, ModelError, ProtocolError, StoreError, StoreUnavailable
+from mcp_sdk.merging import merge_all
 from mcp_sdk.ports import (
     AppendResult,
     Applied,
@@ -118,7 +119,7 @@ class Session:
     async def declare(self) -> None:
         """Tell the store of models that were declared after the beginning."""
         await self.first()
-        await self._store.put_models(self._scope, self._shared.models)
+        await self._put_models()
         await self.learn_policies()
 
     async def apply(self, revision: PolicyRevision) -> PolicyRevision:
@@ -241,7 +242,16 @@ class Session:
         await self._learn_keys()
         await self._learn_override()
         # last, for a store that only lets itself be read
-        await self._store.put_models(self._scope, self._shared.models)
+        await self._put_models()
+
+    async def _put_models(self) -> None:
+        """Store what is declared here, merged with what other versions declared; a contradiction is not stored."""
+        try:
+            merged = merge_all(await self._store.models(self._scope), self._shared.models)
+        except ModelError as error:
+            logger.error("models are not stored, and hold in this process only: %s", error)
+        else:
+            await self._store.put_models(self._scope, merged)
 
     async def learn_policies(self) -> None:
         """Put the store's newest policies in force; a set that cannot be loaded is reported and changes nothing."""

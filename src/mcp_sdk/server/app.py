@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.door import open_door
 from mcp_sdk.server.exits import Exits
+from mcp_sdk.server.housekeeping import housekeep
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
 from mcp_sdk.server.metrics import Counted, Metrics
@@ -55,9 +57,11 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
         parts = (shelf, door, Auditor(store))
         app.state.desk = Desk(store, hub, settings, Metrics(hub), Exits(hub.everyone), *parts)
         await hub.start()
+        keeping = asyncio.create_task(housekeep(hub, settings.housekeeping))
         try:
             yield
         finally:
+            keeping.cancel()
             await hub.close()
 
     app = FastAPI(

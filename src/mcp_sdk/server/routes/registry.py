@@ -10,6 +10,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from mcp_sdk.exceptions import ConfigurationError, ProtocolError
+from mcp_sdk.merging import merge_all
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.protocol.plain import each
 from mcp_sdk.server import bodies, owners
@@ -50,15 +51,22 @@ async def list_models(desk: Here, caller: Asker, scope: At) -> Models:
 
 
 @router.post("/models", status_code=204)
-async def declare_models(desk: Here, caller: Asker, scope: At, declared: Models) -> None:
-    """Declare models; a later declaration of a name replaces the earlier."""
-    caller.require(Permission.PUBLISH, scope, caller.service)
+async def declare_models(
+    desk: Here, caller: Asker, scope: At, declared: Models, *, replace: Annotated[bool, Query()] = False
+) -> None:
+    """Declare models: merged with what other versions declared, or refused with the difference; 204 says merged.
+
+    With ``replace``, which operators may say, a declaration takes the place of the one that is held.
+    """
+    caller.require(Permission.OPERATE if replace else Permission.PUBLISH, scope, caller.service)
     models = each(BusinessModel.from_dict, declared.models)
-    live, before = await desk.live(scope), _digests(await desk.store.models(scope))
-    after = before | _digests(models)
+    live, held = await desk.live(scope), await desk.store.models(scope)
+    kept = models if replace else merge_all(held, models)
+    before = _digests(held)
+    after = before | _digests(kept)
     if after != before:
         async with desk.auditor.change(caller, "models.declare", scope=scope, before=before) as change:
-            await desk.store.put_models(scope, models)
+            await desk.store.put_models(scope, kept)
             change.after = after
         await live.learn_policies()
     await owners.claim(desk, scope, caller, [model.name for model in models])
