@@ -200,7 +200,7 @@ class Mesh:
         if self.decision_log.enabled:
             self.decision_log.write(request, decision, self.telemetry, absent=missing(self, request))
         if self.config.debug:
-            print_decision(request, decision, self.telemetry, self.config.mode)
+            print_decision(request, decision, self.telemetry, "enforce" if self.enforcing else "observe")
         return decision
 
     def _answer(self, request: DecisionRequest) -> Decision:

@@ -370,7 +370,7 @@ class Enforcer:
         mesh = self.mesh
         mesh.decision_log.write(request, decision, mesh.telemetry)
         if mesh.config.debug:
-            print_decision(request, decision, mesh.telemetry, mesh.config.mode)
+            print_decision(request, decision, mesh.telemetry, "enforce" if mesh.enforcing else "observe")
 
 
 def _named(text: str) -> Principal | None:

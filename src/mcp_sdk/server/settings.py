@@ -19,8 +19,8 @@ class ServerSettings:
     is what a body may take to arrive. A server that is told to stop is unready for ``notice`` before streams get
     ``drain`` to leave, and requests as much to end. ``staleness`` is how long a replica that lost its store goes on
     deciding by what it knew. ``oidc_issuer`` is whose bearer tokens are taken, for ``oidc_audience``; ``rates`` are how
-    fast one caller may ask, by kind of work (see ``rates.DEFAULTS``). ``housekeeping`` is how often outlived entities are
-    erased, by one replica for all.
+    fast one caller may ask, by kind of work (see ``rates.DEFAULTS``). ``housekeeping`` is how often
+    outlived entities are erased, by one replica for all.
     """
 
     store: str = "sqlite:///mesh.db"
