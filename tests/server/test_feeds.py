@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -208,3 +210,22 @@ def test_leaving_frees_everything(viewer: httpx.Client, admin: httpx.Client) -> 
     with Reader(viewer, "/v1/tap"), Reader(viewer, "/v1/snapshots/stream"):
         until(lambda: open_streams(admin) == 2)
     until(lambda: open_streams(admin) == 0)
+
+
+def test_a_feed_ends_when_its_reader_may_no_longer_look(tmp_path: Path) -> None:
+    """Revoking the token of somebody who looks on ends what it looks at, and frees its place."""
+    with Replica(tmp_path) as replica, _as(replica, replica.token) as admin:
+        made = admin.post("/v1/tokens", json={"name": "eye", "grants": [{"role": "viewer"}]}).json()
+        with _as(replica, made["text"]) as eye, eye.stream("GET", "/v1/tap") as looking:
+            lines = looking.iter_lines()
+            assert next(lines) == ": welcome"
+            assert admin.delete(f"/v1/tokens/{made['id']}").status_code == 204
+            with suppress(httpx.RemoteProtocolError):
+                for _ in lines:
+                    pass
+        until(lambda: open_streams(admin) == 0)
+
+
+def _as(replica: Replica, token: str) -> httpx.Client:
+    headers = {"authorization": f"Bearer {token}"}
+    return httpx.Client(base_url=replica.url, headers=headers, timeout=20, trust_env=False)

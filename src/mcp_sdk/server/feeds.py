@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Header, Query
 from fastapi.responses import StreamingResponse
 
+from mcp_sdk.server.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.streams import Outbox
@@ -79,9 +80,9 @@ class Feed:
         """Tell the reader to go, and in how many seconds to come back (``retry`` is what browsers wait)."""
         self.outbox.end(f"retry: {round(after * 1000)}\n" + event("bye", {"after": after}))
 
-    def open(self) -> StreamingResponse:
-        """Give the response that streams them."""
-        return _Streaming(self.texts(), self.enter, self.leave)
+    def open(self, caller: Caller, still: Permission, **where: object) -> StreamingResponse:
+        """Give the response that streams them, for as long as ``caller`` may ``still`` see them."""
+        return _Streaming(self, self._desk.door.fall(caller, still, **where))
 
     def enter(self) -> None:
         """Count it among those that are told to go."""
@@ -107,13 +108,17 @@ class Feed:
 class _Streaming(StreamingResponse):
     """Streams until the reader is gone, whatever it was that ended it."""
 
-    def __init__(self, texts: AsyncIterator[str], enter: Callable[[], None], leave: Callable[[], None]) -> None:
-        super().__init__(texts, media_type="text/event-stream", headers=_HEADERS)
-        self._enter, self._leave = enter, leave
+    def __init__(self, feed: Feed, fall: Coroutine[Any, Any, None]) -> None:
+        super().__init__(feed.texts(), media_type="text/event-stream", headers=_HEADERS)
+        self._feed, self._fall = feed, fall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._enter()
+        self._feed.enter()
+        parts = [asyncio.ensure_future(part) for part in (super().__call__(scope, receive, send), self._fall)]
         try:
-            await super().__call__(scope, receive, send)
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._leave()
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+            self._feed.leave()

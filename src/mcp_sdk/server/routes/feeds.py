@@ -30,7 +30,7 @@ PAGE = 500
 async def stream_snapshots(desk: Here, caller: Asker, scope: At, after: After) -> StreamingResponse:
     """Stream the signed manifest of what is in force: the newest at once, then each that takes its place."""
     caller.require(Permission.READ, scope)
-    return _Snapshots(desk, await desk.live(scope), after).open()
+    return _Snapshots(desk, await desk.live(scope), after).open(caller, Permission.READ, scope=scope)
 
 
 class _Snapshots(Feed):
@@ -87,7 +87,7 @@ async def tap(  # noqa: PLR0913, PLR0917 - query parameters
         decisions=kind != "transitions",
         transitions=kind != "decisions",
     )
-    return _Tap(desk, await desk.live(scope), wanted, after).open()
+    return _Tap(desk, await desk.live(scope), wanted, after).open(caller, Permission.TAP, scope=scope, target=service)
 
 
 class _Tap(Feed):
@@ -136,7 +136,7 @@ async def stream_audit(desk: Here, caller: Asker, after: After) -> StreamingResp
     caller.require(Permission.AUDIT)
     if after and not (after.isdecimal() and after.isascii() and len(after) < 16):
         raise Fault(400, "malformed", f"the audit log is resumed after a number, not {after[:40]!r}")
-    return _Audit(desk, int(after or 0)).open()
+    return _Audit(desk, int(after or 0)).open(caller, Permission.AUDIT)
 
 
 class _Audit(Feed):
