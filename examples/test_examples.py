@@ -13,7 +13,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,8 @@ class TestJournalStore(StoreSuite):
     def setup_method(self) -> None:
         self.places: dict[Path, Store] = {}
 
-    def store(self, place: Path) -> Store:
+    def store(self, place: Path, *, clock: Callable[[], float] = time.time) -> Store:
+        del clock  # the store in memory that is under it has its own
         return self.places.setdefault(
             place, journal_store().connect(f"journal:{place / 'journal'}", poll_interval=0.05)
         )
