@@ -367,7 +367,11 @@ class Mesh:
             await self.aclose()
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -375,7 +379,11 @@ class Mesh:
         self.close()
 
     async def __aenter__(self) -> Self:
-        return await self.astart()
+        try:
+            return await self.astart()
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -200,8 +200,8 @@ def test_the_next_replica_is_asked_when_one_dies(replica: Replica, tmp_path: Pat
 
 def test_a_wrong_token_is_said_at_once(replica: Replica) -> None:
     """A token that is not known ends the waiting for a first snapshot with a sentence that names the setting."""
-    with pytest.raises(StoreError, match="MCP_SDK_TOKEN"):
-        mesh(replica, token="mcp_aaaaaaaaaaaa_" + "x" * 43).start()
+    with pytest.raises(StoreError, match="MCP_SDK_TOKEN"), mesh(replica, token="mcp_aaaaaaaaaaaa_" + "x" * 43):
+        pass
 
 
 def test_refusals_are_those_of_a_local_plane(replica: Replica) -> None:

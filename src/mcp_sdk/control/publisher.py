@@ -58,6 +58,10 @@ GRACE = 0.2
 ALERT = 1.0
 
 
+_random = random.SystemRandom()
+"""Of its own: an application that seeds ``random`` must get the numbers that it asked for."""
+
+
 class Backoff:
     """Jittered exponential delays, in seconds.
 
@@ -71,7 +75,7 @@ class Backoff:
     def delay(self) -> float:
         """Give the next delay."""
         bound, self._next = self._next, min(self._next * 2, self._most)
-        return bound * (0.5 + random.random() / 2)  # noqa: S311 - spreads retries, hides nothing
+        return bound * (0.5 + _random.random() / 2)
 
     def reset(self) -> None:
         """Begin anew after a success."""

@@ -28,6 +28,7 @@ logger = logging.getLogger("mcp_sdk.server")
 ATTEMPTS = 200
 PAUSE = 0.05
 """Seconds at most between two attempts of a replica that lost the race for a number."""
+_random = random.SystemRandom()
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Auditor:
                 try:
                     await self._store.append_audit(made.number, made.text())
                 except RevisionConflict:
-                    await asyncio.sleep(random.uniform(0, PAUSE))  # noqa: S311 - spreads replicas, keeps no secret
+                    await asyncio.sleep(_random.uniform(0, PAUSE))
                     await self._catch_up()
                 else:
                     self._head = made.head

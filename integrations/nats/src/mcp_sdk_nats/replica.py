@@ -33,6 +33,7 @@ CONTENTION = 20.0
 PAGE = 200
 LONGEST_PAUSE = 0.05
 _abandoned: list[object] = []
+_random = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +282,7 @@ class Replica:
         else:
             await self.fresh()
         if attempt:
-            await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.001 * 2**attempt)))  # noqa: S311 - jitter
+            await asyncio.sleep(_random.uniform(0, min(LONGEST_PAUSE, 0.001 * 2**attempt)))
 
     async def message(self, sequence: int) -> Message | None:
         """Give one message of the log as it is now, or None when it was erased whole."""

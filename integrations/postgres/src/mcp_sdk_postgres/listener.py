@@ -21,6 +21,7 @@ CALM = 5.0
 """Seconds between looks while the listener hears; ``poll_interval`` while it does not."""
 LONGEST = 5.0
 """Seconds between attempts to connect at most."""
+_random = random.SystemRandom()
 
 
 class Listener:
@@ -83,4 +84,4 @@ class Listener:
             self._hears = False
             self.tell()
             attempt += 1
-            await asyncio.sleep(random.uniform(0, min(LONGEST, 0.1 * 2**attempt)))  # noqa: S311 - only spreads
+            await asyncio.sleep(_random.uniform(0, min(LONGEST, 0.1 * 2**attempt)))

@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from mcp_sdk.control.session import probed
 from mcp_sdk.protocol.frames import PROTOCOL
+from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, Here
 from mcp_sdk.server.live import signer_of
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1", tags=["health"])
+router = bodies.router("/v1", tags=["health"])
 
 
 class About(BaseModel):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from mcp_sdk.context import MESH
+from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import ROLES, Permission
 from mcp_sdk.server.desk import Asker, Here
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/audit", tags=["audit"])
+router = bodies.router("/v1/audit", tags=["audit"])
 
 
 class AuditPage(BaseModel):

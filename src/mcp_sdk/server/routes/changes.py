@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import BaseModel, Field
 
 from mcp_sdk.ports import Record
 from mcp_sdk.protocol.plain import plain_revision
-from mcp_sdk.server import publishing
+from mcp_sdk.server import bodies, publishing
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
@@ -17,7 +17,7 @@ from mcp_sdk.snapshot import PolicyRevision
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1", tags=["changes"])
+router = bodies.router("/v1", tags=["changes"])
 Change = Annotated[str, Path(pattern="^c-[0-9a-f]{10}$")]
 Kind = Literal["TrafficPolicy", "AccessPolicy", "QosPolicy", "RateLimitPolicy"]
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import BaseModel, Field
 
-from mcp_sdk.server import owners
+from mcp_sdk.server import bodies, owners
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/owners", tags=["registry"])
+router = bodies.router("/v1/owners", tags=["registry"])
 Service = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import BaseModel, Field
 
 from mcp_sdk.context import MESH, Scope
+from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import ROLES, Caller, Grant, Permission
 from mcp_sdk.server.desk import Asker, Desk, Here
 from mcp_sdk.server.faults import Fault
@@ -17,7 +18,7 @@ from mcp_sdk.server.tokens import mint
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1", tags=["tokens"])
+router = bodies.router("/v1", tags=["tokens"])
 Id = Annotated[str, Path(pattern="^[a-z0-9]{12,16}$")]
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 
