@@ -19,6 +19,7 @@ from serving import Replica
 from mcp_sdk import BusinessModel, Config, Mesh
 from mcp_sdk._plugins import STORES, load
 from mcp_sdk.cli import main
+from mcp_sdk.context import Scope
 from mcp_sdk.server.callers import Grant
 from mcp_sdk.server.tokens import Tokens, mint
 
@@ -92,6 +93,26 @@ class Typist:
             **settings,
         )
         return Mesh(config, models=models or (ORDER,))
+
+    def replace(self, model: BusinessModel) -> None:
+        """Put a model in the place of the one that is declared, though it be less."""
+        if self.token:
+            headers, params = (
+                {"authorization": f"Bearer {self.token}"},
+                {"environment": self.environment, "replace": "1"},
+            )
+            body = {"models": [model.to_dict()]}
+            answer = httpx.post(f"{self.url}/v1/models", headers=headers, params=params, json=body, trust_env=False)
+            assert answer.status_code == 204, answer.text
+            return
+
+        async def put() -> None:
+            store = load(STORES, self.url)(self.url, poll_interval=0.05)
+            await store.open()
+            await store.put_models(Scope("default", self.environment), [model])
+            await store.close()
+
+        asyncio.run(put())
 
     def seed(self) -> None:
         """Have two orders: ``o-1`` was created and paid, ``o-2`` created."""
