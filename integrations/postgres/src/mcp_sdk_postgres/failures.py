@@ -23,6 +23,7 @@ _ADVICE = (
     ("Connection refused", "Nobody listens there. Start the server, or mend host and port in control_plane."),
     ("could not translate host name", "Nobody knows that host. Mend it in control_plane."),
     ("failed to resolve host", "Nobody knows that host. Mend it in control_plane."),
+    ("Name or service not known", "Nobody knows that host. Mend it in control_plane."),
     ("too many", "Raise max_connections, or lower pool_size in control_plane."),
     ("permission denied", "Grant the user CREATE on the database, or what is missing on the schema."),
     ("statement timeout", "Is the server overloaded? timeout= in control_plane gives a statement more seconds."),
