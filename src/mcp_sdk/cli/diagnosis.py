@@ -171,7 +171,7 @@ def _propagation(mesh: Mesh) -> Finding:
         return Finding("propagation", WORTH, "not looked at: there is no key to sign a context with", mend)
     carried = _carried(mesh, Keyring(tuple(keys)))
     if carried:
-        return Finding("propagation", WELL, "a marked context was signed, sent on and believed")
+        return Finding("propagation", WELL, "a marked context that is signed here is believed here")
     mend = "Compare mesh, namespace, environment and MCP_SDK_SIGNING_KEYS of both sides, and their clocks"
     return Finding("propagation", WRONG, "a context that one side signs is not believed by the other", mend)
 
