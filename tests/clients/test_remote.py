@@ -252,3 +252,10 @@ def test_an_announced_endpoint_is_announced_again_to_a_server_that_forgot_it(rep
         time.sleep(0.8)
         replica.start()
         until(lambda: one.control_plane.endpoints("shop"))
+
+
+def test_a_plane_that_closes_at_once_leaves_nothing_unfinished(replica: Replica) -> None:
+    """Closing while an endpoint is still being announced warns of nothing, again and again."""
+    for _ in range(10):
+        with mesh(replica, url="http://127.0.0.1:9"):
+            pass

@@ -179,6 +179,7 @@ class RemoteSession:
         task = asyncio.get_running_loop().create_task(_quietly(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # where it was cancelled before it had begun
 
     # The snapshot
 
