@@ -65,6 +65,13 @@ def apply(plane: ControlPlane, text: str = ACCESS, replaces: int = 0) -> int:
     return plane.apply(PolicyRevision(replaces, {}, {"a.yaml": text})).result(PATIENCE).revision
 
 
+def kept_revision(directory: Path) -> int:
+    """Give the revision of the last good snapshot on disk; -1 where there is none."""
+    for file in directory.glob("snapshot-*.json"):
+        return int(json.loads(json.loads(file.read_text())["envelope"]["text"])["revision"])
+    return -1
+
+
 def refused(plane: ControlPlane) -> bool:
     """Tell whether a call on the order is refused, by what the plane looks up."""
     request = DecisionRequest("shop", "GET /orders/o-1", references=(REF,))
@@ -119,7 +126,7 @@ def test_a_service_that_starts_while_the_server_is_dead_begins_with_the_last_goo
     kept = str(tmp_path / "state")
     with mesh(replica, state_dir=kept) as one:
         apply(one.control_plane)
-        until(lambda: list(Path(kept).glob("snapshot-*.json")))
+        until(lambda: kept_revision(Path(kept)) == 1)
     (file,) = Path(kept).iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     replica.kill()
@@ -134,7 +141,7 @@ def test_a_last_good_file_that_was_changed_is_not_believed(replica: Replica, tmp
     """A file whose parts do not fit the signed manifest, or that is cut short, is passed over."""
     with mesh(replica, state_dir=str(tmp_path / "state")) as one:
         apply(one.control_plane)
-        until(lambda: list((tmp_path / "state").glob("snapshot-*.json")))
+        until(lambda: kept_revision(tmp_path / "state") == 1)
     (file,) = (tmp_path / "state").iterdir()
     replica.kill()
     good = json.loads(file.read_text())
