@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,13 @@ def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not come to hold in time"
         time.sleep(0.01)
+
+
+def kept_order(directory: Path) -> tuple[int, int]:
+    """Give epoch and revision of the last good snapshot on disk."""
+    (file,) = directory.glob("snapshot-*.json")
+    said = json.loads(json.loads(file.read_text())["envelope"]["text"])
+    return said["epoch"], said["revision"]
 
 
 def apply(of: Mesh, number: int) -> None:
@@ -131,6 +139,7 @@ def test_the_drill_of_a_restore(replica: Replica, tmp_path: Path) -> None:
             assert (wrong.status_code, wrong.json()["type"]) == (409, "urn:mcp-sdk:problem:revision-conflict")
             assert http.post("/v1/epoch", json={"leaves": 1, "reason": "restored"}).json()["epoch"] == 2
         until(lambda: plane.snapshot().order == (2, 2))
+        until(lambda: kept_order(Path(state)) == (2, 2))
         until(lambda: plane.status() is Status.READY)
     replica.kill()
     with mesh(replica.url, replica.token, state_dir=state) as again:
