@@ -245,9 +245,15 @@ def test_a_wrong_password_is_told_and_never_shown(make_server, login):
     """The message says that the login is wrong, and holds neither the password sent nor the right one."""
     server = make_server(more='authorization { user: ann, password: "right-secret" }')
     address = server.url.replace("nats://", f"nats://{login}@")
-    with pytest.raises(StoreUnavailable, match="does not accept this user, password or token") as caught:
-        run(f"{address}/mesh", NatsStore.cursor)
-    assert "secret" not in str(caught.value) + repr(parse(f"{address}/mesh"))
+    said = ""
+    for _ in range(20):  # a server that closes at once may be heard of by its reset before its reason is read
+        with pytest.raises(StoreUnavailable) as caught:
+            run(f"{address}/mesh", NatsStore.cursor)
+        said = str(caught.value)
+        assert "secret" not in said + repr(parse(f"{address}/mesh"))
+        if "no NATS server answers" not in said:
+            break
+    assert "does not accept this user, password or token" in said
     good = server.url.replace("nats://", "nats://ann:right-secret@")
     assert run(f"{good}/mesh", lambda store: store.append([move()]))[0].revision == 1
 
