@@ -15,6 +15,7 @@ import pytest
 from serving import Replica
 
 from mcp_sdk import BusinessModel, Config, Mesh
+from mcp_sdk.policy import compile_policies
 from mcp_sdk.ports import Status
 from mcp_sdk.snapshot import PolicyRevision
 
@@ -163,3 +164,30 @@ def test_two_versions_of_a_model_stand_side_by_side(replica: Replica) -> None:
         assert http.get("/v1/models").json()["models"] == [held]
         assert http.post("/v1/models?replace=true", json=declared(attributes={"a": "string"})).status_code == 204
         assert http.get("/v1/models").json()["models"][0]["attributes"][0]["type"] == "string"
+
+
+def test_a_revision_that_was_given_twice_is_not_taken_for_the_same(replica: Replica, tmp_path: Path) -> None:
+    """After a restore a number is given anew, to other policies: who holds the first keeps it, and says so."""
+    with mesh(replica.url, replica.token) as service:
+        apply(service, 1)
+        with closing(sqlite3.connect(tmp_path / "mesh.db")) as live, closing(sqlite3.connect(tmp_path / "old")) as old:
+            live.backup(old)
+        apply(service, 2)
+        replica.stop()
+        for path in tmp_path.glob("mesh.db*"):
+            path.unlink()
+        (tmp_path / "old").rename(tmp_path / "mesh.db")
+        with mesh(replica.store) as other:
+            sources = {"a.yaml": POLICY.format(number=99)}
+            programs = compile_policies(sources, {"order": ORDER})
+            other.control_plane.apply(PolicyRevision(1, programs, sources)).result(20)
+        replica.start()
+        plane = service.control_plane
+        until(lambda: plane.status() is Status.STALE)
+        time.sleep(2)
+        assert (plane.status(), plane.snapshot().order) == (Status.STALE, (1, 2))
+        assert plane.snapshot().programs["policies"][0]["name"] == "revision-2"
+        with client(replica) as http:
+            assert http.post("/v1/epoch", json={"leaves": 1, "reason": "restored"}).status_code == 201
+        until(lambda: plane.snapshot().order == (2, 2))
+        assert plane.snapshot().programs["policies"][0]["name"] == "revision-99"

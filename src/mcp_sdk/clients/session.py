@@ -203,6 +203,12 @@ class RemoteSession:
                 f"revision {manifest.order} was offered and {decider.snapshot.order} is in force: snapshots never go "
                 "back. After a restore from a backup an operator says: mcpctl epoch open"
             )
+        held = self._parts.get("policies")
+        if manifest.order == decider.snapshot.order and held is not None and held != parts.get("policies"):
+            raise ProtocolError(
+                f"revision {manifest.order} was offered with other policies than it has here: the store was set back "
+                "and went on from there. An operator says which history holds: mcpctl epoch open"
+            )
         snapshot = snapshot_of(manifest, parts)
         if decider.newer(snapshot):
             decider.install(snapshot, decider.build(snapshot))
