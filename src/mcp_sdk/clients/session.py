@@ -28,6 +28,7 @@ from mcp_sdk.protocol.manifests import Envelope, Manifest, digest
 from mcp_sdk.protocol.plain import change_from_plain, each, ref_from_plain
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
+from mcp_sdk.tasks import ended
 
 __all__ = ["RemoteSession"]
 
@@ -161,9 +162,7 @@ class RemoteSession:
 
     async def end(self) -> None:
         """Stop the tasks, take the endpoints away and close the connections."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
         for endpoint in self._registered.values():
             try:
                 await self._ask(api.deregister(self._scope, endpoint))

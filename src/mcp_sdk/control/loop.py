@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.tasks import ended
 
 __all__ = ["CLOSED", "LoopThread", "PerProcess"]
 
@@ -136,9 +137,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
         while tasks := asyncio.all_tasks(loop):
-            for task in tasks:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.run_until_complete(ended(tasks))
         loop.run_until_complete(loop.shutdown_asyncgens())
         with suppress(RuntimeError):  # at the interpreter's exit it can start no thread, and its threads have ended
             loop.run_until_complete(loop.shutdown_default_executor())

@@ -35,6 +35,7 @@ from mcp_sdk.ports import (
 )
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import Override, PolicyRevision, Snapshot
+from mcp_sdk.tasks import ended
 
 __all__ = ["PROBE", "Session", "probed"]
 
@@ -174,9 +175,7 @@ class Session:
 
     async def end(self) -> None:
         """Stop the tasks, take the endpoints away and close the store."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
         self._connected = False
         for endpoint in self._registered.values():
             try:

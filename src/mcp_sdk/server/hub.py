@@ -21,6 +21,7 @@ from mcp_sdk.server.live import Listening, Live, signer_of
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.tokens import KIND as TOKEN
 from mcp_sdk.server.tokens import Tokens
+from mcp_sdk.tasks import ended
 
 __all__ = ["Hub"]
 
@@ -89,9 +90,7 @@ class Hub:
 
     async def close(self) -> None:
         """Stop, and close the store."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
         await self.store.close()
 
     async def scope(self, scope: Scope) -> Live:

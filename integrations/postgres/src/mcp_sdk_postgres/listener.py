@@ -13,6 +13,7 @@ from contextlib import suppress
 import psycopg
 from psycopg import sql
 
+from mcp_sdk.tasks import ended
 from mcp_sdk_postgres.connections import Connections
 
 __all__ = ["Listener"]
@@ -67,8 +68,7 @@ class Listener:
         self.tell()
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+            await ended([task])
 
     async def _run(self) -> None:
         attempt = 0

@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.tasks import ended
 from mcp_sdk_redis.errors import failures
 from mcp_sdk_redis.options import Options
 from mcp_sdk_redis.scripts import Script
@@ -115,13 +116,13 @@ class Link:
         task = asyncio.create_task(lines.waits.execute_command(*words))
         lines.waiting.add(task)
         try:
-            await asyncio.wait({task})
-            if not task.cancelled():
-                with failures(self._options.address):
+            async with self._bounded():
+                await asyncio.wait({task})
+                if not task.cancelled():
                     task.result()
         finally:
             lines.waiting.discard(task)
-            await _ended(task)
+            await ended([task])
 
     async def close(self) -> None:
         """End what waits, and close the connections of this process and loop."""
@@ -130,8 +131,7 @@ class Link:
         if lines is None or lines.owner != _owner():
             _abandoned.append(lines)
             return
-        for task in tuple(lines.waiting):
-            await _ended(task)
+        await ended(lines.waiting)
         for client in (lines.calls, lines.waits):
             with suppress(Exception):  # what cannot be closed is gone
                 await client.aclose()
@@ -161,7 +161,7 @@ class Link:
             "username": options.username or None,
             "password": options.password or None,
             "client_name": self._name,
-            "socket_timeout": options.timeout,
+            "socket_timeout": None,  # calls are bounded here: redis-py's own bound may lose a cancellation
             "socket_connect_timeout": options.timeout,
             "protocol": 2,
             "retry": Retry(NoBackoff(), 0),
@@ -178,10 +178,3 @@ class Link:
 
 def _owner() -> tuple[int, int]:
     return os.getpid(), id(asyncio.get_running_loop())
-
-
-async def _ended(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()
