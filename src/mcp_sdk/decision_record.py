@@ -7,11 +7,13 @@
      "contexts": [{"model", "id", "state", "attributes", …}, …], "references": [[model, id], …],
      "absent": [[model, id], …], "hidden": [name, …],
      "verdict", "route", "drawn", "priority", "timeout", "qos", "service_class", "limits": [{…}, …], "advice",
-     "reasons": [{…}, …], "shadow": null or the same from "verdict" on, "epoch", "revision"}
+     "reasons": [{…}, …], "shadow": null or the same from "verdict" on, "epoch", "revision",
+     "rollout": {"id", "stage", "arm": "current" or "candidate", "other": null or the same from "verdict" on}}
 
 ``hidden`` names what the call had and the record has not, as conditions name it (``request.headers``, ``principal.id``,
 ``now``; a model's name for a context): whoever decides again must not take it for absent. ``absent`` are references
-that policies looked at and nobody found. ``drawn`` says that chance chose the share of a split.
+that policies looked at and nobody found. ``drawn`` says that chance chose the share of a split. ``rollout`` is there
+while a policy change is rolled out: which side decided, and what the other would have.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from mcp_sdk.context import EntityRef, ModelContext
-from mcp_sdk.decisions import Decision, DecisionRequest, Geo, Phase, Principal, Reason, RequestFacts, Source
+from mcp_sdk.decisions import Decision, DecisionRequest, Geo, Phase, Principal, Reason, RequestFacts, Rolled, Source
 from mcp_sdk.exceptions import ModelError, RecordError
 
 __all__ = ["FORMAT", "absent_from_record", "hide_changes", "plain_decision", "plain_request", "request_from_record"]
@@ -112,7 +114,13 @@ def plain_decision(decision: Decision) -> dict[str, Any]:
     """Give an answer as plain JSON. Keys of limits and what sticks are left out: they hold ids."""
     told = _plain(decision)
     shadow = None if decision.shadow is None else _plain(decision.shadow)
-    return told | {"shadow": shadow, "epoch": decision.epoch, "revision": decision.revision}
+    told |= {"shadow": shadow, "epoch": decision.epoch, "revision": decision.revision}
+    return told if decision.rolled is None else told | {"rollout": _rolled(decision.rolled)}
+
+
+def _rolled(rolled: Rolled) -> dict[str, Any]:
+    other = None if rolled.other is None else _plain(rolled.other)
+    return {"id": rolled.id, "stage": rolled.stage, "arm": rolled.arm, "other": other}
 
 
 def _plain(decision: Decision) -> dict[str, Any]:

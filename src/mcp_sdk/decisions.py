@@ -37,6 +37,7 @@ __all__ = [
     "Refused",
     "RequestFacts",
     "ReviewRequired",
+    "Rolled",
     "Route",
     "Shed",
     "Source",
@@ -287,12 +288,26 @@ PERMIT = Permit()
 
 
 @dataclass(frozen=True, slots=True)
+class Rolled:
+    """A decision's part in the rollout ``id``: ``arm`` is who decided, ``current`` or ``candidate``.
+
+    ``other`` is the other side's decision, None where the candidate could not answer.
+    """
+
+    id: str
+    stage: int
+    arm: str
+    other: Decision | None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What follows from a DecisionRequest.
 
     ``verdict`` is ``Permit`` or a typed refusal; ``advice`` holds values for the application; ``reasons`` has one
     entry per policy that spoke, the deciding one first. ``epoch`` and ``revision`` are the snapshot's. ``shadow`` is
     what would have been decided were the policies in shadow in force too; None where none of them speaks of the call.
+    ``rolled`` tells of the rollout of a policy change that the decision was part of.
     """
 
     verdict: Verdict = PERMIT
@@ -304,6 +319,7 @@ class Decision:
     epoch: int = 0
     revision: int = 0
     shadow: Decision | None = None
+    rolled: Rolled | None = None
 
     @property
     def permitted(self) -> bool:

@@ -197,6 +197,8 @@ class Mesh:
         """Ask the control plane, or take the ``answer`` of a server; count it and log it. Never raises."""
         decision = self._answer(request) if answer is None else answer
         self.telemetry.decided(request, decision)
+        if decision.rolled is not None:
+            self.control_plane.decided(decision)
         if self.decision_log.enabled:
             self.decision_log.write(request, decision, self.telemetry, absent=missing(self, request))
         if self.config.debug:

@@ -237,6 +237,14 @@ class ControlPlane(ABC):
         """What an operator put this process's service into (break-glass), which may be over; None, as here, nothing."""
         return None
 
+    def decided(self, decision: Decision) -> None:
+        """Hear that a decision was made that is part of a rollout (``Decision.rolled``); nobody counts it here."""
+        del decision
+
+    def ended(self, decision: Decision, *, failed: bool) -> None:
+        """Hear how a call ended whose decision is part of a rollout: ``failed`` for an error of the service."""
+        del decision, failed
+
     def consult(self, request: DecisionRequest) -> Future[Decision] | None:
         """Have a question decided elsewhere; None, as here, where ``decide`` answers it."""
         del request

@@ -6,12 +6,14 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from mcp_sdk.clients import api
 from mcp_sdk.clients.lastgood import LastGood
 from mcp_sdk.clients.replicas import Replicas
-from mcp_sdk.clients.snapshots import Trust, check_part, snapshot_of
+from mcp_sdk.clients.snapshots import Trust, candidate_of, check_part, snapshot_of
 from mcp_sdk.clients.stream import AWAY, ClientStream, connected
 from mcp_sdk.clients.tapping import Tapping
 from mcp_sdk.context import EntityRef, ModelContext, Transition
@@ -20,6 +22,7 @@ from mcp_sdk.control.fetcher import Fetcher
 from mcp_sdk.control.loop import LoopThread, logger
 from mcp_sdk.control.plane import Shared
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
+from mcp_sdk.control.trial import Tally
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
 from mcp_sdk.ports import AppendResult, Applied, Change, Page, Probe, Receipt, SigningKey, Status
@@ -38,6 +41,8 @@ MOST_AWAY = 60.0
 SPREAD = 5.0
 """The most seconds before a client that lost its server comes back: a thousand of them do not come at once."""
 
+REPORT = 1.0
+"""Seconds between two reports of what was counted of a rollout."""
 LARGE = 131_072
 """Bytes of parts that are read on a thread, for they would hold the loop up; smaller ones are read in less time."""
 
@@ -60,6 +65,7 @@ class RemoteSession:
             options=PublisherOptions(config.queue_size, config.batch_size, config.linger),
         )
         self.fetcher: Fetcher = Fetcher(self._lookup)
+        self.tally: Tally = Tally()
         self.begun = False
         self._stream: ClientStream | None = None
         self._first = asyncio.Event()
@@ -173,6 +179,7 @@ class RemoteSession:
     def _start(self) -> None:
         self._recall()
         self._spawn(self._run())
+        self._spawn(self._report())
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(_quietly(work))
@@ -190,7 +197,8 @@ class RemoteSession:
                 key, envelope, parts = found
                 self._trust.learn(key)
                 manifest = self._trust.manifest(envelope, self._scope, self._shared.identity.mesh)
-                self._install(manifest, parts)
+                # a candidate may have been stopped since: nobody is here to say so
+                self._install(replace(manifest, candidate=None), parts)
                 self._first.set()
         except MeshError as error:
             logger.warning("the last good snapshot is not used: %s", error)
@@ -211,6 +219,8 @@ class RemoteSession:
         snapshot = snapshot_of(manifest, parts)
         if decider.newer(snapshot):
             decider.install(snapshot, decider.build(snapshot))
+        candidate = manifest.candidate
+        decider.trial = None if candidate is None else decider.try_out(candidate, candidate_of(manifest, parts))
         self._parts, self._shared.learned = dict(parts), True
         self._shared.override = manifest.overrides.get(self._shared.identity.service)
 
@@ -291,6 +301,7 @@ class RemoteSession:
 
     def _lost(self, error: Exception) -> None:
         self._stream, self._fresh = None, False
+        self._shared.decider.trial = None  # who cannot be told that it was stopped does not go on with it
         self._look_away()
         self._replicas.turn()
         if str(error) != self._why:
@@ -360,6 +371,18 @@ class RemoteSession:
         self._cursor = str(said.get("cursor", ""))
         self.cache.clear()
         self._shared.tell(Change("resync", _cursor(self), self._scope))
+
+    async def _report(self) -> None:
+        """Tell what was counted of a rollout; what was under way as the stream broke is lost, and never told twice."""
+        while True:
+            await asyncio.sleep(REPORT)
+            if self._stream is not None and (counted := self.tally.take()):
+                stages = [
+                    {"rollout": rollout, "stage": stage, "counts": counts.to_dict()}
+                    for (rollout, stage), counts in counted.items()
+                ]
+                with suppress(Exception):  # the stream is gone: ``_run`` says so
+                    await self._stream.say("counted", stages=stages)
 
     # Asking
 

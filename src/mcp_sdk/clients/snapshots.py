@@ -12,7 +12,7 @@ from mcp_sdk.protocol.manifests import Envelope, Manifest, Verifier, digest, fin
 from mcp_sdk.protocol.plain import loads
 from mcp_sdk.snapshot import Snapshot
 
-__all__ = ["Trust", "check_part", "snapshot_of"]
+__all__ = ["Trust", "candidate_of", "check_part", "snapshot_of"]
 
 
 class Trust:
@@ -69,6 +69,15 @@ def snapshot_of(manifest: Manifest, parts: Mapping[str, bytes]) -> Snapshot:
         return Snapshot(manifest.epoch, manifest.revision, models, read("policies"))
     except (KeyError, AttributeError) as error:
         raise ProtocolError(f"the snapshot lacks {error}") from error
+
+
+def candidate_of(manifest: Manifest, parts: Mapping[str, bytes]) -> Mapping[str, Any]:
+    """Give the programs of the candidate that a manifest names; raises ``ProtocolError``."""
+    content = parts.get("candidate")
+    plain = None if content is None else loads(check_part("candidate", content, manifest))
+    if not isinstance(plain, dict):
+        raise ProtocolError("the snapshot lacks the candidate that its manifest names")
+    return plain
 
 
 def _public(text: str) -> bytes:

@@ -22,6 +22,7 @@ from mcp_sdk.control.decider import Decider
 from mcp_sdk.control.fetcher import Fetcher
 from mcp_sdk.control.loop import CLOSED, LoopThread, PerProcess
 from mcp_sdk.control.publisher import Publisher
+from mcp_sdk.control.trial import Tally
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.exceptions import StoreUnavailable
 from mcp_sdk.models import BusinessModel
@@ -78,6 +79,7 @@ class PlaneSession(Protocol):
     cache: ContextCache
     publisher: Publisher
     fetcher: Fetcher
+    tally: Tally
     begun: bool
 
     @property
@@ -182,6 +184,14 @@ class SessionControlPlane(ControlPlane):
         session = self._sessions.get()
         if not session.begun and self._shared.started:
             session.begin()
+
+    def decided(self, decision: Decision) -> None:
+        """Count a decision of a rollout."""
+        self._sessions.get().tally.decided(decision)
+
+    def ended(self, decision: Decision, *, failed: bool) -> None:
+        """Count how a call of a rollout ended."""
+        self._sessions.get().tally.ended(decision, failed=failed)
 
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
         """Give the endpoints of a service, or of all, whose lease ran when last looked at."""

@@ -18,6 +18,7 @@ from mcp_sdk.control.fetcher import Fetcher
 from mcp_sdk.control.loop import LoopThread, logger
 from mcp_sdk.control.plane import Shared
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
+from mcp_sdk.control.trial import Tally
 from mcp_sdk.exceptions import MeshError, ModelError, ProtocolError, StoreError, StoreUnavailable
 from mcp_sdk.merging import merge_all
 from mcp_sdk.ports import (
@@ -66,6 +67,7 @@ class Session:
             options=PublisherOptions(config.queue_size, config.batch_size, config.linger),
         )
         self.fetcher: Fetcher = Fetcher(self._lookup)
+        self.tally: Tally = Tally()
         self.begun = False
         self._connected = self._broken = False
         self._refusal: Exception | None = None

@@ -136,12 +136,17 @@ class Enforcer:
         except Exception as error:  # noqa: BLE001 - as above
             return self._broken(error)
 
-    def finish(self, outcome: Outcome) -> None:
-        """Count a request out, once, refused or not: gives its place back and records how long it took."""
+    def finish(self, outcome: Outcome, *, failed: bool = False) -> None:
+        """Count a request out, once, refused or not: gives its place back and records how long it took.
+
+        ``failed`` says that the service answered with a status of 500 or more, or raised.
+        """
         if outcome.place and self._gate is not None:
             self._gate.leave()
         seconds = self.mesh.runtime.clock.monotonic() - outcome.began
         self.mesh.telemetry.request(seconds, outcome.record.contexts, outcome.decision.verdict.name)
+        if outcome.decision.rolled is not None and outcome.response is None:
+            self.mesh.control_plane.ended(outcome.decision, failed=failed)
 
     def _broken(self, error: Exception) -> Outcome:
         self.mesh.telemetry.failed("enforce", error)

@@ -63,13 +63,13 @@ class MeshMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         outcome = await self.enforcer.aenter(read_scope(scope))
+        sender = _Sender(send, outcome)
         try:
             if outcome.response is not None:
                 await refuse(outcome.response, scope, receive, send)
                 return
             scope[OWNER], scope[DECISION] = self.mesh, outcome.decision
             scope.setdefault("state", {})["mesh_decision"] = outcome.decision
-            sender = _Sender(send, outcome)
             receiver = _Receiver(receive) if scope["type"] == "websocket" else receive
             outer = current.activate(outcome.record)
             try:
@@ -78,25 +78,29 @@ class MeshMiddleware:
                 if sender.started:
                     raise
                 await refuse(respond(refusal.decision), scope, receiver, send)
+            except Exception:
+                sender.failed = True
+                raise
             finally:
                 current.activate(outer)
         finally:
-            self.enforcer.finish(outcome)
+            self.enforcer.finish(outcome, failed=sender.failed)
 
 
 class _Sender:
-    """Passes messages on, sees whether the response has begun, and adds the headers of rate limits to it."""
+    """Passes messages on, sees whether the response has begun and how, and adds the headers of rate limits to it."""
 
-    __slots__ = ("_headers", "_send", "started")
+    __slots__ = ("_headers", "_send", "failed", "started")
 
     def __init__(self, send: Send, outcome: Outcome) -> None:
         self._send = send
         self._headers = outcome.headers
-        self.started = False
+        self.started = self.failed = False
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if not self.started:
             self.started = True
+            self.failed = message.get("status", 0) >= 500
             if self._headers and message["type"] == "http.response.start":
                 ours = [(name.encode("ascii"), value.encode("ascii")) for name, value in self._headers]
                 message = {**message, "headers": [*message.get("headers", ()), *ours]}

@@ -112,11 +112,12 @@ class _Work:
             self.response = self._middleware.refused(error)
             return True
         if error is not None:
-            self._middleware.enforcer.finish(self._outcome)
+            self._middleware.enforcer.finish(self._outcome, failed=True)
         return False
 
     def end(self) -> Any:
         """Give the response, and count the request out unless its stream does that."""
         if not self._middleware.passed(self.response, self._outcome):
-            self._middleware.enforcer.finish(self._outcome)
+            failed = getattr(self.response, "status_code", 0) >= 500
+            self._middleware.enforcer.finish(self._outcome, failed=failed)
         return self.response

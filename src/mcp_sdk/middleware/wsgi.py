@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Iterable, MutableMapping
-from functools import partial
 from typing import Any
 
 from mcp_sdk import current
@@ -65,33 +64,39 @@ class WSGIMeshMiddleware:
         environ[OWNER], environ[DECISION] = self.mesh, outcome.decision
         context = contextvars.copy_context()
         context.run(current.activate, outcome.record)
-        start = _with_headers(start_response, outcome) if outcome.headers else start_response
+        start = _Start(start_response, outcome.headers)
         try:
             body = context.run(self.app, environ, start)
         except Refused as refusal:
             self.enforcer.finish(outcome)
             return answer(respond(refusal.decision), environ, start_response)
         except BaseException:
-            self.enforcer.finish(outcome)
+            self.enforcer.finish(outcome, failed=True)
             raise
-        return self._settled(body, environ, outcome, context)
+        return self._settled(body, environ, lambda: self.enforcer.finish(outcome, failed=start.failed), context)
 
     def _settled(
-        self, body: Iterable[bytes], environ: Environ, outcome: Outcome, context: contextvars.Context
+        self, body: Iterable[bytes], environ: Environ, finish: Callable[[], None], context: contextvars.Context
     ) -> Iterable[bytes]:
         """Give the body as the server should see it: lists and files, which servers treat specially, as they are."""
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(body, (list, tuple)) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
-            self.enforcer.finish(outcome)
+            finish()
             return body
-        return Stream(body, context.run, partial(self.enforcer.finish, outcome))
+        return Stream(body, context.run, finish)
 
 
-def _with_headers(start_response: StartResponse, outcome: Outcome) -> StartResponse:
-    def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-        return start_response(status, [*headers, *outcome.headers], *exc_info)
+class _Start:
+    """Begins a response: adds the headers of rate limits, and sees whether it is an error of the service."""
 
-    return start
+    __slots__ = ("_headers", "_start", "failed")
+
+    def __init__(self, start_response: StartResponse, headers: tuple[tuple[str, str], ...]) -> None:
+        self._start, self._headers, self.failed = start_response, headers, False
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        self.failed = status[:1] == "5"
+        return self._start(status, [*headers, *self._headers] if self._headers else headers, *exc_info)
 
 
 def answer(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

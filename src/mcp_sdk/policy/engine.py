@@ -222,6 +222,7 @@ class Engine:
         decision.epoch = self.epoch
         decision.revision = self.revision
         decision.shadow = None
+        decision.rolled = None
         decision.__class__ = Decision
         return cast("Decision", decision)
 

@@ -9,6 +9,8 @@ A frame is an object whose ``op`` says what it is. The client speaks first, with
             decide    {"id": n, "question": {…}}      decide it there (module ``questions``)
             drop      {"refs": [[model, id], …]}      hold no longer
             decision  {"record": {…}, "dropped": n}   a decision that somebody wants to see, masked as the log is
+            counted   {"stages": [{"rollout", "stage", "counts": {…}}, …]}   what was counted of a rollout
+                      since the last time (``mcp_sdk.rollout.Counts``)
     server  welcome   {"protocol": 1, "cursor", "server", "time"}
             manifest  {"envelope": {…}, "key": hex, "parts": {name: text}}   what is in force; of the parts, the small
                       ones: the others are fetched by digest

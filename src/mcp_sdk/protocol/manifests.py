@@ -6,7 +6,10 @@ canonical form to check it.
 
     {"format": 1, "mesh", "namespace", "environment", "epoch", "revision", "issued_at": ISO 8601,
      "parts": {"models": {"digest", "size"}, "policies": {…}},
-     "overrides": {service: {"mode", "until": ISO 8601, "reason"}}}
+     "overrides": {service: {"mode", "until": ISO 8601, "reason"}},
+     "candidate": null or {"id", "stage", "share", "revision"}}
+
+``candidate`` is there while a policy change is rolled out; its policies are the part ``candidate``.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import MissingExtra, ProtocolError
+from mcp_sdk.rollout import Candidate
 from mcp_sdk.snapshot import Override, canonical
 
 if TYPE_CHECKING:
@@ -55,6 +59,7 @@ class Manifest:
     issued_at: str = ""
     mesh: str = "default"
     overrides: Mapping[str, Override] = field(default_factory=dict)
+    candidate: Candidate | None = None
 
     @property
     def order(self) -> tuple[int, int]:
@@ -73,6 +78,7 @@ class Manifest:
             "issued_at": self.issued_at,
             "parts": {name: {"digest": part.digest, "size": part.size} for name, part in self.parts.items()},
             "overrides": {service: override.to_dict() for service, override in self.overrides.items()},
+            "candidate": None if self.candidate is None else self.candidate.to_dict(),
         }
 
     @classmethod
@@ -91,6 +97,7 @@ class Manifest:
                 issued_at=plain["issued_at"],
                 mesh=plain["mesh"],
                 overrides={name: Override.from_dict(each) for name, each in plain.get("overrides", {}).items()},
+                candidate=None if plain.get("candidate") is None else Candidate.from_dict(plain["candidate"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProtocolError(f"not a manifest: {error!r}") from error

@@ -20,6 +20,7 @@ from mcp_sdk.server.housekeeping import housekeep
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
 from mcp_sdk.server.metrics import Counted, Metrics
+from mcp_sdk.server.rolling import Driver
 from mcp_sdk.server.routes import (
     about,
     audit,
@@ -34,11 +35,13 @@ from mcp_sdk.server.routes import (
     owners,
     policies,
     registry,
+    rollouts,
     stream,
     tokens,
     transitions,
 )
 from mcp_sdk.server.settings import ServerSettings
+from mcp_sdk.tasks import ended
 
 __all__ = ["create_app"]
 
@@ -57,11 +60,12 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
         parts = (shelf, door, Auditor(store))
         app.state.desk = Desk(store, hub, settings, Metrics(hub), Exits(hub.everyone), *parts)
         await hub.start()
-        keeping = asyncio.create_task(housekeep(hub, settings.housekeeping))
+        driver = Driver(app.state.desk, interval=settings.rollout_check)
+        tasks = [asyncio.create_task(work) for work in (housekeep(hub, settings.housekeeping), driver.run())]
         try:
             yield
         finally:
-            keeping.cancel()
+            await ended(tasks)
             await hub.close()
 
     app = FastAPI(
@@ -71,6 +75,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
         contexts,
         transitions,
         policies,
+        rollouts,
         registry,
         overrides,
         epochs,

@@ -157,7 +157,7 @@ class Hub:
 
     async def _learn(self, live: Live, change: Change) -> None:
         learn: Callable[[Live], Awaitable[None]] | None = _LEARNED_BY.get(change.kind)
-        if change.kind == "records" and change.record == "override":
+        if change.kind == "records" and change.record in ("override", "rollout"):
             learn = Live.learn_policies
         if learn is not None:
             await learn(live)

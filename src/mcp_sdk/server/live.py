@@ -17,13 +17,16 @@ from typing import Any, Protocol
 
 from mcp_sdk.context import MESH, EntityRef, Scope
 from mcp_sdk.control.decider import Decider
+from mcp_sdk.control.trial import Tally
 from mcp_sdk.exceptions import MeshError, RevisionConflict, StoreUnavailable
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Change, Record, SigningKey, Store
 from mcp_sdk.protocol.frames import frame
 from mcp_sdk.protocol.manifests import Envelope, Manifest, PartRef, Signer, digest
 from mcp_sdk.protocol.plain import plain_change
+from mcp_sdk.rollout import Candidate, Rollout
 from mcp_sdk.server.taps import Taps
+from mcp_sdk.server.trials import programs_of, rollout_of
 from mcp_sdk.snapshot import Override, Snapshot, canonical
 
 __all__ = ["Listening", "Live", "Part", "epoch_of", "signer_of"]
@@ -90,6 +93,8 @@ class Live:
         self._said: Mapping[str, Any] = {}
         self._services = self._keys = self._manifest = ""
         self._learning = asyncio.Lock()
+        self.rollout: Rollout | None = None
+        self.tally: Tally = Tally()
         self.taps: Taps = Taps(lambda text: self._broadcast("tap", text))
         self._sources: tuple[object, ...] = ()
 
@@ -124,20 +129,35 @@ class Live:
                 f"the store holds revision {snapshot.order} and {self.decider.snapshot.order} was in force: it was set "
                 "back. If it was restored from a backup, an operator says so with: mcpctl epoch open"
             )
-        self._parts = await asyncio.to_thread(self._written, snapshot)
-        await self._sign(snapshot)
+        candidate, programs = await self._learn_rollout(snapshot)
+        self._parts = await asyncio.to_thread(self._written, snapshot, programs)
+        await self._sign(snapshot, candidate)
 
-    def _written(self, snapshot: Snapshot) -> dict[str, Part]:
+    async def _learn_rollout(self, snapshot: Snapshot) -> tuple[Candidate | None, Mapping[str, Any] | None]:
+        """Give the candidate that is rolled out beside what is in force, if there is one that follows it."""
+        decider, rollout = self.decider, await rollout_of(self._store, self.scope)
+        self.rollout, programs = rollout, None
+        if rollout is not None and rollout.running and rollout.base == snapshot.revision:
+            programs = await programs_of(self._store, self.scope, rollout.id)
+        if rollout is None or programs is None:
+            decider.trial = None
+            return None, None
+        decider.trial = await asyncio.to_thread(decider.try_out, rollout.candidate, programs)
+        return rollout.candidate, programs
+
+    def _written(self, snapshot: Snapshot, candidate: Mapping[str, Any] | None) -> dict[str, Part]:
         """Give the parts as bytes; those of which nothing changed are taken over."""
         sources = (snapshot.order, tuple(map(id, snapshot.models.values())))
         models = {name: model.to_dict() for name, model in snapshot.models.items()}
         parts = {"models": _part(canonical(models))}
         kept = self._parts.get("policies") if self._sources[:1] == sources[:1] else None
         parts["policies"] = kept or _part(canonical(dict(snapshot.programs)))
+        if candidate is not None:
+            parts["candidate"] = _part(canonical(dict(candidate)))
         self._sources = sources
         return parts
 
-    async def _sign(self, snapshot: Snapshot) -> None:
+    async def _sign(self, snapshot: Snapshot, candidate: Candidate | None) -> None:
         overrides = await self._store.records(self.scope, OVERRIDE)
         said = Manifest(
             self.scope,
@@ -146,6 +166,7 @@ class Live:
             {name: PartRef(part.digest, len(part.content)) for name, part in self._parts.items()},
             mesh=self._mesh,
             overrides=_running(overrides),
+            candidate=candidate,
         ).to_dict()
         if said != self._said:
             self._said = said

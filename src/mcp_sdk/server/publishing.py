@@ -85,8 +85,15 @@ async def waiting(desk: Desk, scope: Scope, wanted: PolicyRevision) -> tuple[str
     return tuple(sorted(kind for kind in protected if _effect(before, kind) != _effect(wanted.programs, kind)))
 
 
-async def propose(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevision, kinds: Iterable[str]) -> Pending:
-    """Keep a policy set until somebody else approves it."""
+async def propose(
+    desk: Desk,
+    caller: Caller,
+    scope: Scope,
+    wanted: PolicyRevision,
+    kinds: Iterable[str],
+    plan: Mapping[str, Any] | None = None,
+) -> Pending:
+    """Keep a policy set until somebody else approves it; with a ``plan`` it is then rolled out in stages."""
     now = time.time()
     content = {
         "author": caller.name,
@@ -97,6 +104,7 @@ async def propose(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevisi
         "kinds": list(kinds),
         "created_at": now,
         "expires_at": now + LIFESPAN,
+        **({} if plan is None else {"plan": dict(plan)}),
     }
     record = Record(CHANGE, f"c-{secrets.token_hex(5)}", content)
     said = {"replaces": wanted.revision, "sources": _digests(wanted.sources)}

@@ -83,6 +83,7 @@ def _decided(desk: Desk, live: Live, request: DecisionRequest, found: Mapping[En
     needs = live.decider.needs(request)
     request = completed(request, {ref: found[ref] for ref in needs if ref in found})
     decision = live.decider.decide(request)
+    live.tally.decided(decision)
     desk.metrics.decided(decision.verdict.name, time.perf_counter() - began)
     answered = Answered(request, decision, tuple(ref for ref in needs if ref not in found))
     if live.taps.open:

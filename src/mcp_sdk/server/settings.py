@@ -20,7 +20,7 @@ class ServerSettings:
     ``drain`` to leave, and requests as much to end. ``staleness`` is how long a replica that lost its store goes on
     deciding by what it knew. ``oidc_issuer`` is whose bearer tokens are taken, for ``oidc_audience``; ``rates`` are how
     fast one caller may ask, by kind of work (see ``rates.DEFAULTS``). ``housekeeping`` is how often
-    outlived entities are erased, by one replica for all.
+    outlived entities are erased, by one replica for all, ``rollout_check`` how often rollouts are looked after.
     """
 
     store: str = "sqlite:///mesh.db"
@@ -41,3 +41,4 @@ class ServerSettings:
     oidc_audience: str = ""
     rates: Mapping[str, Rate] = field(default_factory=dict)
     housekeeping: float = 60.0
+    rollout_check: float = 1.0

@@ -20,6 +20,7 @@ from mcp_sdk.ports import Cursor
 from mcp_sdk.protocol.frames import frame
 from mcp_sdk.protocol.plain import each, plain_change, ref_from_plain
 from mcp_sdk.protocol.questions import plain_answer, question_from_plain
+from mcp_sdk.rollout import Counts
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live
 from mcp_sdk.server.settings import ServerSettings
@@ -181,12 +182,25 @@ class Stream:
             raise ProtocolError(f"the question is of {request.namespace}/{request.environment}, the stream of {scope}")
         refs = decider.needs(request)
         found = await self._hub.store.get(scope, refs) if refs else {}
-        return decider.decide(completed(request, found))
+        decision = decider.decide(completed(request, found))
+        self._live.tally.decided(decision)
+        return decision
 
     async def _decision(self, said: dict[str, Any]) -> None:
         record = said.get("record")
         if isinstance(record, dict) and self._live.taps.open:
             self._live.taps.decided(record, self.who)
+
+    async def _counted(self, said: dict[str, Any]) -> None:
+        """Add what a client counted of the rollout's stage; late words of an earlier stage are passed over."""
+        rollout = self._live.rollout
+        if rollout is None or not self.signs:
+            return
+        for told in _list(said, "stages"):
+            if not isinstance(told, dict):
+                raise ProtocolError("a stage's counts are an object")
+            if (told.get("rollout"), told.get("stage")) == (rollout.id, rollout.stage):
+                self._live.tally.add((rollout.id, rollout.stage), Counts.from_dict(told.get("counts")))
 
     async def _drop(self, said: dict[str, Any]) -> None:
         for ref in each(ref_from_plain, _list(said, "refs")):
@@ -217,4 +231,5 @@ _DOING: dict[str, Callable[[Stream, dict[str, Any]], Awaitable[None]]] = {
     "decide": Stream._decide,  # noqa: SLF001
     "drop": Stream._drop,  # noqa: SLF001
     "decision": Stream._decision,  # noqa: SLF001
+    "counted": Stream._counted,  # noqa: SLF001
 }

@@ -129,10 +129,22 @@ class Outbound:
 
     def _to_service(self, call: Outgoing, work: Record) -> Calls:
         decision = (yield from self._decide(call, work)) if self.mesh.watching else None
-        route = decision.route if decision is not None else None
-        endpoints = self._endpoints(call.host, route)
+        try:
+            sent = yield from self._routed(call, work, decision)
+        except Exception:
+            self._ended(decision, failed=True)
+            raise
+        self._ended(decision, failed=getattr(sent.response, "status_code", 0) >= 500)
+        return sent
+
+    def _routed(self, call: Outgoing, work: Record, decision: Decision | None) -> Calls:
+        endpoints = self._endpoints(call.host, decision.route if decision is not None else None)
         headers = self._headers(call, work) if self.mesh.watching else call.headers
         return (yield from self._attempts(call, endpoints, headers, decision))
+
+    def _ended(self, decision: Decision | None, *, failed: bool) -> None:
+        if decision is not None and decision.rolled is not None:
+            self.mesh.control_plane.ended(decision, failed=failed)
 
     def _decide(self, call: Outgoing, work: Record) -> Generator[Fetch | Consult, Any, Decision]:
         mesh = self.mesh

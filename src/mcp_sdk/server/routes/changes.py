@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 
 from mcp_sdk.ports import Record
 from mcp_sdk.protocol.plain import plain_revision
-from mcp_sdk.server import bodies, publishing
+from mcp_sdk.rollout import Plan
+from mcp_sdk.server import bodies, publishing, rolling
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
@@ -46,7 +47,7 @@ async def list_changes(desk: Here, caller: Asker, scope: At) -> Changes:
 
 @router.post("/changes/{change}/approve", responses={404: {"description": "no such change"}})
 async def approve(desk: Here, caller: Asker, scope: At, change: Change) -> dict[str, Any]:
-    """Put a change in force that somebody else made."""
+    """Put a change in force that somebody else made, or begin its rollout; the answer then holds ``rollout``."""
     caller.require(Permission.READ, scope)
     found = await publishing.pending(desk, scope, change)
     publishing.require_another(caller, found)
@@ -54,9 +55,14 @@ async def approve(desk: Here, caller: Asker, scope: At, change: Change) -> dict[
     checked = await publishing.checked(desk, caller, scope, content["sources"], content["replaces"])
     author = f"{content['author']}, approved by {caller.name}"
     wanted = PolicyRevision(checked.revision, checked.programs, checked.sources, author)
-    stored = await publishing.publish(desk, caller, scope, wanted)
+    if "plan" in content:
+        said = {
+            "rollout": (await rolling.begin(desk, caller, scope, wanted, Plan.from_dict(content["plan"]))).to_dict()
+        }
+    else:
+        said = plain_revision(await publishing.publish(desk, caller, scope, wanted))
     await publishing.dismiss(desk, scope, found)
-    return plain_revision(stored)
+    return said
 
 
 @router.delete("/changes/{change}", status_code=204, responses={404: {"description": "no such change"}})

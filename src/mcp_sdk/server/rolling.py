@@ -1,0 +1,187 @@
+"""Taking a policy change through its stages: begun, advanced and stopped by people, driven by one replica of several.
+
+See ``docs/decisions/0011-staged-rollouts.md``. Every step is audited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from mcp_sdk.context import Scope
+from mcp_sdk.exceptions import MeshError, RevisionConflict
+from mcp_sdk.ports import Record
+from mcp_sdk.rollout import Counts, Plan, Rollout, judge
+from mcp_sdk.server import trials
+from mcp_sdk.server.callers import Caller
+from mcp_sdk.server.desk import Desk
+from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.leases import Lease
+from mcp_sdk.server.live import Live
+from mcp_sdk.snapshot import PolicyRevision
+
+__all__ = ["Driver", "advance", "begin", "running", "shown", "stop"]
+
+logger = logging.getLogger("mcp_sdk.server")
+MESH_ITSELF = Caller("mesh", key="mesh")
+"""Who takes a step that nobody asked for, in the audit log."""
+LEASE = 5.0
+
+
+async def begin(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevision, plan: Plan) -> Rollout:
+    """Begin the rollout of a checked policy set; raises a 409 where another one runs, and ``RevisionConflict``."""
+    record, last = await trials.held(desk.store, scope)
+    if last is not None and last.running:
+        raise Fault(409, "rollout-runs", f"the rollout {last.id} by {last.author!r} runs. Stop it first")
+    stored = await desk.store.policies(scope)
+    actual = 0 if stored is None else stored.revision
+    if actual != wanted.revision:
+        raise RevisionConflict("policies", expected=wanted.revision, actual=actual)
+    now = datetime.now(UTC).isoformat()
+    made = Rollout(f"r-{secrets.token_hex(5)}", wanted.author, wanted.revision, plan, since=now)
+    async with desk.auditor.change(caller, "rollout.begin", scope=scope, target=made.id) as change:
+        await trials.clear(desk.store, scope)
+        await trials.put_candidate(desk.store, scope, made.id, wanted)
+        await trials.keep(desk.store, scope, made, record)
+        change.after = made.to_dict()
+    await (await desk.live(scope)).learn_policies()
+    return made
+
+
+async def shown(desk: Desk, scope: Scope) -> dict[str, Any]:
+    """Give the last rollout as plain JSON, with the counts of its stage so far and what it waits for."""
+    _, rollout = await trials.held(desk.store, scope)
+    if rollout is None or not rollout.running:
+        return {"rollout": None if rollout is None else rollout.to_dict()}
+    counts = await trials.total(desk.store, scope, rollout)
+    waits = judge(rollout, counts, datetime.now(UTC)).reason
+    return {"rollout": rollout.to_dict(), "counts": counts.to_dict(), "waits_for": waits}
+
+
+async def running(desk: Desk, scope: Scope) -> tuple[Record, Rollout]:
+    """Give the rollout that runs; raises a 404 where none does."""
+    record, rollout = await trials.held(desk.store, scope)
+    if record is None or rollout is None or not rollout.running:
+        raise Fault(404, "no-rollout", f"no rollout runs in {scope.namespace}/{scope.environment}")
+    return record, rollout
+
+
+async def stop(desk: Desk, caller: Caller, scope: Scope, reason: str) -> Rollout:
+    """Stop the rollout that runs; what is in force stays. Raises a 404."""
+    record, rollout = await running(desk, scope)
+    counts = await trials.total(desk.store, scope, rollout)
+    return await _end(desk, caller, scope, record, rollout.ended("stopped", reason, counts))
+
+
+async def advance(desk: Desk, caller: Caller, scope: Scope) -> Rollout:
+    """Take the rollout that runs to its next stage now; the last one puts the candidate in force. Raises a 404."""
+    record, rollout = await running(desk, scope)
+    return await _advance(desk, caller, scope, record, rollout, await trials.total(desk.store, scope, rollout))
+
+
+async def _advance(
+    desk: Desk, caller: Caller, scope: Scope, record: Record, rollout: Rollout, counts: Counts
+) -> Rollout:
+    if rollout.last:
+        return await _finish(desk, caller, scope, record, rollout, counts)
+    further, before = rollout.further(datetime.now(UTC), counts), str(rollout.at)
+    async with desk.auditor.change(caller, "rollout.advance", scope=scope, target=rollout.id, before=before) as change:
+        await trials.keep(desk.store, scope, further, record)
+        change.after = str(further.at)
+    await (await desk.hub.scope(scope)).learn_policies()
+    return further
+
+
+async def _finish(
+    desk: Desk, caller: Caller, scope: Scope, record: Record, rollout: Rollout, counts: Counts
+) -> Rollout:
+    """Put the candidate in force, as any other policy set: where somebody published meanwhile, it is superseded."""
+    wanted = await trials.candidate_of(desk.store, scope, rollout.id)
+    if wanted is None:
+        return await _end(desk, caller, scope, record, rollout.ended("stopped", "its candidate is gone", counts))
+    try:
+        async with desk.auditor.change(
+            caller, "policies.apply", scope=scope, before={"revision": rollout.base}
+        ) as change:
+            stored = await desk.store.put_policies(scope, wanted)
+            change.after = {"revision": stored.revision, "rollout": rollout.id}
+    except RevisionConflict as error:
+        return await overtaken(desk, caller, scope, record, rollout, error.actual)
+    return await _end(desk, caller, scope, record, rollout.ended("done", f"revision {stored.revision}", counts))
+
+
+async def overtaken(desk: Desk, caller: Caller, scope: Scope, record: Record, rollout: Rollout, actual: int) -> Rollout:
+    """End a rollout whose base is no longer in force: by its own last step, or by what somebody else put there."""
+    counts = await trials.total(desk.store, scope, rollout)
+    wanted = await trials.candidate_of(desk.store, scope, rollout.id)
+    next_one = await desk.store.policies(scope, rollout.base + 1)
+    if wanted is not None and next_one is not None and next_one.programs == wanted.programs:
+        ended = rollout.ended("done", f"revision {next_one.revision}", counts)
+    else:
+        ended = rollout.ended("superseded", f"revision {actual} was put in force meanwhile", counts)
+    return await _end(desk, caller, scope, record, ended)
+
+
+async def _end(desk: Desk, caller: Caller, scope: Scope, record: Record, ended: Rollout) -> Rollout:
+    async with desk.auditor.change(caller, f"rollout.{ended.status}", scope=scope, target=ended.id) as change:
+        await trials.keep(desk.store, scope, ended, record)
+        change.after = {"reason": ended.reason, "counts": ended.history[-1].to_dict()}
+    logger.info("the rollout %s in %s is %s: %s", ended.id, scope, ended.status, ended.reason)
+    await (await desk.hub.scope(scope)).learn_policies()
+    await trials.clear(desk.store, scope)
+    return ended
+
+
+class Driver:
+    """Drives the rollouts of every scope that this replica knows, every ``interval`` seconds, where it has the lease."""
+
+    def __init__(self, desk: Desk, *, interval: float) -> None:
+        self._desk, self._interval = desk, interval
+        self._name = secrets.token_hex(8)
+        self._leases: dict[Scope, Lease] = {}
+        self._counting: dict[Scope, trials.Counting] = {}
+
+    async def run(self) -> None:
+        """Go on until cancelled; what cannot be done now is done the next time."""
+        while True:
+            await asyncio.sleep(self._interval)
+            for live in self._desk.hub.scopes:
+                try:
+                    await self._look(live)
+                except RevisionConflict:
+                    logger.debug("another replica was faster with the rollout of %s", live.scope)
+                except MeshError as error:
+                    logger.warning("the rollout of %s waits: %s", live.scope, error)
+                except Exception:
+                    logger.exception("the rollout of %s waits", live.scope)
+
+    async def _look(self, live: Live) -> None:
+        rollout, taken = live.rollout, live.tally.take()
+        if rollout is None or not rollout.running:
+            return
+        counting = self._counting.setdefault(live.scope, trials.Counting(self._desk.store, live.scope, self._name))
+        await counting.add(taken, rollout)
+        lease = self._leases.setdefault(
+            live.scope, Lease(self._desk.store, f"rollout {'/'.join(live.scope)}", self._name, ttl=LEASE)
+        )
+        if await lease.take():
+            await self._drive(live)
+
+    async def _drive(self, live: Live) -> None:
+        desk, scope = self._desk, live.scope
+        record, rollout = await trials.held(desk.store, scope)
+        if record is None or rollout is None or not rollout.running:
+            return
+        in_force = live.decider.snapshot.revision
+        if in_force > rollout.base:
+            await overtaken(desk, MESH_ITSELF, scope, record, rollout, in_force)
+            return
+        counts = await trials.total(desk.store, scope, rollout)
+        step = judge(rollout, counts, datetime.now(UTC))
+        if step.what == "stop":
+            await _end(desk, MESH_ITSELF, scope, record, rollout.ended("stopped", step.reason, counts))
+        elif step.what == "advance":
+            await _advance(desk, MESH_ITSELF, scope, record, rollout, counts)
