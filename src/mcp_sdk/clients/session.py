@@ -168,6 +168,7 @@ class RemoteSession:
 
     async def end(self) -> None:
         """Stop the tasks, take the endpoints away and close the connections."""
+        await self._tell_counts()
         await ended(self._tasks)
         for endpoint in self._registered.values():
             try:
@@ -373,16 +374,17 @@ class RemoteSession:
         self._shared.tell(Change("resync", _cursor(self), self._scope))
 
     async def _report(self) -> None:
-        """Tell what was counted of a rollout; what was under way as the stream broke is lost, and never told twice."""
         while True:
             await asyncio.sleep(REPORT)
-            if self._stream is not None and (counted := self.tally.take()):
-                stages = [
-                    {"rollout": rollout, "stage": stage, "counts": counts.to_dict()}
-                    for (rollout, stage), counts in counted.items()
-                ]
-                with suppress(Exception):  # the stream is gone: ``_run`` says so
-                    await self._stream.say("counted", stages=stages)
+            await self._tell_counts()
+
+    async def _tell_counts(self) -> None:
+        """Tell what was counted of a rollout; what was under way as the stream broke is lost, and never told twice."""
+        if self._stream is None or not (counted := self.tally.take()):
+            return
+        stages = [{"rollout": of, "stage": stage, "counts": one.to_dict()} for (of, stage), one in counted.items()]
+        with suppress(Exception):  # the stream is gone: ``_run`` says so
+            await self._stream.say("counted", stages=stages)
 
     # Asking
 

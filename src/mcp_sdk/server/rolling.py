@@ -103,9 +103,8 @@ async def _finish(
     if wanted is None:
         return await _end(desk, caller, scope, record, rollout.ended("stopped", "its candidate is gone", counts))
     try:
-        async with desk.auditor.change(
-            caller, "policies.apply", scope=scope, before={"revision": rollout.base}
-        ) as change:
+        before = {"revision": rollout.base}
+        async with desk.auditor.change(caller, "policies.apply", scope=scope, before=before) as change:
             stored = await desk.store.put_policies(scope, wanted)
             change.after = {"revision": stored.revision, "rollout": rollout.id}
     except RevisionConflict as error:
@@ -136,7 +135,7 @@ async def _end(desk: Desk, caller: Caller, scope: Scope, record: Record, ended: 
 
 
 class Driver:
-    """Drives the rollouts of every scope that this replica knows, every ``interval`` seconds, where it has the lease."""
+    """Drives the rollouts of the scopes that this replica knows, every ``interval`` seconds, where it has the lease."""
 
     def __init__(self, desk: Desk, *, interval: float) -> None:
         self._desk, self._interval = desk, interval

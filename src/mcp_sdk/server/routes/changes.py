@@ -56,9 +56,8 @@ async def approve(desk: Here, caller: Asker, scope: At, change: Change) -> dict[
     author = f"{content['author']}, approved by {caller.name}"
     wanted = PolicyRevision(checked.revision, checked.programs, checked.sources, author)
     if "plan" in content:
-        said = {
-            "rollout": (await rolling.begin(desk, caller, scope, wanted, Plan.from_dict(content["plan"]))).to_dict()
-        }
+        begun = await rolling.begin(desk, caller, scope, wanted, Plan.from_dict(content["plan"]))
+        said = {"rollout": begun.to_dict()}
     else:
         said = plain_revision(await publishing.publish(desk, caller, scope, wanted))
     await publishing.dismiss(desk, scope, found)

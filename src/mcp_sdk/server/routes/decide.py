@@ -129,6 +129,7 @@ class Answer(BaseModel):
     absent: list[Ref] = Field(description="entities that policies look at and nobody has said anything of")
     epoch: int
     revision: int
+    rollout: dict[str, Any] | None = Field(default=None, description="while a policy change is rolled out: who decided")
 
 
 class Answers(BaseModel):

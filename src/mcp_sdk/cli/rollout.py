@@ -1,0 +1,185 @@
+"""``mcpctl rollout``: a policy change that goes to a share of decisions before it goes to all."""
+
+from __future__ import annotations
+
+import re
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from mcp_sdk.cli.asking import add_server, ask, scope_of, seconds
+from mcp_sdk.cli.command import FAILED, OK, Command, WrongUsage
+from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.sources import read_policies
+from mcp_sdk.exceptions import ProtocolError
+from mcp_sdk.rollout import Counts, Limits, Plan, Rollout, Stage
+
+__all__ = ["COMMAND"]
+
+PATH = "/v1/rollouts"
+LOOK = 1.0
+STAGES = "shadow:10m,5%:10m,25%:10m"
+EXAMPLE = f"Write them like --stages {STAGES}"
+
+
+def _configure(parser: ArgumentParser) -> None:
+    verbs = parser.add_subparsers(metavar="ACTION", required=True)
+    start = verbs.add_parser("start", help="begin to roll policy files out")
+    start.add_argument("paths", nargs="+", metavar="PATH", help="policy files, or folders of *.yaml: the whole set")
+    start.add_argument(
+        "--stages", default=STAGES, metavar="LIST", help=f"shares of decisions, and for how long (default: {STAGES})"
+    )
+    start.add_argument("--max-refusals", default="1%", metavar="P", help="stop where so much more is refused (1%%)")
+    start.add_argument("--max-errors", default="1%", metavar="P", help="stop where so much more calls fail (1%%)")
+    start.add_argument("--minimum", type=int, default=100, metavar="N", help="decisions that a stage needs (100)")
+    start.add_argument("--replaces", type=int, metavar="REV", help="the revision that these files were made from")
+    start.set_defaults(act=_start)
+    status = verbs.add_parser("status", help="show how far it is, and what was counted")
+    status.add_argument("--watch", action="store_true", help="go on until it ends; exit status 1 where it was stopped")
+    status.set_defaults(act=_status)
+    advance = verbs.add_parser("advance", help="go on to the next stage now")
+    advance.set_defaults(act=_advance)
+    stop = verbs.add_parser("stop", help="forget it: what is in force decides all again")
+    stop.add_argument("--reason", required=True, help="why; status and the audit log show it")
+    stop.set_defaults(act=_stop)
+    for each in (start, status, advance, stop):
+        add_server(each, scope=True)
+
+
+def _start(args: Namespace, output: Output) -> int:
+    plan = _plan(args)
+    replaces = _in_force(args) if args.replaces is None else args.replaces
+    wanted = {"sources": read_policies(args.paths), "replaces": replaces, **plan.to_dict()}
+    said = ask(args, "POST", PATH, json=wanted, params=scope_of(args))
+    if output.for_machines:
+        output.data(said)
+    elif "change" in said:
+        output.line(f"{said['change']} waits: {said['detail']}")
+    else:
+        rollout = Rollout.from_dict(said["rollout"])
+        output.line(f"{rollout.id} begins with {rollout.at}, over revision {rollout.base}")
+        output.say("follow it with: mcpctl rollout status --watch")
+    return OK
+
+
+def _in_force(args: Namespace) -> int:
+    found = ask(args, "GET", "/v1/policies", params={"limit": 1, **scope_of(args)})["revisions"]
+    return int(found[0]["revision"]) if found else 0
+
+
+def _plan(args: Namespace) -> Plan:
+    try:
+        limits = Limits(_part(args.max_refusals), _part(args.max_errors), args.minimum)
+        return Plan(tuple(_stage(text) for text in args.stages.split(",")), limits)
+    except ProtocolError as error:
+        raise WrongUsage(f"{error}. {EXAMPLE}") from error
+
+
+def _stage(text: str) -> Stage:
+    share, _, length = text.strip().partition(":")
+    if not length:
+        raise WrongUsage(f"the stage {text!r:.40} does not say for how long. {EXAMPLE}")
+    return Stage(0.0 if share == "shadow" else _part(share), seconds(length))
+
+
+def _part(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)%", text)
+    if found is None or not float(found[1]) <= 100:
+        raise WrongUsage(f"{text!r:.40} is no share. Write it like 5%, from 0% to 100%")
+    return float(found[1]) / 100
+
+
+def _status(args: Namespace, output: Output) -> int:
+    said = ask(args, "GET", PATH, params=scope_of(args))
+    while args.watch and said["rollout"] is not None and said["rollout"]["status"] == "running":
+        _show(said, output)
+        time.sleep(LOOK)
+        said = ask(args, "GET", PATH, params=scope_of(args))
+    _show(said, output)
+    stopped = said["rollout"] is not None and said["rollout"]["status"] in ("stopped", "superseded")
+    return FAILED if args.watch and stopped else OK
+
+
+def _show(said: Mapping[str, Any], output: Output) -> None:
+    if output.for_machines:
+        output.record(said)
+    elif said["rollout"] is None:
+        output.line("no policy change was rolled out here yet. Begin one with: mcpctl rollout start policies/")
+    else:
+        rollout = Rollout.from_dict(said["rollout"])
+        output.line(_headline(rollout, str(said.get("waits_for", ""))))
+        counts = [*rollout.history, *([Counts.from_dict(said["counts"])] if rollout.running else [])]
+        output.table(_COLUMNS, [_row(rollout, number, each) for number, each in enumerate(counts)])
+
+
+_COLUMNS = ("stage", "decisions", "refused", "candidate", "newly refused", "newly permitted", "errors", "candidate")
+
+
+def _row(rollout: Rollout, number: int, counts: Counts) -> list[str]:
+    return [
+        str(rollout.plan.stages[number]),
+        str(counts.decisions),
+        _of(counts.current_refusals, counts.decisions),
+        _of(counts.candidate_refusals, counts.decisions),
+        str(counts.newly_refused),
+        str(counts.newly_permitted),
+        _of(counts.current_errors, counts.current_calls),
+        _of(counts.candidate_errors + counts.faults, counts.candidate_calls or counts.decisions),
+    ]
+
+
+def _of(count: int, total: int) -> str:
+    return f"{count} ({count / total:.2%})" if total else "-"
+
+
+def _headline(rollout: Rollout, waits: str) -> str:
+    what = f"{rollout.id} by {rollout.author}, over revision {rollout.base}"
+    if not rollout.running:
+        return f"{what}: {rollout.status}, {rollout.reason}"
+    since = datetime.now(UTC) - datetime.fromisoformat(rollout.since)
+    return f"{what}: {rollout.at} since {since.total_seconds():.0f} s" + (f"; {waits}" if waits else "")
+
+
+def _advance(args: Namespace, output: Output) -> int:
+    return _tell(ask(args, "POST", f"{PATH}/advance", params=scope_of(args)), output)
+
+
+def _stop(args: Namespace, output: Output) -> int:
+    said = ask(args, "POST", f"{PATH}/stop", json={"reason": args.reason}, params=scope_of(args))
+    return _tell(said, output)
+
+
+def _tell(said: Mapping[str, Any], output: Output) -> int:
+    rollout = Rollout.from_dict(said["rollout"])
+    if output.for_machines:
+        output.data(said)
+    elif rollout.running:
+        output.line(f"{rollout.id} goes on with {rollout.at}")
+    else:
+        output.line(f"{rollout.id} is {rollout.status}: {rollout.reason}")
+    return OK
+
+
+def _run(args: Namespace, output: Output) -> int:
+    return int(args.act(args, output))
+
+
+COMMAND = Command(
+    name="rollout",
+    summary="put a policy change in force stage by stage, and stop it where it harms",
+    description="""\
+A rollout evaluates the files for every decision, first enforcing none (shadow),
+then a growing share of them, then all. It stops by itself where more is refused
+or fails than before. What is in force stays until the last stage is over.
+
+  mcpctl rollout start policies/ -s https://mesh.internal
+  mcpctl rollout start policies/ --stages shadow:1h,1%:1h,10%:1h,50%:1h --max-refusals 0.1%
+  mcpctl rollout status --watch        until it ends; 1 where it was stopped
+  mcpctl rollout advance               go on now
+  mcpctl rollout stop --reason "support is flooded"
+""",
+    configure=_configure,
+    run=_run,
+)
