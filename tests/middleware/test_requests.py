@@ -6,6 +6,7 @@ import gc
 import pytest
 
 from mcp_sdk import Decision, Denied, Permit, Refused, current
+from mcp_sdk.decisions import Rolled
 from mcp_sdk.middleware import RequestMiddleware, decision, read_environ
 
 DENY = Decision(Denied("not here"))
@@ -23,6 +24,7 @@ class Response:
 
     def __init__(self, body, status=200):
         self.body, self.status, self.headers = body, status, {}
+        self.status_code = status
 
 
 class Middleware(RequestMiddleware):
@@ -33,7 +35,7 @@ class Middleware(RequestMiddleware):
     def __init__(self, mesh, **options):
         super().__init__(mesh, **options)
         finish = self.enforcer.finish
-        self.enforcer.finish = lambda outcome: (setattr(self, "ended", self.ended + 1), finish(outcome))
+        self.enforcer.finish = lambda outcome, **how: (setattr(self, "ended", self.ended + 1), finish(outcome, **how))
 
     def arrival(self, request):
         return read_environ(request.environ)
@@ -71,6 +73,16 @@ def test_a_request_goes_on_with_its_decision_and_its_record(serve):
     response, middleware = serve(lambda request: Response(f"{decision(request).verdict.name} {current.decision()}"))
     assert response.body.startswith("permit Decision(")
     assert (current.record(), current.decision(), middleware.ended) == (None, None, 1)
+
+
+def test_while_a_change_is_rolled_out_the_plane_hears_how_calls_end(serve, plane):
+    """A status of 500 is an error, and so is an exception."""
+    plane.rule = lambda _: Decision(rolled=Rolled("r-1", 0, "candidate", None))
+    for status in (200, 404, 500):
+        serve(lambda _, status=status: Response("ok", status))
+    with pytest.raises(ZeroDivisionError):
+        serve(lambda _: 1 / 0)
+    assert plane.ends == [False, False, True, True]
 
 
 def test_a_refusal_is_answered_without_the_handler(serve, plane):

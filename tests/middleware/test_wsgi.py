@@ -13,6 +13,7 @@ from scripted import signed
 
 from mcp_sdk import Decision, Denied, ModelContext, Permit, Refused
 from mcp_sdk import current as work
+from mcp_sdk.decisions import Rolled
 from mcp_sdk.middleware import WSGIMeshMiddleware, decision
 
 DENY = Decision(Denied("not here"))
@@ -52,6 +53,23 @@ class App:
             raise self.raises
         start_response("200 OK", [("Content-Type", "text/plain")])
         return self.body(environ) if callable(self.body) else list(self.body)
+
+
+def test_while_a_change_is_rolled_out_the_plane_hears_how_calls_end(mesh, plane):
+    """A status of 500 is an error, and so is an exception; a refusal of ours is the end of no call."""
+    plane.rule = lambda _: Decision(rolled=Rolled("r-1", 0, "candidate", None))
+
+    def failing(_environ, start):
+        start("503 Service Unavailable", [("Content-Type", "text/plain")])
+        return iter([b"away"])
+
+    served(WSGIMeshMiddleware(App(), mesh))
+    served(WSGIMeshMiddleware(failing, mesh))
+    with pytest.raises(ZeroDivisionError):
+        served(WSGIMeshMiddleware(App(raises=ZeroDivisionError()), mesh))
+    plane.rule = lambda _: Decision(Denied("not here"), rolled=Rolled("r-1", 0, "candidate", None))
+    served(WSGIMeshMiddleware(App(), mesh))
+    assert plane.ends == [False, True, True]
 
 
 def test_a_permitted_request_reaches_the_application_with_its_decision(mesh):

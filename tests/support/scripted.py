@@ -26,6 +26,7 @@ class ScriptedPlane(ControlPlane):
     """Answers every request with ``rule(request)``; ``stored`` is what a fetch finds, ``cache`` what is known."""
 
     def __init__(self, rule: Callable[[DecisionRequest], Decision] | None = None) -> None:
+        self.ends: list[bool] = []
         self.rule = rule or (lambda _: Decision())
         self.requests: list[DecisionRequest] = []
         self.stored: dict[EntityRef, ModelContext] = {}
@@ -38,6 +39,9 @@ class ScriptedPlane(ControlPlane):
         self.left: Condition = NEVER
         self.starts = 0
         self.closed = 0
+
+    def ended(self, decision: Decision, *, failed: bool) -> None:
+        self.ends.append(failed)
 
     def start(self, models: Iterable[BusinessModel]) -> Future[None]:
         self.starts += 1

@@ -9,7 +9,7 @@ from opentelemetry import context as otel_context
 
 from mcp_sdk import Decision, Denied, EntityRef, ModelContext, NoEndpoint, Refused, Route
 from mcp_sdk import current as work
-from mcp_sdk.decisions import Phase, Principal, Shed
+from mcp_sdk.decisions import Phase, Principal, Rolled, Shed
 from mcp_sdk.services import Endpoint, Subset
 from mcp_sdk.transports.httpx import AsyncMeshTransport, MeshTransport
 
@@ -321,3 +321,17 @@ def test_a_name_that_cannot_be_resolved_says_how_to_register_it(client):
     """A single label that is no host was meant as a service."""
     with pytest.raises(httpx.ConnectError, match="MCP_SDK_SERVICE=nowhere"):
         client(lambda _: (_ for _ in ()).throw(httpx.ConnectError("no such host"))).request("GET", "http://nowhere/")
+
+
+def test_while_a_change_is_rolled_out_the_plane_hears_how_calls_end(client, plane, inventory):
+    """A status of 500 is an error; so is a call that reached nobody, and a subset that nobody is of."""
+    rolled = Rolled("r-1", 0, "candidate", None)
+    plane.rule = lambda _: Decision(route=Route(Subset("v1")), rolled=rolled)
+    for answer in (200, 404, 503):
+        client(Wire(port8001=answer)).request("GET", "http://inventory/stock")
+    with pytest.raises(httpx.ConnectError):
+        client(Wire(port8001=httpx.ConnectError("nobody")), retries=0).request("GET", "http://inventory/stock")
+    plane.rule = lambda _: Decision(route=Route(Subset("v9")), rolled=rolled)
+    with pytest.raises(NoEndpoint):
+        client(Wire()).request("GET", "http://inventory/stock")
+    assert plane.ends == [False, False, True, True, True]

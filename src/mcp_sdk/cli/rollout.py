@@ -29,7 +29,10 @@ def _configure(parser: ArgumentParser) -> None:
     start = verbs.add_parser("start", help="begin to roll policy files out")
     start.add_argument("paths", nargs="+", metavar="PATH", help="policy files, or folders of *.yaml: the whole set")
     start.add_argument(
-        "--stages", default=STAGES, metavar="LIST", help=f"shares of decisions, and for how long (default: {STAGES})"
+        "--stages",
+        default=STAGES,
+        metavar="LIST",
+        help=f"shares of decisions, and for how long (default: {STAGES})".replace("%", "%%"),
     )
     start.add_argument("--max-refusals", default="1%", metavar="P", help="stop where so much more is refused (1%%)")
     start.add_argument("--max-errors", default="1%", metavar="P", help="stop where so much more calls fail (1%%)")
@@ -114,7 +117,16 @@ def _show(said: Mapping[str, Any], output: Output) -> None:
         output.table(_COLUMNS, [_row(rollout, number, each) for number, each in enumerate(counts)])
 
 
-_COLUMNS = ("stage", "decisions", "refused", "candidate", "newly refused", "newly permitted", "errors", "candidate")
+_COLUMNS = (
+    "stage",
+    "decisions",
+    "refused",
+    "candidate refuses",
+    "newly refused",
+    "newly permitted",
+    "errors",
+    "candidate errors",
+)
 
 
 def _row(rollout: Rollout, number: int, counts: Counts) -> list[str]:
@@ -126,7 +138,7 @@ def _row(rollout: Rollout, number: int, counts: Counts) -> list[str]:
         str(counts.newly_refused),
         str(counts.newly_permitted),
         _of(counts.current_errors, counts.current_calls),
-        _of(counts.candidate_errors + counts.faults, counts.candidate_calls or counts.decisions),
+        _of(counts.candidate_errors, counts.candidate_calls) if not counts.faults else f"{counts.faults} failed",
     ]
 
 

@@ -118,6 +118,6 @@ class _Work:
     def end(self) -> Any:
         """Give the response, and count the request out unless its stream does that."""
         if not self._middleware.passed(self.response, self._outcome):
-            failed = getattr(self.response, "status_code", 0) >= 500
-            self._middleware.enforcer.finish(self._outcome, failed=failed)
+            status = getattr(self.response, "status_code", None)
+            self._middleware.enforcer.finish(self._outcome, failed=isinstance(status, int) and status >= 500)
         return self.response

@@ -134,7 +134,8 @@ class Outbound:
         except Exception:
             self._ended(decision, failed=True)
             raise
-        self._ended(decision, failed=getattr(sent.response, "status_code", 0) >= 500)
+        status = getattr(sent.response, "status_code", None)
+        self._ended(decision, failed=isinstance(status, int) and status >= 500)
         return sent
 
     def _routed(self, call: Outgoing, work: Record, decision: Decision | None) -> Calls:

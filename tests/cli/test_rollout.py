@@ -1,0 +1,145 @@
+"""``mcpctl rollout``, over a real server and service."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from serving import Replica
+from verbs import ORDER
+
+from mcp_sdk import Config, DecisionRequest, Mesh, ModelContext
+from mcp_sdk.cli import main
+from mcp_sdk.decisions import Principal
+
+POLICY = """\
+apiVersion: mesh.mcp-sdk.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: orders}
+spec:
+  target: {service: shop}
+  default: permit
+  rules:
+  - {name: large, when: "order.state == 'STATE'", effect: deny}
+"""
+MODELS = "models:\n- {name: order, key: number, states: [created, paid], attributes: [{name: amount, type: decimal}]}\n"
+
+
+class Mcpctl:
+    """Types ``mcpctl`` in a folder with policies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out, self.err = folder / "policies", "", ""
+        self.folder.mkdir()
+        (self.folder / "models.yaml").write_text(MODELS)
+        self.write("paid")
+
+    def write(self, state: str) -> None:
+        """Have the files refuse orders in a state."""
+        (self.folder / "orders.yaml").write_text(POLICY.replace("STATE", state))
+
+    def __call__(self, *argv: str) -> int:
+        out, err = StringIO(), StringIO()
+        status = main(argv, out, err)
+        self.out, self.err = out.getvalue(), err.getvalue()
+        return status
+
+    def start(self, stages: str, *more: str) -> int:
+        """Begin a rollout of the files."""
+        return self("rollout", "start", str(self.folder), "--stages", stages, *more)
+
+
+@pytest.fixture
+def replica(tmp_path: Path) -> Iterator[Replica]:
+    """A server over a file of its own."""
+    with Replica(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def mcpctl(replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mcpctl:
+    """Types as the admin of a server that has the policies in force."""
+    monkeypatch.setenv("MCP_SDK_CONTROL_PLANE", replica.url)
+    monkeypatch.setenv("MCP_SDK_TOKEN", replica.token)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    typed = Mcpctl(tmp_path)
+    assert typed("apply", str(typed.folder)) == 0, typed.err
+    return typed
+
+
+def decide(mesh: Mesh, count: int) -> None:
+    """Decide calls on a created order once the service tries the candidate."""
+    contexts = {"order": ModelContext("order", "o-1", "created")}
+    request = DecisionRequest("shop", "GET /orders", contexts=contexts, principal=Principal("ada", authenticated=True))
+    deadline = time.monotonic() + 30
+    while mesh.control_plane.decide(request).rolled is None:
+        assert time.monotonic() < deadline, "the service heard of no candidate"
+        time.sleep(0.02)
+    for _ in range(count):
+        mesh.decide(request)
+
+
+def test_a_rollout_is_watched_until_it_is_stopped(replica: Replica, mcpctl: Mcpctl) -> None:
+    """Its exit status says so to a pipeline, and a table to people."""
+    mcpctl.write("created")
+    assert mcpctl.start("shadow:10m", "--minimum", "20") == 0
+    assert "begins with shadow, over revision 1" in mcpctl.out
+    config = Config(service="shop", control_plane=replica.url, token=replica.token, start_timeout=30)
+    with Mesh(config, models=[ORDER]) as mesh:
+        decide(mesh, 20)
+    assert mcpctl("rollout", "status", "--watch") == 1
+    assert "100.00% more decisions refused in 20, and 1.00% is the limit" in mcpctl.out
+    assert mcpctl("rollout", "status", "-o", "json") == 0
+    assert json.loads(mcpctl.out)["rollout"]["history"] == [
+        {"decisions": 20, "candidate_refusals": 20, "newly_refused": 20}
+    ]
+
+
+def test_an_operator_goes_on_or_stops(mcpctl: Mcpctl) -> None:
+    """Of none at all it is said how to begin."""
+    assert mcpctl("rollout", "status") == 0
+    assert "mcpctl rollout start policies/" in mcpctl.out
+    assert mcpctl.start("shadow:10m,5%:10m") == 0
+    assert mcpctl("rollout", "advance") == 0
+    assert "goes on with 5 %" in mcpctl.out
+    assert mcpctl("rollout", "status") == 0
+    assert "0 of 100 decisions counted" in mcpctl.out
+    assert mcpctl.start("5%:10m") == 3
+    assert "Stop it first" in mcpctl.err
+    assert mcpctl("rollout", "stop", "--reason", "support is flooded") == 0
+    assert "is stopped: support is flooded" in mcpctl.out
+    assert mcpctl("rollout", "advance") == 3
+    assert "no rollout runs in default/default" in mcpctl.err
+
+
+@pytest.mark.parametrize(
+    ("stages", "why"),
+    [
+        ("5:10m", "'5' is no share"),
+        ("5%", "does not say for how long"),
+        ("50%:1m,5%:1m", "each stage has a greater share"),
+        ("500%:1m", "from 0% to 100%"),
+        ("5%:long", "is no length of time"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_with_an_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: str, why: str
+) -> None:
+    """Before anybody is asked."""
+    monkeypatch.setenv("MCP_SDK_CONTROL_PLANE", "http://127.0.0.1:1")
+    typed = Mcpctl(tmp_path)
+    assert typed.start(stages) in (2, 3)
+    assert why in typed.err
+
+
+@pytest.mark.parametrize("action", ["start", "status", "advance", "stop"])
+def test_each_action_teaches(capsys: pytest.CaptureFixture[str], action: str) -> None:
+    """With its options."""
+    with pytest.raises(SystemExit):
+        main(("rollout", action, "--help"), StringIO(), StringIO())
+    assert "--store" in capsys.readouterr().out
