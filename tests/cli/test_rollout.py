@@ -138,8 +138,8 @@ def test_a_plan_that_cannot_be_is_refused_with_an_example(
 
 
 @pytest.mark.parametrize("action", ["start", "status", "advance", "stop"])
-def test_each_action_teaches(capsys: pytest.CaptureFixture[str], action: str) -> None:
+def test_each_action_teaches(action: str) -> None:
     """With its options."""
-    with pytest.raises(SystemExit):
-        main(("rollout", action, "--help"), StringIO(), StringIO())
-    assert "--store" in capsys.readouterr().out
+    out = StringIO()
+    assert main(("rollout", action, "--help"), out, StringIO()) == 0
+    assert "--store" in out.getvalue()

@@ -52,10 +52,14 @@ class Replica:
         command += ["--token-file", str(self.directory / "token"), *self.options]
         with (self.directory / f"serve-{self.port}.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory, env=dict(os.environ))
-        self._await_ready()
+        try:
+            self._await_ready()
+        except BaseException:
+            self.kill()
+            raise
 
     def _await_ready(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert self.process.poll() is None, (self.directory / f"serve-{self.port}.log").read_text()[-2000:]
             with suppress(httpx.TransportError):
