@@ -184,8 +184,12 @@ class Mesh:
         return Entity(self, self.models.named(model), entity_id).move(state, attributes)
 
     def known(self, ref: EntityRef) -> ModelContext | None:
-        """Give the newest context of an entity that this process knows."""
+        """Give the newest context of an entity that this process knows; None where a newer one may be stored."""
         return self._plane.known(ref) if self._plane is not None and ref.entity_id else None
+
+    def last_known(self, ref: EntityRef) -> ModelContext | None:
+        """Give the newest context of an entity that was ever known here, for a change to stand on."""
+        return self._plane.last_known(ref) if self._plane is not None and ref.entity_id else None
 
     def commit(self, work: current.Record, transitions: Sequence[Transition], subjects: Sequence[object] = ()) -> None:
         """Publish transitions now, or when the database transaction around the caller commits. Never raises."""

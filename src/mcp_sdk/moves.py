@@ -48,8 +48,8 @@ class Capturer(Protocol):
     def enforcing(self) -> bool:
         """Whether refusals are carried out: ``InvalidTransition`` is one."""
 
-    def known(self, ref: EntityRef) -> ModelContext | None:
-        """Give the newest context of an entity that this process knows."""
+    def last_known(self, ref: EntityRef) -> ModelContext | None:
+        """Give the newest context of an entity that was ever known here."""
 
     def commit(self, work: Record, transitions: Sequence[Transition], subjects: Sequence[object] = ()) -> None:
         """Publish transitions now, or at the commit of the database transaction around the caller."""
@@ -106,7 +106,7 @@ def _known(mesh: Capturer, ref: EntityRef) -> ModelContext | None:
     if not ref[1]:
         return None
     try:
-        return mesh.known(ref)
+        return mesh.last_known(ref)
     except Exception as error:  # noqa: BLE001 - capture never breaks the business call
         mesh.telemetry.failed("known", error)
         return None

@@ -222,7 +222,17 @@ class ControlPlane(ABC):
 
     @abstractmethod
     def known(self, ref: EntityRef) -> ModelContext | None:
-        """Give the newest context of an entity that this process knows, its own unstored changes included."""
+        """Give the newest context of an entity that this process knows, its own unstored changes included.
+
+        None where a newer one may be stored that nobody told of: decisions are made by it.
+        """
+
+    def last_known(self, ref: EntityRef) -> ModelContext | None:
+        """Give the newest context of an entity that was ever known, for a change to stand on: its revision is checked.
+
+        A plane that is told of every change need not tell them apart.
+        """
+        return self.known(ref)
 
     @abstractmethod
     def needs(self, request: DecisionRequest) -> tuple[EntityRef, ...]:

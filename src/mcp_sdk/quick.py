@@ -156,7 +156,7 @@ class QuickCall(Call):
             return None
         name = plan.name
         ref = _ref(EntityRef, (name, entity_id))
-        known = mesh.known(ref)
+        known = mesh.last_known(ref)
         if outer is None:
             work = Record(mesh)
         else:

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -574,3 +574,39 @@ def test_closing_amid_the_watchs_work_ends_everything(planes, tmp_path):
         plane.publish([move()])
         plane.close(5)
         assert threading.active_count() == before, threading.enumerate()
+
+
+class SlowStore(MemoryStore):
+    """Reads at once, and answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.may = threading.Event(), threading.Event()
+
+    async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
+        found = await super().get(scope, refs)
+        self.read.set()
+        while not self.may.is_set():  # noqa: ASYNC110 - set by the test's thread
+            await asyncio.sleep(0.005)
+        return found
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_what_the_watch_told_during_a_look_up_is_newer_than_its_answer(planes: Planes, erased: bool):
+    """A change, and an erasure, that came between the reading and its answer are not undone by the answer."""
+    store, heard = SlowStore(), threading.Event()
+    plane, other = planes.started(store), planes.started(store)
+    other.publish([move()])
+    assert other.flush(5)
+    answer = plane.fetch([REF])
+    assert store.read.wait(5)
+    plane.subscribe(lambda _: heard.set())
+    if erased:
+        other.forget(REF).result(5)
+    else:
+        other.publish([move("paid")])
+    assert heard.wait(5)
+    store.may.set()
+    found = answer.result(5).get(REF)
+    assert found == plane.known(REF)
+    assert (found and found.state) == (None if erased else "paid")

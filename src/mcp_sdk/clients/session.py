@@ -57,7 +57,7 @@ class RemoteSession:
         self._replicas = Replicas(urls, config)
         self._disk = LastGood(config.state_dir, ",".join(urls), self._scope)
         self.loop: LoopThread = LoopThread(f"mcp-sdk-{shared.identity.service or 'mesh'}")
-        self.cache: ContextCache = ContextCache()
+        self.cache: ContextCache = ContextCache(everything=False)
         self.publisher: Publisher = Publisher(
             self._append,
             Hooks(self._settled, self._dropped, self.cache.based),
@@ -299,10 +299,12 @@ class RemoteSession:
             self.cache.clear()  # nobody told what became of these meanwhile
         else:
             self._cursor = str(said["cursor"])
+        self.cache.adrift = False
 
     def _lost(self, error: Exception) -> None:
         self._stream, self._fresh = None, False
         self._shared.decider.trial = None  # who cannot be told that it was stopped does not go on with it
+        self.cache.adrift = True
         self._look_away()
         self._replicas.turn()
         if str(error) != self._why:
@@ -350,9 +352,9 @@ class RemoteSession:
             self.cache.forget(change.ref)
         self._shared.tell(change)
 
-    async def _forgotten(self, said: Mapping[str, Any]) -> None:
+    async def _released(self, said: Mapping[str, Any]) -> None:
         for ref in each(ref_from_plain, said.get("refs", ())):
-            self.cache.forget(ref)
+            self.cache.release(ref)
 
     async def _bye(self, said: Mapping[str, Any]) -> None:
         self._after = min(max(float(said.get("after", 0)), 0.0), MOST_AWAY)
@@ -371,6 +373,8 @@ class RemoteSession:
     async def _resync(self, said: Mapping[str, Any]) -> None:
         self._cursor = str(said.get("cursor", ""))
         self.cache.clear()
+        if self._stream is not None:
+            self._stream.abandon("the control plane had too much to say to answer: ask again")
         self._shared.tell(Change("resync", _cursor(self), self._scope))
 
     async def _report(self) -> None:
@@ -403,10 +407,8 @@ class RemoteSession:
     async def _lookup(self, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
         if self._stream is None:
             raise StoreUnavailable(AWAY)
-        found = await self._stream.get(refs)
-        self.cache.put(found.values())
-        known = {ref: self.cache.known(ref) or found.get(ref) for ref in refs}
-        return {ref: context for ref, context in known.items() if context is not None}
+        with self.cache.flight(refs) as flight:
+            return flight.land(await self._stream.get(refs))
 
     async def _announce(self, endpoint: Endpoint, ttl: float) -> bool:
         try:
@@ -452,7 +454,7 @@ _DOING: Mapping[str, Callable[[RemoteSession, Mapping[str, Any]], Coroutine[Any,
     "services": RemoteSession._services,  # noqa: SLF001
     "keys": RemoteSession._keys,  # noqa: SLF001
     "change": RemoteSession._change,  # noqa: SLF001
-    "dropped": RemoteSession._forgotten,  # noqa: SLF001
+    "dropped": RemoteSession._released,  # noqa: SLF001
     "resync": RemoteSession._resync,  # noqa: SLF001
     "tap": RemoteSession._tap,  # noqa: SLF001
     "bye": RemoteSession._bye,  # noqa: SLF001

@@ -84,11 +84,11 @@ class ClientStream:
         if waiting is not None and not waiting.done():
             waiting.set_exception(StoreUnavailable(str(said.get("detail"))))
 
-    def abandon(self) -> None:
+    def abandon(self, why: str = AWAY) -> None:
         """Fail every look-up that still waits."""
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(StoreUnavailable(AWAY))
+                waiting.set_exception(StoreUnavailable(why))
 
 
 @asynccontextmanager

@@ -162,8 +162,15 @@ class SessionControlPlane(ControlPlane):
             self._begun().publish(transitions)
 
     def known(self, ref: EntityRef) -> ModelContext | None:
-        """Give the newest context of an entity that this process knows, its own unstored changes included."""
+        """Give the newest context of an entity that this process knows, its own unstored changes included.
+
+        None where a newer one may be stored that nobody told of.
+        """
         return self._sessions.get().cache.known(ref)
+
+    def last_known(self, ref: EntityRef) -> ModelContext | None:
+        """Give the newest context of an entity that was ever known, for a change to stand on."""
+        return self._sessions.get().cache.last_known(ref)
 
     def needs(self, request: DecisionRequest) -> tuple[EntityRef, ...]:
         """Tell which references the policies in force look at, and nobody has brought."""

@@ -346,10 +346,8 @@ class Session:
 
     async def _lookup(self, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
         store = await self.opened()
-        found = await store.get(self._scope, refs)
-        self.cache.put(found.values())
-        known = {ref: self.cache.known(ref) or found.get(ref) for ref in refs}
-        return {ref: context for ref, context in known.items() if context is not None}
+        with self.cache.flight(refs) as flight:
+            return flight.land(await store.get(self._scope, refs))
 
     def _settled(self, transition: Transition, result: AppendResult) -> None:
         self._shared.telemetry.transition(transition, result.status.value, since=result.since)

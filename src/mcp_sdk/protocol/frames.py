@@ -20,7 +20,8 @@ A frame is an object whose ``op`` says what it is. The client speaks first, with
             decided   {"id": n, "answer": {…}}
             change    a change: of an entity that is held, or a transition that is listened to
             dropped   {"refs": [[model, id], …]}      these are held no longer, for there are too many
-            resync    {"cursor"}                      some changes were missed: drop what was learned by them
+            resync    {"cursor"}                      some changes were missed, and answers perhaps: drop what was
+                      learned by them, and ask again what was not answered
             failed    {"id": n, "detail"}             a ``get`` or ``decide`` that could not be answered
             tap       {"filters": [{…}, …], "rate": n}   send decisions that fit one, n a second; none: stop
             bye       {"after": seconds}              the server goes; come back after about that long
