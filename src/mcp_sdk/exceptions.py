@@ -13,6 +13,7 @@ MeshError
 ├── RecordError             a record of the decision log that cannot be read
 ├── StoreError              the store refused or could not be reached
 │   ├── StoreUnavailable
+│   │   └── StoreDenied     it does not let this process write, whatever it writes
 │   └── RevisionConflict    somebody else published first
 ├── ProtocolError           what a server or client of a control plane said cannot be read or believed
 ├── Untranslatable          a policy's clause that cannot become a filter of a database
@@ -42,6 +43,7 @@ __all__ = [
     "ProtocolError",
     "RecordError",
     "RevisionConflict",
+    "StoreDenied",
     "StoreError",
     "StoreUnavailable",
     "UnknownModel",
@@ -183,6 +185,13 @@ class StoreError(MeshError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached, is locked, or did not answer in time. Trying again later may work."""
+
+
+class StoreDenied(StoreUnavailable):
+    """The store does not let this process append, whatever it appends: a credential expired, a grant is gone.
+
+    It judged nothing of what was sent; once somebody has mended that, trying again works.
+    """
 
 
 class RevisionConflict(StoreError):

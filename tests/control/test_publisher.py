@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from mcp_sdk.context import Transition
 from mcp_sdk.control.loop import LoopThread
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
-from mcp_sdk.exceptions import StoreError, StoreUnavailable
+from mcp_sdk.exceptions import StoreDenied, StoreError, StoreUnavailable
 from mcp_sdk.ports import AppendResult, AppendStatus
 
 
@@ -266,3 +268,26 @@ def test_delays_grow_with_jitter_to_a_bound():
         assert bound / 2 <= delay <= bound
     backoff.reset()
     assert backoff.delay() <= 0.1
+
+
+def test_who_is_kept_out_waits_and_says_so_once(bench, caplog):
+    """A store that lets nobody append loses nothing; one warning says what to mend, again at the next time."""
+    caplog.set_level(logging.INFO, "mcp_sdk")
+
+    async def closed(batch: Sequence[Transition]) -> list[AppendResult]:
+        if bench.sink.away:
+            bench.sink.attempts += 1
+            raise StoreDenied("renew the token")
+        return [bench.sink.result(sent) for sent in batch]
+
+    bench.publisher._send = closed
+    for _ in range(2):
+        bench.sink.away, bench.sink.attempts = True, 0
+        bench.publisher.publish([move()])
+        while bench.sink.attempts < 3:
+            time.sleep(0.005)
+        bench.sink.away = False
+        assert bench.publisher.flush(10)
+    levels = [record.levelno for record in caplog.records if "renew the token" in record.message]
+    assert levels.count(logging.WARNING) == 2
+    assert not bench.drops

@@ -17,7 +17,7 @@ from mcp_sdk_redis import RedisStore, connect
 from redis_servers import RedisServer, until
 
 from mcp_sdk.context import Scope
-from mcp_sdk.exceptions import StoreError, StoreUnavailable
+from mcp_sdk.exceptions import StoreDenied, StoreError, StoreUnavailable
 from mcp_sdk.ports import AppendStatus
 from mcp_sdk.testing.stores import collect, move
 
@@ -206,6 +206,43 @@ def test_a_user_that_may_too_little_is_refused(serve: Serve):
         client.acl_setuser("poor", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@read"])
     with pytest.raises(StoreError, match="ACL"):
         run(f"redis://poor:pw@127.0.0.1:{server.port}", RedisStore.cursor)
+
+
+def test_transitions_wait_for_a_password_that_changed(serve: Serve):
+    """A password that an operator changes under a running store loses nothing: it says nothing of the transitions."""
+    server = serve()
+    with server.client() as client:
+        rights: dict[str, Any] = {"enabled": True, "keys": ["*"], "channels": ["*"], "commands": ["+@all"]}
+        client.acl_setuser("app", passwords=["+right"], **rights)
+
+        async def rotate(store: RedisStore) -> None:
+            client.acl_setuser("app", passwords=["+other", "-right"], **rights)
+            client.client_kill_filter(user="app")
+            for _ in range(2):  # the first may find its connection cut
+                with pytest.raises(StoreUnavailable) as caught:
+                    await store.append([move()])
+            assert caught.type is StoreDenied
+            assert "password" in str(caught.value)
+            client.acl_setuser("app", passwords=["+right"], **rights)
+            assert (await store.append([move()]))[0].status is AppendStatus.APPLIED
+
+        run(f"redis://app:right@127.0.0.1:{server.port}", rotate)
+
+
+def test_transitions_wait_for_an_acl_that_was_narrowed(serve: Serve):
+    """What a user may no longer write waits until the ACL is mended."""
+    server = serve()
+    with server.client() as client:
+        client.acl_setuser("poor", enabled=True, passwords=["+pw"], keys=["*"], channels=["*"], commands=["+@all"])
+
+        async def narrow(store: RedisStore) -> None:
+            client.acl_setuser("poor", commands=["-evalsha", "-eval"])
+            with pytest.raises(StoreDenied, match="ACL"):
+                await store.append([move()])
+            client.acl_setuser("poor", commands=["+evalsha", "+eval"])
+            assert (await store.append([move()]))[0].status is AppendStatus.APPLIED
+
+        run(f"redis://poor:pw@127.0.0.1:{server.port}", narrow)
 
 
 def test_keys_of_another_application_are_refused(serve: Serve):

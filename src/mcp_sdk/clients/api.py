@@ -22,6 +22,7 @@ from mcp_sdk.exceptions import (
     PolicyError,
     ProtocolError,
     RevisionConflict,
+    StoreDenied,
     StoreError,
     StoreUnavailable,
 )
@@ -55,11 +56,22 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_PASSING = (408, 429)
+"""Statuses of a request that may be made again: it arrived too slowly, or there were too many."""
+_KEPT_OUT = {
+    (401, "unauthorised"): "Renew what it comes in by: MCP_SDK_TOKEN (mcpctl token create --role publisher), or its "
+    "certificate",
+    (403, "forbidden"): "An admin gives it the role: mcpctl token create --role publisher, or mcpctl identity",
+}
+"""What is said of who asks, not of what is asked, and how to mend it."""
 
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One request: ``path`` under the server's address, and what to make of the JSON of a good answer."""
+    """One request: ``path`` under the server's address, and what to make of the JSON of a good answer.
+
+    One that ``waits`` is made again until the server judged what it says: being kept out is ``StoreDenied``.
+    """
 
     method: str
     path: str
@@ -67,12 +79,16 @@ class Call(Generic[T]):
     params: Mapping[str, str | int] = field(default_factory=dict)
     json: Any = None
     raw: bool = False
+    waits: bool = False
 
 
 def append(transitions: Sequence[Transition]) -> Call[tuple[AppendResult, ...]]:
     """Store transitions."""
     body = {"transitions": [transition.to_dict() for transition in transitions]}
-    return Call("POST", "/v1/transitions", lambda plain: tuple(each(result_from_plain, plain["results"])), json=body)
+    read: Callable[[Any], tuple[AppendResult, ...]] = lambda plain: tuple(  # noqa: E731
+        each(result_from_plain, plain["results"])
+    )
+    return Call("POST", "/v1/transitions", read, json=body, waits=True)
 
 
 def list_contexts(scope: Scope, model: str, *, state: str | None, id_prefix: str, limit: int, after: str) -> Call[Page]:
@@ -195,7 +211,7 @@ async def asend(client: httpx.AsyncClient, call: Call[T]) -> T:
 def answer(call: Call[T], status: int, content: bytes) -> T:
     """Read an answer."""
     if status >= 300:
-        raise refusal(status, content)
+        raise refusal(status, content, waits=call.waits)
     if call.raw:
         return call.read(content)
     if status == 202:
@@ -206,8 +222,8 @@ def answer(call: Call[T], status: int, content: bytes) -> T:
         raise ProtocolError(f"the answer to {call.method} {call.path} cannot be read: {error!r:.80}") from error
 
 
-def refusal(status: int, content: bytes) -> Exception:
-    """Give the error that a refusing answer stands for."""
+def refusal(status: int, content: bytes, *, waits: bool = False) -> Exception:
+    """Give the error that a refusing answer stands for, to a call that ``waits`` or not."""
     try:
         plain = loads(content)
         detail, kind = str(plain["detail"]), str(plain["type"]).rpartition(":")[2]
@@ -217,8 +233,10 @@ def refusal(status: int, content: bytes) -> Exception:
         return RevisionConflict("policies", expected=plain["expected"], actual=plain["actual"])
     if kind == "policies-refused":
         return PolicyError(Finding(**finding) for finding in plain.get("findings", ()))
-    if status == 429 or status >= 500:
+    if status in _PASSING or status >= 500:
         return StoreUnavailable(f"the control plane cannot now: {detail}")
+    if waits and (status, kind) in _KEPT_OUT:
+        return StoreDenied(f"the control plane keeps this service out: {detail}. {_KEPT_OUT[status, kind]}")
     return ModelError(detail) if kind == "model-refused" else StoreError(f"the control plane refused it: {detail}")
 
 

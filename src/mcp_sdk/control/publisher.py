@@ -7,6 +7,7 @@ ids.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from typing import TypeAlias
 
 from mcp_sdk.context import Transition
 from mcp_sdk.control.loop import LoopThread, logger
-from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.exceptions import StoreDenied, StoreUnavailable
 from mcp_sdk.ports import AppendResult
 
 __all__ = ["Backoff", "Hooks", "Publisher", "PublisherOptions", "Send", "Unit"]
@@ -96,7 +97,7 @@ class Publisher:
         self._backlog: deque[tuple[int, Unit]] = deque()
         self._size = self._published = self._drained = 0
         self._idle = True
-        self._closing = False
+        self._closing = self._denied = False
         self._flying: list[tuple[int, Unit]] = []
         self._task: asyncio.Task[None] | None = None
         self._pause: asyncio.Future[None] | None = None
@@ -258,12 +259,20 @@ class Publisher:
         originals = [transition for unit in units for transition in unit]
         while True:
             try:
-                return list(zip(originals, await self._send(prepared), strict=True))
+                results = await self._send(prepared)
+                self._denied = False
+                return list(zip(originals, results, strict=True))
             except StoreUnavailable as error:
-                logger.info("transitions wait for the store: %s", error)
+                self._say(error)
                 await asyncio.sleep(backoff.delay())
             except Exception as error:  # noqa: BLE001 - one bad transition must not stop the others
                 return await self._divide(units, error)
+
+    def _say(self, error: StoreUnavailable) -> None:
+        """Log why transitions wait; once, and loudly, where somebody has to mend it first."""
+        news = isinstance(error, StoreDenied) and not self._denied
+        self._denied = self._denied or news
+        logger.log(logging.WARNING if news else logging.INFO, "transitions wait for the store: %s", error)
 
     async def _divide(self, units: Sequence[Unit], error: Exception) -> list[tuple[Transition, AppendResult | None]]:
         if len(units) > 1:

@@ -15,7 +15,7 @@ from redis import exceptions as told
 from mcp_sdk.exceptions import StoreError, StoreUnavailable
 from mcp_sdk.snapshot import canonical
 
-__all__ = ["encoded", "failures", "plain"]
+__all__ = ["KeptOut", "encoded", "failures", "plain"]
 
 _PASSING = {
     "LOADING": "is reading its data set from disk after a start. It answers when that is done",
@@ -41,6 +41,7 @@ _LASTING = {
     "MOVED": "is part of a cluster. Write redis+cluster:// instead of redis://",
     "CROSSSLOT": "is a cluster that takes the keys of the store for keys of several slots",
 }
+_KEPT_OUT = frozenset({"WRONGPASS", "NOAUTH", "NOPERM"})
 _CLASSES = (
     (told.AuthenticationError, "WRONGPASS"),
     (told.NoPermissionError, "NOPERM"),
@@ -53,6 +54,10 @@ _CLASSES = (
     (told.MovedError, "MOVED"),
     (told.ClusterCrossSlotError, "CROSSSLOT"),
 )
+
+
+class KeptOut(StoreError):
+    """Redis judges who asks, not what is asked: a password or an ACL is to be mended."""
 
 
 def encoded(text: str) -> bytes:
@@ -87,11 +92,12 @@ def failures(address: str) -> Iterator[None]:
 def _explained(address: str, error: Exception) -> StoreError:
     code = next((code for kind, code in _CLASSES if isinstance(error, kind)), str(error).partition(" ")[0])
     if isinstance(error, told.AuthenticationError) and "without any password" in str(error):
-        return StoreError(f"{address} has no password set, and the URL holds one. Take it out. (Redis: {error})")
+        return KeptOut(f"{address} has no password set, and the URL holds one. Take it out. (Redis: {error})")
     if code in _PASSING:
         return StoreUnavailable(f"{address} {_PASSING[code]}. (Redis: {error})")
     if code in _LASTING:
-        return StoreError(f"{address} {_LASTING[code]}. (Redis: {error})")
+        kind = KeptOut if code in _KEPT_OUT else StoreError
+        return kind(f"{address} {_LASTING[code]}. (Redis: {error})")
     if isinstance(error, (told.ConnectionError, told.TimeoutError, told.RedisClusterException)):
         return StoreUnavailable(f"{address} cannot be reached: {error or type(error).__name__}. Does it run?")
     return StoreError(f"{address} refused: {error or type(error).__name__}")

@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mcp_sdk.context import MESH, EntityRef, ModelContext, Scope, Transition
-from mcp_sdk.exceptions import RevisionConflict, StoreError, StoreUnavailable
+from mcp_sdk.exceptions import RevisionConflict, StoreDenied, StoreError, StoreUnavailable
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, Record, SigningKey, Store
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk_redis import rows, scripts
-from mcp_sdk_redis.errors import encoded, failures, plain
+from mcp_sdk_redis.errors import KeptOut, encoded, failures, plain
 from mcp_sdk_redis.keys import Keys, head, parted, path, scope_of
 from mcp_sdk_redis.link import Link
 from mcp_sdk_redis.options import Options, parse
@@ -99,14 +99,21 @@ class RedisStore(Store):
         await self._link.close()
 
     async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
-        """Apply transitions in one script; see ``Store.append``."""
+        """Apply transitions in one script; see ``Store.append``.
+
+        A password or an ACL that is wrong says nothing of the transitions: they are to wait until it is mended, with
+        ``StoreDenied``. Opening fails at once by the same, for there is nothing to lose yet.
+        """
         if not transitions:
             return ()
         with failures(self._options.address):
             heads, scopes, packed = rows.pack(transitions)
         keys = self._keys
         touched = (keys.entities, keys.by_id, keys.by_state, *keys.seen, *map(keys.ages, heads))
-        answer = await self._write(scripts.APPEND, touched, json.dumps(scopes, ensure_ascii=False), *packed)
+        try:
+            answer = await self._write(scripts.APPEND, touched, json.dumps(scopes, ensure_ascii=False), *packed)
+        except KeptOut as error:
+            raise StoreDenied(str(error)) from error
         return rows.results(transitions, answer)
 
     async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
