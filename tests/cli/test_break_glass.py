@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import free_port
 from serving import Replica
 
 from mcp_sdk import Config, Mesh
@@ -42,6 +43,17 @@ def replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Replica
         monkeypatch.setenv("MCP_SDK_CONTROL_PLANE", running.url)
         monkeypatch.setenv("MCP_SDK_TOKEN", running.token)
         yield running
+
+
+def test_whichever_replica_answers_is_asked(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several replicas named, a dead one keeps nobody from breaking the glass, wherever it stands in the list."""
+    dead = f"http://127.0.0.1:{free_port()}"
+    for urls in (f"{dead},{replica.url}", f"{replica.url}/, {dead}"):
+        monkeypatch.setenv("MCP_SDK_CONTROL_PLANE", urls)
+        for _ in range(3):  # each begins at a replica of its own choice
+            status, _, err = mcpctl("epoch", "show")
+            assert (status, err) == (0, "")
+        assert mcpctl("break-glass", "--service", "shop", "--ttl", "1m", *WHY)[0] == 0
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any
 
+from mcp_sdk.cli import servers
 from mcp_sdk.cli.plane import add_scope
 from mcp_sdk.clients import api
 from mcp_sdk.config import Config, from_env
@@ -61,15 +61,9 @@ def seconds(text: str) -> float:
 def ask(
     args: Namespace, method: str, path: str, *, json: Any = None, params: Mapping[str, str | int] | None = None
 ) -> Any:
-    """Make one request and give the JSON of its answer; raises ``StoreError`` for a refusal."""
-    config = _config(args)
+    """Make one request of whichever replica answers and give the JSON of its answer; raises ``StoreError``."""
     call: api.Call[Any] = api.Call(method, path, _same, params or {}, json)
-
-    async def asked() -> Any:
-        async with api.async_client(config.control_plane.partition(",")[0].rstrip("/"), config) as client:
-            return await api.asend(client, call)
-
-    return asyncio.run(asked())
+    return servers.ask(_config(args), call)
 
 
 def scope_of(args: Namespace) -> dict[str, str | int]:
