@@ -84,3 +84,18 @@ def test_deep_json_is_refused() -> None:
     """Nesting that no reader could follow is no crash."""
     with pytest.raises(ProtocolError, match="not JSON"):
         plain.loads("[" * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "text", ['"\\ud800"', '{"a\\uDFFF": 1}', '["\\udc00\\ud800"]', '"\ud800"', b'"\xed\xa0\x80"', b'"\xff"']
+)
+def test_half_a_surrogate_pair_is_refused(text: str | bytes) -> None:
+    """What is no character is refused where it comes in, for it could not be written again."""
+    with pytest.raises(ProtocolError, match="not JSON"):
+        plain.loads(text)
+
+
+def test_whole_characters_are_read_however_they_are_written() -> None:
+    """A pair of surrogates, UTF-8 and a backslash that only looks like one are read as what they are."""
+    assert plain.loads('["\\ud83d\\ude00", "\\\\ud800"]') == ["😀", "\\ud800"]
+    assert plain.loads('"é😀"'.encode()) == "é😀"

@@ -11,15 +11,20 @@ from typing import Any
 
 import httpx
 import pytest
+from desks import Served, served
 from listening import Event, Reader, until
 from serving import Replica
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect as connect_stream
 
 from mcp_sdk import BusinessModel, Mesh
 from mcp_sdk.context import EntityRef
 from mcp_sdk.decision_log import DecisionLog
 from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.exceptions import RevisionConflict
+from mcp_sdk.protocol.frames import CLOSE_REFUSED, frame, read
 from mcp_sdk.protocol.manifests import Envelope, Verifier, fingerprint
+from mcp_sdk.server.feeds import Feed, event
 from mcp_sdk.stores.sqlite import connect
 
 ORDER = BusinessModel("order", states=("created", "paid", "shipped"), attributes={"amount": "int"})
@@ -149,6 +154,43 @@ def test_a_flood_of_decisions_is_bounded(
             mesh.decide(DecisionRequest("shop", "GET /x"))
         reader.next("decision")
         assert reader.events.qsize() < 1000
+
+
+def test_a_record_that_cannot_be_written_ends_nobodys_tap(
+    viewer: httpx.Client, admin: httpx.Client, replica: Replica
+) -> None:
+    """A client that sends half a character is refused itself; whoever looks on is shown what comes after it."""
+    headers = {"authorization": f"Bearer {replica.token}"}
+    with (
+        Reader(viewer, "/v1/tap", {"kind": "decisions"}) as reader,
+        connect_stream(f"{replica.url.replace('http', 'ws')}/v1/stream", additional_headers=headers) as socket,
+    ):
+        socket.send(frame("hello", protocol=[1], namespace="default", environment="default"))
+        while read(socket.recv(timeout=20))["op"] != "tap":
+            pass
+        socket.send('{"op": "decision", "record": {"verdict": "\\ud800"}}')
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                socket.recv(timeout=20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == CLOSE_REFUSED
+        ask(admin, "o-2")
+        assert reader.next("decision").data["record"]["verdict"] == "deny"
+
+
+def test_an_event_that_cannot_be_written_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Where one is no text after all, the stream goes on with the next."""
+
+    async def work(here: Served) -> None:
+        feed = Feed(here.desk)
+        texts = feed.texts()
+        feed.outbox.push(event("decision", {"verdict": "\ud800"}))
+        feed.outbox.push(event("decision", {"verdict": "deny"}))
+        told = [await anext(texts) for _ in range(2)]
+        assert told[1] == event("decision", {"verdict": "deny"}).encode()
+
+    served(work)
+    assert "left out" in caplog.text
 
 
 def test_the_audit_log_is_streamed_from_a_number(replica: Replica, admin: httpx.Client) -> None:

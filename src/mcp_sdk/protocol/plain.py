@@ -24,6 +24,7 @@ __all__ = [
     "plain_result",
     "plain_revision",
     "ref_from_plain",
+    "require_characters",
     "result_from_plain",
     "revision_from_plain",
 ]
@@ -32,11 +33,25 @@ T = TypeVar("T")
 
 
 def loads(text: str | bytes) -> Any:
-    """Read JSON; raises ``ProtocolError`` for anything else, too deep a nesting included."""
+    """Read JSON in UTF-8; raises ``ProtocolError`` for anything else, too deep a nesting included."""
     try:
-        return json.loads(text)
+        written = text if isinstance(text, str) else text.decode()
+        plain = json.loads(written)
+        require_characters(written, plain)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not JSON: {str(error)[:120]}") from error
+    return plain
+
+
+def require_characters(text: str, plain: Any) -> None:
+    """Raise ``UnicodeEncodeError`` where JSON that was read as ``plain`` holds half of a surrogate pair.
+
+    It is no character, and could be neither stored nor sent on.
+    """
+    if "\\ud" in text or "\\uD" in text:
+        json.dumps(plain, ensure_ascii=False).encode()
+    elif not text.isascii():
+        text.encode()
 
 
 def each(make: Callable[[Any], T], plain: Iterable[Any]) -> list[T]:

@@ -16,6 +16,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import AwareDatetime, BeforeValidator, Field
 
+from mcp_sdk.protocol.plain import require_characters
 from mcp_sdk.server.faults import Fault
 
 __all__ = ["INT53", "ROUTE", "When", "content_type", "parse", "router"]
@@ -76,8 +77,7 @@ def parse(body: bytes) -> Any:
     try:
         text = body.decode()
         plain = json.loads(text, parse_constant=_never, parse_float=_finite)
-        if "\\ud" in text or "\\uD" in text:
-            json.dumps(plain, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+        require_characters(text, plain)
     except UnicodeError as error:
         raise Fault(400, "malformed", f"the body is not UTF-8: {str(error)[-80:]}") from error
     except RecursionError as error:

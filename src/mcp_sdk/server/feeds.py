@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SSE", "After", "Feed", "event"]
 
+logger = logging.getLogger("mcp_sdk.server")
 HEARTBEAT = 15.0
 _LINES = re.compile("\r\n|\r|\n")
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -93,16 +95,18 @@ class Feed:
         self._desk.exits.feeds.discard(self)
         self._left()
 
-    async def texts(self) -> AsyncIterator[str]:
+    async def texts(self) -> AsyncIterator[str | bytes]:
         """Give what is to be sent, and heartbeats while nothing is."""
         yield ": welcome\n\n"
         while not self.outbox.ended:
             try:
                 async with asyncio.timeout(HEARTBEAT):
                     text = await self.outbox.next()
+                yield text.encode()
             except TimeoutError:
-                text = ": still here\n\n"
-            yield text
+                yield ": still here\n\n"
+            except UnicodeEncodeError as error:  # one that cannot be written does not end the others
+                logger.warning("an event is left out of a stream, for it is no text: %s", error.reason)
 
 
 class _Streaming(StreamingResponse):
