@@ -358,7 +358,8 @@ class Store(ABC):
     Implementations are found by the scheme of a URL in the entry-point group ``mcp_sdk.stores``: a callable ``(url:
     str, *, poll_interval: float) -> Store``. ``mcp_sdk.testing.StoreSuite`` is the test that each must pass. Every
     method may raise ``StoreUnavailable``; a ``StoreError`` that is none says that asking again will not help; nothing
-    else is raised unless it says so. ``shared`` tells whether other processes see what is stored here.
+    else is raised unless it says so. To ``append``, what keeps this process out is ``StoreDenied``.
+    ``shared`` tells whether other processes see what is stored here.
     """
 
     shared: bool = True
