@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from mcp_sdk.policy.lookup.lookups import quick_first
+from mcp_sdk.policy.lookup.lookups import heads_first, quick_first
 from mcp_sdk.policy.lookup.tree import Condition, Tree
 
 __all__ = ["Condition", "Index", "Row"]
@@ -47,6 +47,8 @@ class Index(Generic[OutcomeT]):
             return self._scanner(root if isinstance(root, tuple) else (root,), default)
         if self.tree.plain:
             return quick_first(self.tree, self._outcomes, self.outcome, default)
+        if self.tree.by_heads:
+            return heads_first(self.tree, self._outcomes, self.outcome, default)
         return self._walker(default)
 
     def _scanner(self, numbers: tuple[int, ...], default: OutcomeT | None) -> Callable[[Any, Any], OutcomeT | None]:

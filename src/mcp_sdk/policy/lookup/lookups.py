@@ -1,7 +1,7 @@
 """Generated look-ups of the index: one way into a table or a row of slots, with nothing called on the way.
 
-There are fourteen: from a model's fact or a fixed variable, by value, prefix or interval, to a rule's number or to its
-outcome; and by prefixes of several lengths. Each is compiled once; nodes give it their path and parts.
+There are two dozen: from a model's fact, its state or a fixed variable, by value, prefix, prefixes of several lengths
+or interval, to a rule's number or to its outcome. Each is compiled once; nodes give it their path and parts.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from typing import Any
 
 from mcp_sdk.policy.cel.schema import FIXED
 
-__all__ = ["heads_find", "quick_find", "quick_first", "reader"]
+__all__ = ["heads_find", "heads_first", "quick_find", "quick_first", "reader"]
 
 _MODEL = """context = c.get(model)
 {i}value = None if context is None else (context._facts or context.facts).get(fact)"""
+_STATE = """context = c.get(model)
+{i}value = None if context is None else context.state
+{i}if value is None and context is not None:
+{i}    value = context.facts.get(fact)"""
 _FIXED = "value = read(c, q)"
 _BY_VALUE = "get(value) if value.__class__ is kind else other(value, c)"
 _BY_HEAD = "head(value[:length]) if value.__class__ is kind else other(value, c)"
@@ -62,6 +66,20 @@ def make(
         return default if number == size else outcomes[number] or outcome(number)
     return first
 """
+_EACH_HEAD = """for length in lengths:
+{i}    part = head(value[:length])
+{i}    if part is None:
+{i}        continue
+{i}    if part.__class__ is int and part < 0:
+{i}        number = ~part
+{i}        try:
+{i}            if number < limit and (conditions[number] or holds(number))(c, q):
+{i}                limit = number
+{i}        except Exception:
+{i}            if on_error[number]:
+{i}                limit = number
+{i}    else:
+{i}        limit = search(part, c, q, limit)"""
 _HEADS = """
 def make(model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, on_error, lengths):
     search, holds = tree.search, tree.holds
@@ -70,23 +88,32 @@ def make(model, fact, read, kind, other, get, head, length, cuts, slots, tree, c
         if value.__class__ is not kind:
             part = other(value, c)
             return limit if part is None else search(part, c, q, limit)
-        for length in lengths:
-            part = head(value[:length])
-            if part is None:
-                continue
-            if part.__class__ is int and part < 0:
-                number = ~part
-                try:
-                    if number < limit and (conditions[number] or holds(number))(c, q):
-                        limit = number
-                except Exception:
-                    if on_error[number]:
-                        limit = number
-            else:
-                limit = search(part, c, q, limit)
+        {pick}
         return limit
     return find
 """
+_FIRST_HEADS = """
+def make(
+    model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, on_error, lengths,
+    outcomes, outcome, default
+):
+    search, holds, size, linear = tree.search, tree.holds, tree.size, tree.linear
+    def first(c, q):
+        limit = size
+        try:
+            {read}
+            if value.__class__ is kind:
+                {pick}
+            else:
+                part = other(value, c)
+                limit = size if part is None else search(part, c, q, size)
+        except Exception:
+            limit = next(linear(c, q), size)
+        return default if limit == size else outcomes[limit] or outcome(limit)
+    return first
+"""
+_INDENTS = {_FIND: (8, 8), _FIRST: (12, 12), _HEADS: (8, 8), _FIRST_HEADS: (12, 16)}
+"""How deep the reading and the picking stand in each text."""
 
 
 def reader(path: tuple[str, ...]) -> Callable[[Any, Any], Any]:
@@ -109,13 +136,12 @@ def reader(path: tuple[str, ...]) -> Callable[[Any, Any], Any]:
     return read
 
 
-@lru_cache(maxsize=14)
-def _compiled(template: str, pick: str, *, fixed: bool) -> Callable[..., Any]:
-    indent = " " * (12 if template is _FIRST else 8)
-    read = _FIXED if fixed else _MODEL.replace("{i}", indent)
-    text = template.replace("{read}", read).replace("{pick}", pick)
+@lru_cache(maxsize=24)
+def _compiled(template: str, read: str, pick: str) -> Callable[..., Any]:
+    reading, picking = (" " * indent for indent in _INDENTS[template])
+    text = template.replace("{read}", read.replace("{i}", reading)).replace("{pick}", pick.replace("{i}", picking))
     space: dict[str, Any] = {"bisect": bisect_right}
-    exec(compile(text, "<mcp_sdk look-up>", "exec"), space)  # noqa: S102 - one of fourteen texts, all here
+    exec(compile(text, "<mcp_sdk look-up>", "exec"), space)  # noqa: S102 - one of two dozen texts, all here
     made: Callable[..., Any] = space["make"]
     return made
 
@@ -141,8 +167,11 @@ def _other(node: Any) -> Callable[[Any, Any], Any]:
 
 
 def _of(template: str, node: Any) -> Callable[..., Any]:
-    pick = _BY_INTERVAL if node.slots else _BY_HEAD if node.lengths else _BY_VALUE
-    return _compiled(template, pick, fixed=node.path[0] in FIXED)
+    model, fact = node.path[0], node.path[-1]
+    read = _FIXED if model in FIXED else _STATE if fact == "state" else _MODEL
+    if template in (_HEADS, _FIRST_HEADS):
+        return _compiled(template, read, _EACH_HEAD)
+    return _compiled(template, read, _BY_INTERVAL if node.slots else _BY_HEAD if node.lengths else _BY_VALUE)
 
 
 def quick_find(tree: Any, node: Any) -> Callable[[Any, Any, int], int]:
@@ -153,12 +182,19 @@ def quick_find(tree: Any, node: Any) -> Callable[[Any, Any, int], int]:
 
 def heads_find(tree: Any, node: Any) -> Callable[[Any, Any, int], int]:
     """Give the look-up ``(c, q, limit)`` of a node that finds by prefixes of several lengths alone."""
-    make = _compiled(_HEADS, "", fixed=node.path[0] in FIXED)
-    found: Callable[[Any, Any, int], int] = make(*_parts(tree, node), node.lengths)
+    found: Callable[[Any, Any, int], int] = _of(_HEADS, node)(*_parts(tree, node), node.lengths)
     return found
 
 
 def quick_first(tree: Any, outcomes: list[Any], outcome: Callable[[int], Any], default: Any) -> Callable[..., Any]:
     """Give the look-up ``(c, q)`` of a tree whose root is plain: the outcome of its first matching rule."""
     found: Callable[..., Any] = _of(_FIRST, tree.root)(*_parts(tree, tree.root), outcomes, outcome, default)
+    return found
+
+
+def heads_first(tree: Any, outcomes: list[Any], outcome: Callable[[int], Any], default: Any) -> Callable[..., Any]:
+    """Give the same of a tree whose root finds by prefixes of several lengths alone."""
+    root = tree.root
+    made = _of(_FIRST_HEADS, root)
+    found: Callable[..., Any] = made(*_parts(tree, root), root.lengths, outcomes, outcome, default)
     return found

@@ -141,6 +141,11 @@ class Tree:
         """Whether one look-up by value or interval leads to every rule."""
         return isinstance(self.root, Node) and self.root.plain
 
+    @property
+    def by_heads(self) -> bool:
+        """Whether prefixes of several lengths lead to every rule."""
+        return isinstance(self.root, Node) and self.root.by_heads
+
     def linear(self, c: Any, q: Any) -> Iterator[int]:
         """Yield the numbers of all rules that match, asking each: the slow truth."""
         return (number for number in range(self.size) if self.matches(number, c, q))
