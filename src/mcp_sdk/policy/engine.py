@@ -60,6 +60,10 @@ class _Plan:
         """The look-up of the only traffic policy, where it governs every operation."""
 
 
+_Plans = dict[str, dict[str, dict[str, _Plan]]]
+"""By service, namespace and phase."""
+
+
 class Engine:
     """Decides by compiled programs. Immutable: a new revision is a new engine.
 
@@ -90,9 +94,11 @@ class Engine:
         self.policies: tuple[LoadedPolicy, ...] = loaded.policies
         self.shadows: tuple[LoadedPolicy, ...] = loaded.shadows
         self._plans = self._build_plans()
+        self.lookup: Callable[[DecisionRequest], Outcome | None] = _lookup_of(self._plans)
+        """Give what the traffic policies of a call's target say: the look-up alone, without a decision."""
         self._silent = Decision(epoch=epoch, revision=revision)
 
-    def _build_plans(self) -> dict[str, dict[str, dict[str, _Plan]]]:
+    def _build_plans(self) -> _Plans:
         grouped: dict[str, dict[str, list[LoadedPolicy]]] = {}
         for policy in (*self.policies, *self.shadows):
             grouped.setdefault(policy.service, {}).setdefault(policy.namespace, []).append(policy)
@@ -111,17 +117,6 @@ class Engine:
         """Give the policies that speak of a call, in the order in which they are asked."""
         plan = self._plan(request)
         return () if plan is None else tuple(policy for policy in plan.all if request.operation in policy.operations)
-
-    def lookup(self, request: DecisionRequest) -> Outcome | None:
-        """Give what the traffic policies of a call's target say: the look-up alone, without a decision."""
-        try:
-            plan = self._plans[request.service][request.namespace][request.phase._value_]
-        except KeyError:  # written out: half of the look-up's time is in calls
-            return None
-        route = plan.route
-        if route is not None:
-            return route(request.contexts, request)
-        return _first(plan.traffic, request.contexts, request, request.operation)
 
     def needs(self, request: DecisionRequest) -> tuple[EntityRef, ...]:
         """Give those of the request's references whose model an applicable policy looks at and nobody has brought."""
@@ -225,6 +220,22 @@ class Engine:
         decision.rolled = None
         decision.__class__ = Decision
         return cast("Decision", decision)
+
+
+def _lookup_of(plans: _Plans) -> Callable[[DecisionRequest], Outcome | None]:
+    """Give the look-up: a function of its own, for a method would read the plans, and itself, from the engine."""
+
+    def lookup(request: DecisionRequest) -> Outcome | None:
+        try:
+            plan = plans[request.service][request.namespace][request.phase._value_]
+        except KeyError:
+            return None
+        route = plan.route
+        if route is not None:
+            return route(request.contexts, request)
+        return _first(plan.traffic, request.contexts, request, request.operation)
+
+    return lookup
 
 
 def _share(

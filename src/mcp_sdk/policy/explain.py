@@ -12,11 +12,10 @@ from typing import Any
 
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy.cel.clauses import clause_shapes
 from mcp_sdk.policy.cel.codegen import compile_shape
 from mcp_sdk.policy.cel.presence import path_of
 from mcp_sdk.policy.cel.schema import GEO
-from mcp_sdk.policy.cel.shapes import expressions
+from mcp_sdk.policy.cel.shapes import clause_shapes, expressions
 from mcp_sdk.policy.engine import Engine
 from mcp_sdk.policy.loading import PHASES, LoadedPolicy
 from mcp_sdk.policy.program import RuleRow, refuses

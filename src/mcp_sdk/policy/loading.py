@@ -22,7 +22,7 @@ from mcp_sdk.policy.cel.values import pattern
 from mcp_sdk.policy.hashing import edges_of, load_hash
 from mcp_sdk.policy.lookup.growth import Rules, grow
 from mcp_sdk.policy.lookup.index import Condition, Index
-from mcp_sdk.policy.lookup.normal import Form, forms
+from mcp_sdk.policy.lookup.normal import Form, Test, forms, settled
 from mcp_sdk.policy.lookup.tree import Tree
 from mcp_sdk.policy.program import RuleRow, check_format, refuses
 from mcp_sdk.services import Subset
@@ -196,9 +196,10 @@ def _target(policy: LoadedPolicy) -> frozenset[str]:
 
 
 @lru_cache(maxsize=4096)
-def _compiled(row: str, mode: str) -> Factory:
-    """Compile a shape, given as JSON, once for all revisions that hold it."""
-    return compile_shape(json.loads(row), mode, name=f"shape-{zlib.crc32(row.encode()):08x}")
+def _compiled(row: str, mode: str, given: tuple[int, ...] = ()) -> Factory:
+    """Compile a shape, given as JSON, once for all revisions that hold it; less the clauses that are given."""
+    less = "".join(f" less {number + 1}" for number in given)
+    return compile_shape(json.loads(row), mode, name=f"shape-{zlib.crc32(row.encode()):08x}{less}", given=given)
 
 
 class _Shapes:
@@ -206,12 +207,15 @@ class _Shapes:
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.rows = rows
-        self.factories: dict[tuple[int, str], Factory] = {}
+        self.factories: dict[tuple[int, str, frozenset[Test]], Factory] = {}
 
-    def factory(self, number: int, mode: str) -> Factory:
-        key = (number, mode)
+    def factory(self, number: int, mode: str, found: frozenset[Test] = frozenset()) -> Factory:
+        """Give what makes conditions of a shape, less the clauses of which some tests have found all there is."""
+        key = (number, mode, found)
         if key not in self.factories:
-            self.factories[key] = _compiled(json.dumps(self.rows[number]), mode)
+            row, refusing = self.rows[number], mode == "unless"
+            given = settled(row["expr"], row["params"], found, on_error=refusing) if found else ()
+            self.factories[key] = _compiled(json.dumps(row), mode, given)
         return self.factories[key]
 
     def prepared(self, number: int, *, refusing: bool) -> tuple[tuple[Form, ...], int]:
@@ -303,9 +307,11 @@ class _PolicyLoader:
             on_error.append(refusing)
         return Rules(found, [row[5] for row in self.rules], on_error)
 
-    def condition(self, number: int) -> Condition:
+    def condition(self, number: int, found: frozenset[Test]) -> Condition:
         rule = RuleRow.of(self.rules[number])
-        return self.shapes.factory(rule.shape, "unless" if self.refusing[rule.effect] else "true")(*rule.constants)
+        return self.shapes.factory(rule.shape, "unless" if self.refusing[rule.effect] else "true", found)(
+            *rule.constants
+        )
 
     def outcome(self, rule: RuleRow) -> Outcome:
         effect = self.effects[rule.effect]

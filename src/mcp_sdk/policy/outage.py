@@ -13,9 +13,8 @@ from typing import Any
 
 from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.policy.cel.clauses import clause_shapes
 from mcp_sdk.policy.cel.codegen import compile_shape
-from mcp_sdk.policy.cel.shapes import expressions
+from mcp_sdk.policy.cel.shapes import clause_shapes, expressions
 from mcp_sdk.policy.program import RuleRow, refuses
 
 __all__ = ["LostRule", "lost_rules"]

@@ -25,11 +25,10 @@ from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.operations import OperationPattern
-from mcp_sdk.policy.cel.clauses import clause_shapes
 from mcp_sdk.policy.cel.codegen import Factory, compile_shape
 from mcp_sdk.policy.cel.moments import Timestamp
 from mcp_sdk.policy.cel.presence import path_of
-from mcp_sdk.policy.cel.shapes import expressions
+from mcp_sdk.policy.cel.shapes import clause_shapes, expressions
 from mcp_sdk.policy.loading import LoadedPolicy
 from mcp_sdk.policy.program import RuleRow, refuses
 from mcp_sdk.residue import (

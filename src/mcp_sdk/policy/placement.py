@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mcp_sdk.policy.cel.clauses import clause_shapes
-from mcp_sdk.policy.cel.shapes import expressions
+from mcp_sdk.policy.cel.shapes import clause_shapes, expressions
 from mcp_sdk.policy.engine import Engine
 from mcp_sdk.policy.loading import LoadedPolicy
 from mcp_sdk.policy.lookup.normal import Path, facts_of, forms, path_to

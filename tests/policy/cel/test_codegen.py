@@ -19,7 +19,7 @@ from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy.cel.codegen import compile_shape
 from mcp_sdk.policy.cel.environment import Environment
 from mcp_sdk.policy.cel.moments import Duration, Timestamp
-from mcp_sdk.policy.cel.shapes import shape_of
+from mcp_sdk.policy.cel.shapes import clause_shapes, shape_of
 from mcp_sdk.policy.cel.syntax import decode
 
 cel = pytest.importorskip("cel_expr_python.cel")
@@ -249,3 +249,25 @@ def test_generated_code_agrees_with_cel_cpp(text: str, facts: Mapping[str, Any],
         assert results == {"value": MISSED, "true": False, "unless": True}, text
     else:
         assert results == {"value": expected, "true": expected is True, "unless": expected is not False}, text
+
+
+@settings(max_examples=max(EXAMPLES // 8, 1), deadline=None, suppress_health_check=list(HealthCheck))
+@given(parts=st.lists(bools, min_size=2, max_size=4), facts=held, request=requests, some=st.sets(st.integers(0, 6)))
+def test_clauses_that_are_known_to_hold_may_be_left_out(
+    parts: list[str], facts: Mapping[str, Any], request: DecisionRequest, some: set[int]
+) -> None:
+    """A conjunction less clauses that are true, or that do not say no, grants or refuses as the whole does."""
+    try:
+        expression = shape_of(decode(ENVIRONMENT.check(" && ".join(parts), {})), {})
+    except RuntimeError:
+        return
+    contexts, params = contexts_of(facts), list(expression.params)
+
+    def matches(shape: Any, mode: str, given: frozenset[int] = frozenset()) -> Any:
+        factory = compile_shape({"expr": shape, "params": params}, mode, name="test", given=given)
+        return evaluate(factory(*expression.constants), contexts, request)
+
+    for mode in ("true", "unless"):
+        clauses = enumerate(clause_shapes(expression.shape))
+        given = frozenset(number for number, clause in clauses if number in some and matches(clause, mode) is True)
+        assert matches(expression.shape, mode, given) is matches(expression.shape, mode), parts

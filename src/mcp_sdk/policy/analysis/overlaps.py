@@ -9,7 +9,8 @@ from typing import Any
 from mcp_sdk.policy.analysis.regions import Box, Space, covering
 from mcp_sdk.policy.analysis.rivals import Rivals
 from mcp_sdk.policy.analysis.study import RANKS, Studied, Study, effect_of, place_of
-from mcp_sdk.policy.cel.clauses import clause_shapes, clause_texts
+from mcp_sdk.policy.cel.clauses import clause_texts
+from mcp_sdk.policy.cel.shapes import clause_shapes
 from mcp_sdk.policy.findings import Collector
 from mcp_sdk.policy.source.resources import (
     AccessPolicy,

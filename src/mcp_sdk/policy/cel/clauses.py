@@ -1,4 +1,4 @@
-"""Splits a condition into the clauses that ``&&`` joins, as shapes and as the text that was written.
+"""Splits the text of a condition into the clauses that ``&&`` joins (``shapes.clause_shapes``).
 
 The text is told by its *cuts*: where each outermost ``&&`` begins, in code points.
 """
@@ -7,25 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from mcp_sdk.policy.cel.literals import original_offset
 from mcp_sdk.policy.cel.syntax import Tree
 from mcp_sdk.policy.check import Checked
 
-__all__ = ["clause_cuts", "clause_shapes", "clause_texts", "cut", "trimmed"]
-
-
-def clause_shapes(shape: Any) -> list[Any]:
-    """Give the operands of the outermost ``&&`` of a shape, in order."""
-    found, stack = [], [shape]
-    while stack:
-        node = stack.pop()
-        if node[0] == "call" and node[1] == "_&&_":
-            stack += [node[4], node[3]]
-        else:
-            found.append(node)
-    return found
+__all__ = ["clause_cuts", "clause_texts", "cut", "trimmed"]
 
 
 def clause_texts(checked: Checked) -> list[str]:

@@ -15,7 +15,7 @@ guards, or that declared types prove to be there, stay bare.
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from mcp_sdk.policy.cel.functions import FUNCTIONS, TYPE_NAMES
 from mcp_sdk.policy.cel.moments import CelError, Timestamp
 from mcp_sdk.policy.cel.presence import Facts, cannot_err, known_when_false, known_when_true, path_of
 from mcp_sdk.policy.cel.schema import FIXED
-from mcp_sdk.policy.cel.shapes import constant_from_plain
+from mcp_sdk.policy.cel.shapes import clause_shapes, constant_from_plain
 
 __all__ = ["MODES", "Factory", "compile_shape"]
 
@@ -79,16 +79,25 @@ _GLOBALS |= {"undefined": _undefined, "there": _there}
 
 
 def compile_shape(
-    row: Mapping[str, Any], mode: str, *, name: str, variables: Mapping[str, str] | None = None
+    row: Mapping[str, Any],
+    mode: str,
+    *,
+    name: str,
+    variables: Mapping[str, str] | None = None,
+    given: Collection[int] = (),
 ) -> Factory:
     """Generate the code of a shape (``{"expr", "params"}``) in a mode, once for all its rules.
 
     ``name`` shows in tracebacks. ``variables`` gives the Python expressions of variables; by default those of
-    decisions: a name that is no fixed variable is a model. Raises ``SyntaxError``, ``RecursionError`` or
+    decisions: a name that is no fixed variable is a model. ``given`` numbers the clauses (``clause_shapes``) known to
+    be true, or in mode ``unless`` not false: they are left out. Raises ``SyntaxError``, ``RecursionError`` or
     ``MemoryError`` when the shape is larger than Python compiles, which a checked one never is.
     """
     writer = _Writer(row["params"], variables)
-    text = getattr(writer, mode)(row["expr"], _NOTHING)
+    if given:
+        text = writer.conjunction(row["expr"], _NOTHING, on_error=mode == "unless", given=given)
+    else:
+        text = getattr(writer, mode)(row["expr"], _NOTHING)
     lines = [f"def make({', '.join(f'k{number}' for number in range(len(row['params'])))}):"]
     lines += [f"    {line}" for line in writer.constants]
     lines += ["    def condition(c, q):"]
@@ -170,7 +179,7 @@ class _Writer:
         if node[0] == "call":
             function, args = node[1], node[3:]
             if function == "_&&_":
-                return f"({self.true(args[0], facts)} and {self.true(args[1], facts | known_when_true(args[0]))})"
+                return self.conjunction(node, facts, on_error=False)
             if function == "_||_":
                 return f"({self.true(args[0], facts)} or {self.true(args[1], facts | self._denied(args[0], facts))})"
             if function == "!_":
@@ -182,13 +191,22 @@ class _Writer:
         if node[0] == "call":
             function, args = node[1], node[3:]
             if function == "_&&_":
-                known = known_when_true(args[0]) if cannot_err(args[0], facts) else _NOTHING
-                return f"({self.unless(args[0], facts)} and {self.unless(args[1], facts | known)})"
+                return self.conjunction(node, facts, on_error=True)
             if function == "_||_":
                 return f"({self.unless(args[0], facts)} or {self.unless(args[1], facts | known_when_false(args[0]))})"
             if function == "!_":
                 return f"(not {self.true(args[0], facts)})"
         return self._leaf(node, facts, on_error=True)
+
+    def conjunction(self, node: Any, facts: Facts, *, on_error: bool, given: Collection[int] = ()) -> str:
+        """Write the clauses that ``&&`` joins, each knowing what the ones before it say, less those that are given."""
+        write, texts = self.unless if on_error else self.true, []
+        for number, part in enumerate(clause_shapes(node)):
+            if number not in given:
+                texts.append(write(part, facts))
+            if not on_error or cannot_err(part, facts):
+                facts |= known_when_true(part)
+        return f"({' and '.join(texts)})" if texts else "True"
 
     def _denied(self, node: Any, facts: Facts) -> Facts:
         return known_when_false(node) if cannot_err(node, facts) else _NOTHING
@@ -197,8 +215,7 @@ class _Writer:
         # A fact that is known to be there is asked for true or false all the same: a wrong value fails closed.
         if node[0] != "get" and self.type(node) == "bool" and cannot_err(node, facts):
             return self.value(node, facts)
-        quick = self._quick(node, facts, on_error=on_error)
-        if quick:
+        if quick := self._quick(node, facts, on_error=on_error):
             return quick
         if self.type(node) == "bool" and cannot_err(node, facts):
             return self.value(node, facts)

@@ -23,7 +23,7 @@ from typing import Any
 from mcp_sdk.policy.cel.environment import constant_type
 from mcp_sdk.policy.cel.syntax import MACROS, Tree
 
-__all__ = ["Expression", "Table", "constant_from_plain", "expressions", "shape_of"]
+__all__ = ["Expression", "Table", "clause_shapes", "constant_from_plain", "expressions", "shape_of"]
 
 
 @dataclass(frozen=True)
@@ -134,3 +134,15 @@ def expressions(shape: Any) -> Iterator[Any]:
         node = stack.pop()
         yield node
         stack.extend(part for part in reversed(node) if isinstance(part, list) and part and node[0] != "lit")
+
+
+def clause_shapes(shape: Any) -> list[Any]:
+    """Give the operands of the outermost ``&&`` of a shape, in order."""
+    found, stack = [], [shape]
+    while stack:
+        node = stack.pop()
+        if node[0] == "call" and node[1] == "_&&_":
+            stack += [node[4], node[3]]
+        else:
+            found.append(node)
+    return found

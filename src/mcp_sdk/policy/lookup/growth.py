@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ SMALL = 3
 KINDS = {"string": str, "int": int, "double": float, "bool": bool}
 LENGTHS = 8
 """Prefixes of so many lengths are found by their characters; of more, by interval."""
+
+UNSURE = ("bool", "double")
+"""Keys of these kinds prove nothing: NaN is at some place of every row of intervals, and in none."""
 
 WORTH = 0.75
 """A node must leave less than this share of its rules to look at."""
@@ -107,7 +111,11 @@ class _Builder:
         self.tree, self.rules, self.size = tree, rules, max(tree.size, 1)
         self.forms: list[dict[Path, tuple[Test, ...]]] = []
         self.exact: list[bool] = []
+        self.passed: list[int] = []
+        """What was surely found on the way to each form, as a number of ``tree.found``."""
         self.less: dict[tuple[int, Path, bool], int] = {}
+        self.numbers: dict[frozenset[Test], int] = {}
+        self.common = cache(self.both)
 
     def entries(self) -> list[int]:
         numbers = {forms: [self.number(form) for form in forms] for forms in dict.fromkeys(self.rules.forms)}
@@ -117,9 +125,23 @@ class _Builder:
         tests: dict[Path, tuple[Test, ...]] = {}
         for test in form.tests:
             tests[test.path] = (*tests.get(test.path, ()), test)
+        return self.add(tests, self.known(frozenset()), exact=form.exact)
+
+    def add(self, tests: dict[Path, tuple[Test, ...]], passed: int, *, exact: bool) -> int:
         self.forms.append(tests)
-        self.exact.append(form.exact)
+        self.passed.append(passed)
+        self.exact.append(exact)
         return len(self.forms) - 1
+
+    def known(self, tests: frozenset[Test]) -> int:
+        """Number the sets of tests that are surely found on some way; 0 is left for rules that no way asks."""
+        number = self.numbers.setdefault(tests, len(self.tree.found))
+        if number == len(self.tree.found):
+            self.tree.found.append(tests)
+        return number
+
+    def both(self, one: int, other: int) -> int:
+        return self.known(self.tree.found[one] & self.tree.found[other])
 
     def build(self, entries: list[int], small: int = SMALL) -> Any:
         if not entries:
@@ -210,7 +232,7 @@ class _Builder:
     def place(self, form: int, rule: int, path: Path, found: _Split) -> None:
         tests, constants = self.forms[form][path], self.rules.constants[rule]
         domain = interval(tests, constants) or together(test.domain(constants) for test in tests)
-        sure = not domain.but and tests[0].kind not in ("bool", "double")
+        sure = not domain.but and not any(test.kind in UNSURE for test in tests)
         kept = self.taken(form, path, sure=sure) * self.size + rule
         if domain.absent:
             found.absent.append(kept)
@@ -228,17 +250,27 @@ class _Builder:
         key = (form, path, sure)
         number = self.less.get(key)
         if number is None:
-            number = self.less[key] = len(self.forms)
-            self.forms.append({other: tests for other, tests in self.forms[form].items() if other != path})
-            self.exact.append(self.exact[form] and sure)
+            left = {other: tests for other, tests in self.forms[form].items() if other != path}
+            passed = self.passed[form]
+            if sure:
+                passed = self.known(self.tree.found[passed].union(self.forms[form][path]))
+            number = self.less[key] = self.add(left, passed, exact=self.exact[form] and sure)
         return number
 
     def leaf(self, entries: list[int]) -> Any:
         if len(entries) == 1:
             form, rule = divmod(entries[0], self.size)
-            return rule if self.exact[form] and not self.forms[form] else ~rule
+            return rule if self.exact[form] and not self.forms[form] else self.asked(form, rule)
         sure: dict[int, bool] = {}
         for form, rule in (divmod(entry, self.size) for entry in entries):
             sure[rule] = sure.get(rule, False) or (self.exact[form] and not self.forms[form])
+            self.asked(form, rule)
         numbers = tuple(number if sure[number] else ~number for number in sorted(sure))
         return numbers if len(numbers) > 1 else numbers[0]
+
+    def asked(self, form: int, rule: int) -> int:
+        """Give the leaf of a rule that must be asked; what every way to it has found need not be."""
+        passed, ways = self.passed[form], self.tree.ways
+        if ways[rule] != passed:
+            ways[rule] = self.common(ways[rule], passed) if ways[rule] else passed
+        return ~rule

@@ -54,13 +54,13 @@ class Index(Generic[OutcomeT]):
     def _scanner(self, numbers: tuple[int, ...], default: OutcomeT | None) -> Callable[[Any, Any], OutcomeT | None]:
         """Give the look-up of rules that nothing parts."""
         tree, outcome = self.tree, self.outcome
-        conditions, holds, on_error = tree.conditions, tree.holds, tree.on_error
+        conditions, left, on_error = tree.conditions, tree.left, tree.on_error
         asked = [number if number >= 0 else ~number for number in numbers]
 
         def first(c: Any, q: Any) -> OutcomeT | None:
             for number in asked:
                 try:
-                    if (conditions[number] or holds(number))(c, q):
+                    if (conditions[number] or left(number))(c, q):
                         return outcome(number)
                 except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
                     if on_error[number]:
@@ -94,7 +94,7 @@ class Index(Generic[OutcomeT]):
     def rules(self) -> tuple[Row[OutcomeT], ...]:
         """Every rule, in order."""
         tree = self.tree
-        return tuple(Row(tree.holds(n), tree.on_error[n], self.outcome(n)) for n in range(self.size))
+        return tuple(Row(tree.holds(n), bool(tree.on_error[n]), self.outcome(n)) for n in range(self.size))
 
     def every(self, c: Any, q: Any) -> list[OutcomeT]:
         """Give the outcomes of all rules that match, in order."""

@@ -19,16 +19,14 @@ __all__ = ["heads_find", "heads_first", "quick_find", "quick_first", "reader"]
 _MODEL = """context = c.get(model)
 {i}value = None if context is None else (context._facts or context.facts).get(fact)"""
 _STATE = """context = c.get(model)
-{i}value = None if context is None else context.state
-{i}if value is None and context is not None:
-{i}    value = context.facts.get(fact)"""
+{i}value = None if context is None else context.state"""
 _FIXED = "value = read(c, q)"
 _BY_VALUE = "get(value) if value.__class__ is kind else other(value, c)"
 _BY_HEAD = "head(value[:length]) if value.__class__ is kind else other(value, c)"
 _BY_INTERVAL = "slots[bisect(cuts, value)] if value.__class__ is kind else other(value, c)"
 _FIND = """
-def make(model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, on_error):
-    search, holds = tree.search, tree.holds
+def make(model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions):
+    search = tree.search
     def find(c, q, limit):
         {read}
         part = {pick}
@@ -39,31 +37,31 @@ def make(model, fact, read, kind, other, get, head, length, cuts, slots, tree, c
 """
 _FIRST = """
 def make(
-    model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, on_error,
-    outcomes, outcome, default
+    model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, outcomes, outcome, default
 ):
-    search, holds, size, linear = tree.search, tree.holds, tree.size, tree.linear
     def first(c, q):
         try:
             {read}
             part = {pick}
             if part is None:
                 return default
-            if part.__class__ is int:
-                if part >= 0:
-                    return outcomes[part] or outcome(part)
-                number = ~part
+            if part.__class__ is not int:
+                part = tree.search(part, c, q, tree.size)
+                if part == tree.size:
+                    return default
+            elif part < 0:
+                part = ~part
                 try:
-                    if not (conditions[number] or holds(number))(c, q):
+                    if not (conditions[part] or tree.left(part))(c, q):
                         return default
                 except Exception:
-                    if not on_error[number]:
+                    if not tree.on_error[part]:
                         return default
-            else:
-                number = search(part, c, q, size)
         except Exception:
-            number = next(linear(c, q), size)
-        return default if number == size else outcomes[number] or outcome(number)
+            part = next(tree.linear(c, q), None)
+            if part is None:
+                return default
+        return outcomes[part] or outcome(part)
     return first
 """
 _EACH_HEAD = """for length in lengths:
@@ -73,31 +71,30 @@ _EACH_HEAD = """for length in lengths:
 {i}    if part.__class__ is int and part < 0:
 {i}        number = ~part
 {i}        try:
-{i}            if number < limit and (conditions[number] or holds(number))(c, q):
+{i}            if number < limit and (conditions[number] or tree.left(number))(c, q):
 {i}                limit = number
 {i}        except Exception:
-{i}            if on_error[number]:
+{i}            if tree.on_error[number]:
 {i}                limit = number
 {i}    else:
-{i}        limit = search(part, c, q, limit)"""
+{i}        limit = tree.search(part, c, q, limit)"""
 _HEADS = """
-def make(model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, on_error, lengths):
-    search, holds = tree.search, tree.holds
+def make(model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, lengths):
     def find(c, q, limit):
         {read}
         if value.__class__ is not kind:
             part = other(value, c)
-            return limit if part is None else search(part, c, q, limit)
+            return limit if part is None else tree.search(part, c, q, limit)
         {pick}
         return limit
     return find
 """
 _FIRST_HEADS = """
 def make(
-    model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, on_error, lengths,
+    model, fact, read, kind, other, get, head, length, cuts, slots, tree, conditions, lengths,
     outcomes, outcome, default
 ):
-    search, holds, size, linear = tree.search, tree.holds, tree.size, tree.linear
+    size = tree.size
     def first(c, q):
         limit = size
         try:
@@ -106,9 +103,9 @@ def make(
                 {pick}
             else:
                 part = other(value, c)
-                limit = size if part is None else search(part, c, q, size)
+                limit = size if part is None else tree.search(part, c, q, size)
         except Exception:
-            limit = next(linear(c, q), size)
+            limit = next(tree.linear(c, q), size)
         return default if limit == size else outcomes[limit] or outcome(limit)
     return first
 """
@@ -150,17 +147,19 @@ def _parts(tree: Any, node: Any) -> tuple[Any, ...]:
     model, fact = node.path[0], node.path[-1]
     length = node.lengths[0] if node.lengths else 0
     ends = (node.table.get, node.heads.get, length, node.cuts, node.slots)
-    return (model, fact, node.read, node.kind, _other(node), *ends, tree, tree.conditions, tree.on_error)
+    return (model, fact, node.read, node.kind, _other(node), *ends, tree, tree.conditions)
 
 
 def _other(node: Any) -> Callable[[Any, Any], Any]:
-    """Give the part for a value that is no key: that of absence; a value of another type raises ``TypeError``."""
+    """Give the part for a value that is no key: that of absence; a value of another type raises ``TypeError``.
+
+    So does a state that lies among the attributes.
+    """
     read, absent = node.read, node.absent
 
     def other(value: Any, c: Any) -> Any:
-        if value is not None:
+        if value is not None or read(c, None) is not None:
             raise TypeError(f"{value.__class__.__name__} is no key")
-        read(c, None)
         return absent
 
     return other

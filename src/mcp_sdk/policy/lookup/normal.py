@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from mcp_sdk.policy.cel.presence import cannot_err, known_when_false, known_when_true, path_of
 from mcp_sdk.policy.cel.schema import FIXED
+from mcp_sdk.policy.cel.shapes import clause_shapes
 from mcp_sdk.policy.lookup.domains import NOTHING, PRESENT, Domain, after, prefixed
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "interval",
     "opaque_part",
     "path_to",
+    "settled",
     "together",
 ]
 
@@ -148,6 +150,14 @@ def interval(tests: Sequence[Test], constants: Sequence[Any]) -> Domain | None:
 def forms(shape: Any, params: Sequence[str], *, on_error: bool, whole: bool = False) -> tuple[Form, ...]:
     """Bring a shape to its normal form; ``on_error`` for a rule that an error makes match."""
     return tuple(dict.fromkeys(_Normal(tuple(params), whole).when(shape, want=True, lenient=on_error)))
+
+
+def settled(shape: Any, params: Sequence[str], tests: frozenset[Test], *, on_error: bool) -> tuple[int, ...]:
+    """Give the numbers of the clauses (``clause_shapes``) of which some tests, where they hold, say all there is."""
+    found = enumerate(forms(clause, params, on_error=on_error) for clause in clause_shapes(shape))
+    return tuple(
+        number for number, ways in found if len(ways) == 1 and ways[0].exact and tests.issuperset(ways[0].tests)
+    )
 
 
 def opaque_part(path: Path) -> Any:

@@ -1,23 +1,26 @@
 """The tree of an index: nodes that part rules by one fact each, and the walk through them to the rules that match.
 
 A leaf is a rule's number, or a tuple of several. A rule of which every test was taken on the way is *sure*: it matches,
-and its condition is not asked. One that must be asked stands as ``~number``.
+and its condition is not asked. One that must be asked stands as ``~number``, and is asked for what is left: what was
+surely found on every way to it is not tested again.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mcp_sdk.policy.lookup.lookups import heads_find, quick_find, reader
-from mcp_sdk.policy.lookup.normal import Path
+from mcp_sdk.policy.lookup.normal import Path, Test
 
 __all__ = ["Condition", "Node", "Tree"]
 
 Condition = Callable[[Any, Any], Any]
 Find = Callable[[Any, Any, int], int]
+_NOTHING: frozenset[Test] = frozenset()
 
 
 @dataclass(slots=True)
@@ -85,23 +88,34 @@ class Node:
 class Tree:
     """Rules in order, found by the contexts ``c`` and the request ``q``.
 
-    ``make`` gives the condition of a rule's number, and is asked when a look-up first comes upon it. A tree holds
+    ``make`` gives the condition of a rule's number, less what some tests have found, and is asked when a look-up first
+    comes upon it. ``found[ways[number]]`` are the tests that every way to a rule has surely found to hold. A tree holds
     nothing of a revision, so the next one goes on with it where the rules are the same.
     """
 
-    make: Callable[[int], Condition]
+    make: Callable[[int, frozenset[Test]], Condition]
 
     def __init__(self, on_error: Sequence[bool]) -> None:
         self.size: int = len(on_error)
-        self.on_error: Sequence[bool] = on_error
+        self.on_error = bytes(on_error)
         self.conditions: list[Condition | None] = [None] * self.size
+        self.wholes: dict[int, Condition] = {}
+        self.found: list[frozenset[Test]] = [_NOTHING]
+        self.ways: array[int] = array("I", [0]) * self.size
         self.root: Any = None
 
-    def holds(self, number: int) -> Condition:
-        """Give the condition of a rule."""
+    def left(self, number: int) -> Condition:
+        """Give what is left to ask of a rule that a look-up came upon."""
         found = self.conditions[number]
         if found is None:
-            found = self.conditions[number] = self.make(number)
+            found = self.conditions[number] = self.make(number, self.found[self.ways[number]])
+        return found
+
+    def holds(self, number: int) -> Condition:
+        """Give the whole condition of a rule."""
+        found = self.wholes.get(number)
+        if found is None:
+            found = self.wholes[number] = self.make(number, _NOTHING)
         return found
 
     def matches(self, number: int, c: Any, q: Any) -> bool:
@@ -109,7 +123,7 @@ class Tree:
         try:
             return bool(self.holds(number)(c, q))
         except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
-            return self.on_error[number]
+            return bool(self.on_error[number])
 
     def scan(self, numbers: tuple[int, ...], c: Any, q: Any, limit: int) -> int:
         """Give the first of some rules that matches, if it stands before ``limit``; else ``limit``."""
@@ -120,7 +134,7 @@ class Tree:
             if asked >= limit:
                 return limit
             try:
-                if (self.conditions[asked] or self.holds(asked))(c, q):
+                if (self.conditions[asked] or self.left(asked))(c, q):
                     return asked
             except Exception:  # noqa: BLE001 - a CEL error is any exception of generated code
                 if self.on_error[asked]:
