@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,7 +14,11 @@ import pytest
 from serving import Replica
 
 from mcp_sdk.server.app import create_app
+from mcp_sdk.server.bodies import parse
+from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.settings import ServerSettings
+from mcp_sdk.server.tokens import mint
 from mcp_sdk.stores.memory import MemoryStore
 
 JSON = "application/json"
@@ -112,8 +118,11 @@ def test_a_body_that_does_not_come_is_given_up() -> None:
     async def ask() -> httpx.Response:
         app = create_app(ServerSettings(store="memory://", body_time=0.05), MemoryStore())
         async with app.router.lifespan_context(app):
+            token, text = mint("test", [Grant("admin")], now=time.time())
+            await app.state.desk.hub.tokens.add(token)
+            headers = {"authorization": f"Bearer {text}"}
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
                 return await client.post("/v1/decide", content=slowly(), headers={"content-type": JSON})
 
     response = asyncio.run(ask())
@@ -126,3 +135,60 @@ def test_unknown_paths_and_methods_are_problems(admin: httpx.Client) -> None:
     refused = admin.delete("/v1/decide")
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
     assert admin.put("/v1/services").headers["allow"] == "DELETE, GET, POST"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nobody_has_a_body_read_without_a_token(replica: Replica, path: str) -> None:
+    """Reading JSON costs a hundred times its size: who asks is known first, so what is no JSON is not found out."""
+    headers = {"content-type": JSON}
+    with httpx.Client(base_url=replica.url, trust_env=False) as nobody:
+        assert nobody.post(path, content=b"[" * 200_000, headers=headers).status_code == 401
+
+
+def test_one_request_counts_once(tmp_path: Path) -> None:
+    """Whoever is let in before the body is not counted again for the route."""
+    with Replica(tmp_path, options=("--rate", "requests=0.001:2")) as replica:
+        headers = {"authorization": f"Bearer {replica.token}"}
+        with httpx.Client(base_url=replica.url, trust_env=False, headers=headers) as client:
+            asked = [client.post("/v1/decide", json={"service": "shop"}).status_code for _ in range(3)]
+    assert asked == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/transitions", b'{"transitions":[' + b"{}," * 150_000 + b"{}]}"),
+        ("/v1/decide/batch", b'{"questions":[' + b"{}," * 150_000 + b"{}]}"),
+        ("/v1/models", b'{"models":[' + b"1," * 300_000 + b"1]}"),
+        ("/v1/policies", b'{"replaces":0,"sources":{' + b'"a":1,' * 150_000 + b'"a":1}}'),
+    ],
+)
+def test_a_body_of_too_many_values_is_refused_before_they_are_made(admin: httpx.Client, path: str, body: bytes) -> None:
+    """A few megabytes of the smallest values would be gigabytes of objects and of errors about them."""
+    response = admin.post(path, content=body, headers={"content-type": JSON})
+    assert (response.status_code, response.json()["type"]) == (413, "urn:mcp-sdk:problem:too-many-values")
+
+
+@pytest.mark.parametrize("text", ["a, [b] {c}\\n" * 100_000, '"' * 400_000, "\\" * 400_000])
+def test_what_is_in_strings_is_not_counted(text: str) -> None:
+    """A policy file is one value, whatever it holds."""
+    assert parse(json.dumps({"a": text}).encode()) == {"a": text}
+
+
+@pytest.mark.parametrize("body", [b'"' + b'\\"' * 2_000_000, b'"' * 4_000_001, b'{"a":"' + b"," * 4_000_000])
+def test_strings_that_never_end_are_refused_in_linear_time(body: bytes) -> None:
+    """Looking for the end of each anew would take hours."""
+    with pytest.raises(Fault):
+        parse(body)
+
+
+def test_of_a_batch_only_the_first_transition_that_does_not_fit_is_told_of(admin: httpx.Client) -> None:
+    """What is wrong with thousands of others is not even put together."""
+    batch = admin.post("/v1/transitions", json={"transitions": [{}] * 1000}).json()
+    assert {error["at"].split(".")[1] for error in batch["errors"]} == {"0"}
+    attributes = {f"a{number}": {} for number in range(1001)}
+    one = {"model": "m", "entity_id": "e", "event_id": "e", "attributes": attributes}
+    many = admin.post("/v1/transitions", json=one).json()
+    assert [error["is"] for error in many["errors"]] == ["Value error, more than 1000 attributes"]
+    longer = admin.post("/v1/transitions", json={"transitions": [{}] * 1001}).json()
+    assert longer["type"] == "urn:mcp-sdk:problem:batch-too-large"

@@ -8,11 +8,15 @@ import pytest
 from desks import Served, served
 from starlette.routing import WebSocketRoute
 
-from mcp_sdk.context import Transition
+from mcp_sdk import BusinessModel
+from mcp_sdk.context import Scope, Transition
+from mcp_sdk.policy import compile_policies
 from mcp_sdk.server.app import create_app
 from mcp_sdk.server.callers import ROLES, Grant, Permission
 from mcp_sdk.server.settings import ServerSettings
+from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.stores.memory import MemoryStore
+from mcp_sdk.tasks import ended
 
 R, P, A, O, U, X = (  # noqa: E741
     Permission.READ,
@@ -22,6 +26,11 @@ R, P, A, O, U, X = (  # noqa: E741
     Permission.AUDIT,
     Permission.ADMIN,
 )
+POLICY = """
+kind: AccessPolicy
+metadata: {name: SERVICE}
+spec: {target: {service: SERVICE}, default: permit, rules: [{name: a, when: "principal.mfa", effect: deny}]}
+"""
 LEASE = {"endpoint": {"service": "shop", "url": "http://127.0.0.1:1"}}
 GRANT = {"grants": [{"role": "viewer"}]}
 ROUTES: dict[tuple[str, str], tuple[Permission | None, str, Any]] = {
@@ -138,5 +147,42 @@ def test_nobody_is_refused_everywhere() -> None:
             for (method, _), (permission, path, body) in ROUTES.items():
                 answer = await client.request(method, path, json=_body(body))
                 assert (answer.status_code == 401) is (permission is not None), (method, path)
+
+    served(work)
+
+
+QUESTION = {"subject": {"type": "u", "id": "u"}, "action": {"name": "a"}, "resource": {"type": "t", "id": "t"}}
+
+
+def test_what_a_caller_may_not_do_costs_nothing() -> None:
+    """Nothing is compiled, and no scope opened, before the caller is known to be allowed: a scope takes a key."""
+
+    async def work(at: Served) -> None:
+        await at.store.put_models(Scope("bank", "prod"), [BusinessModel("loan", attributes={"rating": "int"})])
+        asked = {"/v1/policies": {"sources": {"a": "kind: Nothing"}, "replaces": 0, "dry_run": True}}
+        asked["/access/v1/evaluation"] = QUESTION | {"context": {"service": "s"}}
+        for role in ROLES:
+            client = await at.client(Grant(role, "shop"))
+            for path, body in asked.items():
+                answer = await client.post(path, json=body, params={"namespace": "bank", "environment": "prod"})
+                assert answer.status_code == 403, answer.text
+        assert at.desk.hub.scopes == ()
+
+    served(work)
+
+
+def test_an_operator_of_one_service_replaces_no_policy_of_another_that_this_replica_has_not_heard_of() -> None:
+    """What a revision takes away is looked up in the store."""
+
+    async def work(at: Served) -> None:
+        scope = Scope("default", "default")
+        programs = compile_policies({"bank": POLICY.replace("SERVICE", "bank")}, {})
+        await at.desk.live(scope)
+        await ended(at.desk.hub._tasks)  # it hears nothing any more
+        await at.store.put_policies(scope, PolicyRevision(0, programs, {}, "test"))
+        client = await at.client(Grant("operator", targets=("shop",)))
+        body = {"sources": {"shop": POLICY.replace("SERVICE", "shop")}, "replaces": 1}
+        answer = await client.post("/v1/policies", json=body)
+        assert answer.status_code == 403, answer.text
 
     served(work)

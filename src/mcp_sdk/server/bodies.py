@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -23,6 +25,15 @@ __all__ = ["INT53", "ROUTE", "When", "content_type", "parse", "router"]
 
 ROUTE = "mcp_sdk.route"
 """Where a request's scope holds a list that its route's template is put into, for the metrics."""
+
+TOKENS = 300_000
+"""Strings, commas and opening brackets of one body: what it says may become a hundred times as large in memory."""
+
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[,\[{]', re.DOTALL)
+"""A string that is never closed goes to the end: looking for its end again and again would be quadratic."""
+
+ITEMS = 10_000
+"""Items of a list that a body brings. Whatever is longer is refused at its first item too many."""
 
 INT53 = 2**53
 """The bound of whole numbers: readers of OpenAPI, and of JSON, hold larger ones as a double."""
@@ -44,7 +55,10 @@ def router(prefix: str = "", *, tags: list[str | Enum] | None = None) -> APIRout
 
 
 class StrictRoute(APIRoute):
-    """A route that takes JSON where it takes a body, and names itself to the metrics."""
+    """A route that takes JSON where it takes a body, and names itself to the metrics.
+
+    Who asks is known before a body is read, for the framework reads it before anything else.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """Give what handles a request."""
@@ -52,8 +66,9 @@ class StrictRoute(APIRoute):
 
         async def handling(request: Request) -> Response:
             request.scope.get(ROUTE, []).append(self.path_format)
-            if self.body_field is not None and content_type(request) != "application/json":
-                raise Fault(415, "not-json", "send the body as content-type: application/json")
+            if self.body_field is not None:
+                await request.app.state.desk.door.admit(request)
+                _require_json(request)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return handling
@@ -72,8 +87,15 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def _require_json(request: Request) -> None:
+    if content_type(request) != "application/json":
+        raise Fault(415, "not-json", "send the body as content-type: application/json")
+
+
 def parse(body: bytes) -> Any:
-    """Read JSON; raises a 400 that says what is wrong with it."""
+    """Read JSON; raises a 400 that says what is wrong with it, and a 413 for one that says too many things."""
+    if _has_more(body, TOKENS):
+        raise Fault(413, "too-many-values", f"a body has {TOKENS} strings, commas and opening brackets at most")
     try:
         text = body.decode()
         plain = json.loads(text, parse_constant=_never, parse_float=_finite)
@@ -85,6 +107,13 @@ def parse(body: bytes) -> Any:
     except ValueError as error:
         raise Fault(400, "malformed", f"the body is not JSON: {str(error)[:120]}") from error
     return plain
+
+
+def _has_more(body: bytes, most: int) -> bool:
+    """Tell whether a body has more than so many tokens; what is in strings does not count, as long as it is little."""
+    if sum(map(body.count, (b",", b"[", b"{", b'"'))) <= most:
+        return False
+    return next(islice(_TOKEN.finditer(body), most, None), None) is not None
 
 
 def _never(name: str) -> Any:

@@ -8,7 +8,7 @@ environment and targets; ``*`` stands for all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Self
 
@@ -133,6 +133,12 @@ class Caller:
             raise Fault(
                 403, "forbidden", f"{self.name!r} may not {permission.value} in {where}. It needs a role of: {roles}"
             )
+
+    def require_some(self, permission: Permission, scope: Scope | None = None) -> None:
+        """Raise a 403 unless the caller may do this for some target of a scope, or of any scope."""
+        wide = [replace(grant, targets=("*",)) for grant in self.grants if permission in ROLES[grant.role]]
+        if not any(scope is None or grant.reaches(scope, "") for grant in wide):
+            self.require(permission, scope or MESH)
 
     def require_all(self, permission: Permission, scope: Scope, targets: Iterable[str]) -> None:
         """Raise a 403 unless each target is within reach."""

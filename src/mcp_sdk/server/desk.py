@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Query, Request, Security
@@ -40,6 +41,8 @@ class Desk:
     shelf: Shelf
     door: Door
     auditor: Auditor
+    compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while policies are compiled: one set at a time, for many would take every thread from everybody else."""
 
     async def live(self, scope: Scope) -> Live:
         """Give what is known of a scope; raises a 503 where it has been too long since the store was heard."""

@@ -25,6 +25,10 @@ from mcp_sdk.server.tokens import Tokens, unauthorised
 __all__ = ["Door", "open_door"]
 
 
+CALLER = "mcp_sdk.caller"
+"""Where a request's scope holds who asks, once that is known."""
+
+
 class Door:
     """Says who asks. ``heard`` is a tap of the hub."""
 
@@ -35,9 +39,11 @@ class Door:
         self._changed = asyncio.Event()
 
     async def admit(self, connection: HTTPConnection) -> Caller:
-        """Give who asks; raises a 401, and a 429 where it asks too often."""
-        caller = await self._who(connection)
-        self._rates.take(caller.key, _kind(connection))
+        """Give who asks; raises a 401, and a 429 where it asks too often. A request is looked at and counted once."""
+        caller: Caller | None = connection.scope.get(CALLER)
+        if caller is None:
+            caller = connection.scope[CALLER] = await self._who(connection)
+            self._rates.take(caller.key, _kind(connection))
         return caller
 
     async def _who(self, connection: HTTPConnection) -> Caller:

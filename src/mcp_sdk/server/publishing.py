@@ -58,9 +58,12 @@ class Pending:
 
 async def checked(desk: Desk, caller: Caller, scope: Scope, sources: Mapping[str, str], base: int) -> PolicyRevision:
     """Compile files into the next revision; raises ``PolicyError``, and a 403 beyond the caller's reach."""
+    caller.require_some(Permission.APPLY, scope)
     live = await desk.live(scope)
-    programs = await asyncio.to_thread(compile_policies, sources, dict(live.models))
-    policies = [*_policies(programs), *_policies(live.decider.snapshot.programs)]
+    async with desk.compiling:
+        programs = await asyncio.to_thread(compile_policies, sources, dict(live.models))
+    stored = await desk.store.policies(scope)
+    policies = [*_policies(programs), *_policies({} if stored is None else stored.programs)]
     caller.require_all(Permission.APPLY, scope, [each["service"] for each in policies] or [""])
     return PolicyRevision(base, programs, sources, caller.name)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from mcp_sdk.context import MESH
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import ROLES, Permission
+from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, Here
 
 __all__ = ["router"]
@@ -35,8 +35,7 @@ async def list_audit(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditPage:
     """Give entries after a number, in order; of a caller that is held to a namespace only those of it."""
-    if not any(Permission.AUDIT in ROLES[grant.role] for grant in caller.grants):
-        caller.require(Permission.AUDIT)
+    caller.require_some(Permission.AUDIT)
     head = await desk.auditor.head()
     found = await desk.auditor.entries(after=after, limit=limit)
     last = found[-1].number if found else after

@@ -71,7 +71,7 @@ class Options(BaseModel):
 class Several(Partial):
     """Several questions; without ``evaluations`` the defaults are the one question."""
 
-    evaluations: list[Partial] = []
+    evaluations: Annotated[list[Partial], Field(max_length=bodies.ITEMS)] = []
     options: Options = Options()
 
 
@@ -147,6 +147,7 @@ def _whole(defaults: Several, one: Partial, place: str) -> dict[str, Any]:
 
 
 async def _evaluate(desk: Desk, caller: Caller, scope: Scope, asked: list[dict[str, Any]]) -> list[Decided]:
+    caller.require_some(Permission.DECIDE, scope)
     models = (await desk.live(scope)).models
     requests = [question(one, scope, models, service=caller.service) for one in asked]
     for request in requests:

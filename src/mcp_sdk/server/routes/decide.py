@@ -107,7 +107,7 @@ class Question(_Facts):
 class Questions(_Facts):
     """Questions, answered in order."""
 
-    questions: Annotated[list[Question], Field(min_length=1)]
+    questions: Annotated[list[Question], Field(min_length=1, max_length=bodies.ITEMS)]
 
 
 class Answer(BaseModel):

@@ -27,7 +27,7 @@ router = bodies.router("/v1", tags=["registry"])
 class Models(BaseModel):
     """Declared business models."""
 
-    models: list[dict[str, Any]]
+    models: Annotated[list[dict[str, Any]], Field(max_length=bodies.ITEMS)]
 
 
 class Lease(BaseModel):

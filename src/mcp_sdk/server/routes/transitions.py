@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
@@ -38,6 +39,12 @@ def _real(value: Any) -> Any:
     return value
 
 
+def _few(attributes: Any) -> Any:
+    if isinstance(attributes, dict) and len(attributes) > 1000:  # looked at before each of them is
+        raise ValueError("more than 1000 attributes")
+    return attributes
+
+
 Long = Annotated[str, Field(strict=True, max_length=1_048_576, pattern=r"^[^\x00]*$")]
 Value = bool | Whole | Annotated[float, BeforeValidator(_real)] | Long | list[Long] | Moment
 
@@ -51,7 +58,7 @@ class Said(BaseModel):
     to_state: Text | None = None
     event_id: Annotated[Text, Field(min_length=1, max_length=200)]
     from_state: Text | None = None
-    attributes: Annotated[dict[Name, Value], Field(max_length=1000)] = {}
+    attributes: Annotated[dict[Name, Value], Field(max_length=1000), BeforeValidator(_few)] = {}
     outcome: Literal["committed", "aborted"] = "committed"
     base_revision: Annotated[int | None, Field(ge=0, le=bodies.INT53)] = None
     batch_id: Annotated[Text, Field(max_length=200)] = ""
@@ -137,9 +144,11 @@ _BODY: dict[str, Any] = {
 @router.post("", openapi_extra=_BODY)
 async def publish(desk: Here, caller: Asker, request: Request) -> Outcomes:
     """Store transitions durably; an event id that came before changes nothing, so a batch may be sent again."""
-    transitions = each(Transition.from_dict, _read(request, await request.body()))
-    if len(transitions) > desk.settings.batch:
-        raise Fault(422, "batch-too-large", f"{len(transitions)} transitions; send {desk.settings.batch} at most")
+    caller.require_some(Permission.PUBLISH)
+    plain = _read(request, await request.body())
+    if isinstance(plain, list) and len(plain) > desk.settings.batch:
+        raise Fault(422, "batch-too-large", f"{len(plain)} transitions; send {desk.settings.batch} at most")
+    transitions = each(Transition.from_dict, _checked(plain))
     for scope in {transition.scope for transition in transitions}:
         caller.require(Permission.PUBLISH, scope, caller.service)
     await require_owner(desk.shelf, caller, transitions)
@@ -152,18 +161,19 @@ async def _stored(desk: Desk, transitions: list[Transition]) -> Outcomes:
     return Outcomes(results=[Outcome(**plain_result(result)) for result in results])
 
 
-def _read(request: Request, body: bytes) -> list[dict[str, Any]]:
+def _read(request: Request, body: bytes) -> Any:
+    """Give what is to be a list of transitions."""
     kind = bodies.content_type(request)
     if kind == cloudevents.STRUCTURED:
-        return _checked([cloudevents.from_structured(bodies.parse(body))])
+        return [cloudevents.from_structured(bodies.parse(body))]
     if kind == cloudevents.BATCH:
-        return _checked([cloudevents.from_structured(one) for one in _list(bodies.parse(body))])
+        return [cloudevents.from_structured(one) for one in _list(bodies.parse(body))]
     if kind != "application/json":
         raise Fault(415, "not-json", f"send application/json, {cloudevents.STRUCTURED} or {cloudevents.BATCH}")
     if "ce-specversion" in request.headers:
-        return _checked([cloudevents.from_binary(request.headers, body)])
+        return [cloudevents.from_binary(request.headers, body)]
     plain = bodies.parse(body)
-    return _checked(plain["transitions"] if isinstance(plain, dict) and "transitions" in plain else [plain])
+    return plain["transitions"] if isinstance(plain, dict) and "transitions" in plain else [plain]
 
 
 def _list(plain: Any) -> list[Any]:
@@ -174,10 +184,18 @@ def _list(plain: Any) -> list[Any]:
 
 def _checked(plain: Any) -> list[dict[str, Any]]:
     """Give transitions whose every field fits; raises a 422 that names the first that does not."""
-    try:
-        _BATCH.validate_python({"transitions": plain})
-    except ValidationError as error:
-        places = [{"at": ".".join(map(str, one["loc"])), "is": one["msg"][:200]} for one in error.errors()[:20]]
-        raise Fault(422, "invalid", f"{places[0]['at']}: {places[0]['is']}", errors=places) from error
+    if not isinstance(plain, list):
+        raise Fault(422, "invalid", "transitions: a list of transitions")
+    for number, one in enumerate(plain):
+        try:
+            _SAID.validate_python(one)
+        except ValidationError as error:
+            raise _unfit(number, error) from error
     now = datetime.now(UTC).isoformat()
     return [_LEFT_OUT | one | {"observed_at": one.get("observed_at") or now} for one in plain]
+
+
+def _unfit(number: int, error: ValidationError) -> Fault:
+    found = islice(error.errors(include_url=False, include_input=False), 20)
+    places = [{"at": ".".join(map(str, ("transitions", number, *one["loc"]))), "is": one["msg"][:200]} for one in found]
+    return Fault(422, "invalid", f"{places[0]['at']}: {places[0]['is']}", errors=places)
