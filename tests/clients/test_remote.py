@@ -266,3 +266,15 @@ def test_a_plane_that_closes_at_once_leaves_nothing_unfinished(replica: Replica)
     for _ in range(10):
         with mesh(replica, url="http://127.0.0.1:9"):
             pass
+
+
+def test_what_callers_name_does_not_cost_the_stream(replica: Replica) -> None:
+    """Thousands of entities in one turn, and ids as long as a header: all are answered, and the stream stays open."""
+    with mesh(replica) as shop:
+        shop.publish("order", "o-1", state="paid")
+        assert shop.control_plane.flush(10)
+        long = [EntityRef("order", f"{number}-" + "ä" * 4000) for number in range(200)]
+        longer = [EntityRef("order", f"{number}-" + "x" * 60_000) for number in range(100)]
+        many = [EntityRef("order", f"o-{number}") for number in range(2500)]
+        assert list(shop.control_plane.fetch([*long, *longer, *many]).result(PATIENCE)) == [REF]
+        assert shop.control_plane.status() is Status.READY

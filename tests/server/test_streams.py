@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
+from serving import Replica
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from mcp_sdk.context import EntityRef, Scope
 from mcp_sdk.exceptions import ProtocolError
+from mcp_sdk.protocol.frames import CLOSE_REFUSED
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.streams import Outbox, Stream
@@ -183,3 +189,68 @@ def test_a_last_frame_goes_before_all_that_waits() -> None:
         assert outbox.ended
 
     asyncio.run(run())
+
+
+def test_what_a_stream_listens_to_is_bounded() -> None:
+    """Model names are not checked against what is declared, so a stream could fill the memory with them."""
+
+    async def work(hub: Hub, _: MemoryStore) -> None:
+        one = await stream(hub)
+        await one.answer({"op": "listen", "models": [f"m-{number}" for number in range(1000)]})
+        await one.answer({"op": "listen", "models": ["m-0"]})
+        for models in (["another"], ["m" * 201], [7], "order"):
+            with pytest.raises(ProtocolError):
+                await one.answer({"op": "listen", "models": models})
+
+    served(work)
+
+
+def test_an_entity_that_there_cannot_be_is_not_held() -> None:
+    """Ids are bounded in transitions; looking longer ones up finds nothing, and keeps nothing."""
+
+    async def work(hub: Hub, _: MemoryStore) -> None:
+        one = await stream(hub)
+        refs = [["order", "o" * 4097], ["m" * 201, "o"], ["order", "o" * 4096]]
+        await one.answer({"op": "get", "id": 1, "refs": refs})
+        assert (await told(one))["contexts"] == []
+        assert list((await hub.scope(Scope())).holders) == [EntityRef("order", "o" * 4096)]
+
+    served(work)
+
+
+HELLO = {"op": "hello", "protocol": [1]}
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        HELLO | {"models": 5},
+        HELLO | {"models": None},
+        HELLO | {"models": [{}]},
+        HELLO | {"models": [f"m-{number}" for number in range(1001)]},
+        HELLO | {"protocol": 7},
+        HELLO | {"protocol": None},
+        HELLO | {"namespace": "n" * 201},
+        HELLO | {"environment": None},
+        {"op": "get"},
+    ],
+    ids=str,
+)
+def test_a_greeting_that_cannot_be_understood_is_refused_and_leaves_no_stream(
+    replica: Replica, admin: httpx.Client, hello: dict[str, Any]
+) -> None:
+    """It is told why; and it is not counted among the streams for ever."""
+
+    async def greeted() -> tuple[int, str]:
+        headers = {"authorization": admin.headers["authorization"]}
+        url = f"{replica.url.replace('http', 'ws')}/v1/stream"
+        async with connect(url, additional_headers=headers, proxy=None) as socket:
+            await socket.send(json.dumps(hello))
+            with suppress(ConnectionClosed):
+                while True:
+                    await socket.recv()
+            return socket.close_code or 0, socket.close_reason or ""
+
+    code, reason = asyncio.run(greeted())
+    assert (code, bool(reason)) == (CLOSE_REFUSED, True)
+    assert "mcp_sdk_streams_open 0.0" in admin.get("/metrics").text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from mcp_sdk.config import Config
 from mcp_sdk.context import EntityRef, ModelContext
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.exceptions import MissingExtra, ProtocolError, StoreError, StoreUnavailable
-from mcp_sdk.protocol.frames import CLOSE_REFUSED, frame, read
+from mcp_sdk.protocol.frames import CLOSE_REFUSED, MOST_ID, MOST_NAME, MOST_REFS, frame, read
 from mcp_sdk.protocol.plain import each
 from mcp_sdk.protocol.questions import answer_from_plain, plain_question
 
@@ -21,6 +21,8 @@ __all__ = ["ClientStream", "connected"]
 
 Found = Mapping[EntityRef, ModelContext]
 FRAME_SIZE = 64 * 1024 * 1024
+PORTION = 100_000
+"""Characters of the ids that one frame names, about: as bytes of JSON they are a megabyte at the most."""
 AWAY = "the control plane is not connected"
 
 
@@ -37,9 +39,13 @@ class ClientStream:
         await self._socket.send(frame(op, **members))
 
     async def get(self, refs: Sequence[EntityRef]) -> Found:
-        """Look entities up, and hear of their changes from now on; raises ``StoreUnavailable``."""
-        said = await self._ask("get", refs=[list(ref) for ref in refs])
-        contexts = each(ModelContext.from_dict, said.get("contexts", ()))
+        """Look entities up, and hear of their changes from now on; raises ``StoreUnavailable``.
+
+        Callers name entities by whatever their own callers sent: what the server would refuse is not asked for, because
+        it would refuse the stream.
+        """
+        answers = await asyncio.gather(*(self._ask("get", refs=list(map(list, some))) for some in _portions(refs)))
+        contexts = [one for said in answers for one in each(ModelContext.from_dict, said.get("contexts", ()))]
         return {context.ref: context for context in contexts}
 
     async def decide(self, request: DecisionRequest) -> Decision:
@@ -89,6 +95,22 @@ class ClientStream:
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(StoreUnavailable(why))
+
+
+def _portions(refs: Iterable[EntityRef]) -> Iterator[list[EntityRef]]:
+    """Give entities that there may be, as many at a time as fit into a frame."""
+    portion: list[EntityRef] = []
+    size = 0
+    for ref in refs:
+        if len(ref.model) > MOST_NAME or len(ref.entity_id) > MOST_ID:
+            continue
+        if portion and (len(portion) == MOST_REFS or size > PORTION):
+            yield portion
+            portion, size = [], 0
+        portion.append(ref)
+        size += len(ref.entity_id)
+    if portion:
+        yield portion
 
 
 @asynccontextmanager

@@ -38,11 +38,15 @@ from typing import Any
 from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.protocol.plain import loads
 
-__all__ = ["CLOSE_REFUSED", "PROTOCOL", "frame", "negotiate", "read"]
+__all__ = ["CLOSE_REFUSED", "MOST_ID", "MOST_NAME", "MOST_REFS", "PROTOCOL", "frame", "negotiate", "read"]
 
 PROTOCOL = 1
 CLOSE_REFUSED = 4400
 """The WebSocket close code of a stream that was refused for what the client said; trying again will not help."""
+MOST_REFS = 1_000
+"""Entities that one frame names."""
+MOST_NAME, MOST_ID = 200, 4_096
+"""Characters of a model's name and of an entity's id. Longer ones are nobody's, and are not looked up."""
 
 
 def frame(op: str, **members: Any) -> str:

@@ -17,7 +17,7 @@ from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.enforcement import completed
 from mcp_sdk.exceptions import MeshError, ProtocolError
 from mcp_sdk.ports import Cursor
-from mcp_sdk.protocol.frames import frame
+from mcp_sdk.protocol.frames import MOST_ID, MOST_NAME, MOST_REFS, frame
 from mcp_sdk.protocol.plain import each, plain_change, ref_from_plain
 from mcp_sdk.protocol.questions import plain_answer, question_from_plain
 from mcp_sdk.rollout import Counts
@@ -25,9 +25,10 @@ from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live
 from mcp_sdk.server.settings import ServerSettings
 
-__all__ = ["Outbox", "Stream"]
+__all__ = ["Outbox", "Stream", "listed", "names"]
 
-MOST_REFS = 1_000
+MOST_MODELS = 1_000
+"""Models that one stream listens to."""
 _UNNAMED: Mapping[str, str] = MappingProxyType({})
 SIZE = 4 * 1024 * 1024
 
@@ -148,16 +149,18 @@ class Stream:
             await doing(self, said)
 
     def listen(self, models: Iterable[str]) -> None:
-        """Have every transition of some models told."""
+        """Have every transition of some models told; raises ``ProtocolError`` for too many."""
+        if len(self._listens.union(models := set(models))) > MOST_MODELS:
+            raise ProtocolError(f"a stream listens to {MOST_MODELS} models at most")
         for model in models:
             self._listens.add(model)
             self._live.listen(self, model)
 
     async def _listen(self, said: dict[str, Any]) -> None:
-        self.listen(str(model) for model in _list(said, "models"))
+        self.listen(names(said, "models"))
 
     async def _get(self, said: dict[str, Any]) -> None:
-        refs, number = each(ref_from_plain, _list(said, "refs")), said.get("id")
+        refs, number = _possible(listed(said, "refs")), said.get("id")
         for ref in refs:
             self._hold(ref)
         try:
@@ -196,14 +199,14 @@ class Stream:
         rollout = self._live.rollout
         if rollout is None or not self.signs:
             return
-        for told in _list(said, "stages"):
+        for told in listed(said, "stages"):
             if not isinstance(told, dict):
                 raise ProtocolError("a stage's counts are an object")
             if (told.get("rollout"), told.get("stage")) == (rollout.id, rollout.stage):
                 self._live.tally.add((rollout.id, rollout.stage), Counts.from_dict(told.get("counts")))
 
     async def _drop(self, said: dict[str, Any]) -> None:
-        for ref in each(ref_from_plain, _list(said, "refs")):
+        for ref in each(ref_from_plain, listed(said, "refs")):
             if ref in self._held:
                 del self._held[ref]
                 self._live.drop(self, ref)
@@ -218,7 +221,22 @@ class Stream:
             self.push(frame("dropped", refs=[list(oldest)]))
 
 
-def _list(said: dict[str, Any], name: str) -> list[Any]:
+def _possible(plain: list[Any]) -> list[EntityRef]:
+    """Give the entities that there may be: of one with a longer name nobody could say anything, nor is it held."""
+    refs = each(ref_from_plain, plain)
+    return [ref for ref in refs if len(ref.model) <= MOST_NAME and len(ref.entity_id) <= MOST_ID]
+
+
+def names(said: dict[str, Any], name: str) -> list[str]:
+    """Give a list of names that a frame holds; raises ``ProtocolError``."""
+    found = listed(said, name)
+    if not all(isinstance(each, str) and len(each) <= MOST_NAME for each in found):
+        raise ProtocolError(f"{name!r} are texts of {MOST_NAME} characters at most")
+    return found
+
+
+def listed(said: dict[str, Any], name: str) -> list[Any]:
+    """Give a list that a frame holds, empty where it holds none; raises ``ProtocolError``."""
     found = said.get(name, [])
     if not isinstance(found, list) or len(found) > MOST_REFS:
         raise ProtocolError(f"{name!r} is a list of {MOST_REFS} at most")

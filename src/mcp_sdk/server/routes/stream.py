@@ -13,11 +13,11 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import MeshError, ProtocolError
-from mcp_sdk.protocol.frames import CLOSE_REFUSED, frame, negotiate, read
+from mcp_sdk.protocol.frames import CLOSE_REFUSED, MOST_NAME, frame, negotiate, read
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Desk, caller_of, desk_of
 from mcp_sdk.server.faults import Fault
-from mcp_sdk.server.streams import Stream
+from mcp_sdk.server.streams import Stream, listed, names
 
 __all__ = ["router"]
 
@@ -38,7 +38,7 @@ async def stream(socket: WebSocket) -> None:
     await socket.accept()
     try:
         said = await _hello(socket)
-        scope = Scope(str(said.get("namespace", "default")), str(said.get("environment", "default")))
+        scope = Scope(_name(said, "namespace"), _name(said, "environment"))
         caller.require(Permission.READ, scope, caller.service)
         signs = caller.may(Permission.PUBLISH, scope, caller.service)
         _admit(desk)
@@ -70,13 +70,20 @@ async def _hello(socket: WebSocket) -> dict[str, Any]:
     return said
 
 
+def _name(said: dict[str, Any], field: str) -> str:
+    found = said.get(field, "default")
+    if not isinstance(found, str) or len(found) > MOST_NAME:
+        raise ProtocolError(f"{field!r} is text of {MOST_NAME} characters at most")
+    return found
+
+
 async def _serve(socket: WebSocket, held: Stream, said: dict[str, Any], desk: Desk, fall: Callable[[], Any]) -> None:
-    version = negotiate(said.get("protocol", ()))
+    version, models = negotiate(listed(said, "protocol")), names(said, "models")
     time = datetime.now(UTC).isoformat()
     await socket.send_text(frame("welcome", protocol=version, cursor=desk.hub.cursor, time=time))
     thin = said.get("evaluation") == "server"
-    held.begin(str(said.get("cursor") or ""), [str(model) for model in said.get("models", ())], thin=thin)
     try:
+        held.begin(str(said.get("cursor") or ""), models, thin=thin)
         await _both(_send(socket, held), _receive(socket, held), fall())
     finally:
         held.end()
