@@ -97,6 +97,11 @@ def raw(replica: Replica, request: bytes) -> bytes:
         (b"GET /healthz HTTP/1.1\r\nhost: a\r\n" + b"a-header: with a value\r\n" * 10_000 + b"\r\n", b"400"),
         (b"POST /v1/transitions HTTP/1.1\r\nhost: a\r\ncontent-length: -5\r\n\r\n", b"400"),
         (b"POST /v1/transitions HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n", b"413"),
+        (
+            b"POST /v1/decide HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"400",
+        ),
+        (b"GET /v1/models/ HTTP/1.1\r\nhost: elsewhere\r\nconnection: close\r\n\r\n", b"404"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"400"),
         (b"NONSENSE\r\n\r\n", b"400"),
     ],

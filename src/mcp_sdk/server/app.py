@@ -69,7 +69,11 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
             await hub.close()
 
     app = FastAPI(
-        title="mcp-sdk control plane", version=version("mcp-sdk"), lifespan=lifespan, responses=faults.RESPONSES
+        title="mcp-sdk control plane",
+        version=version("mcp-sdk"),
+        lifespan=lifespan,
+        responses=faults.RESPONSES,
+        redirect_slashes=False,  # the redirect would go where the Host header says
     )
     modules = (
         contexts,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["BodyLimit"]
 
 MOST_HEADERS = 200
+_CLOSE = (("connection", "close"),)
 
 
 class BodyLimit:
@@ -53,7 +54,10 @@ class BodyLimit:
     def _refusal(self, headers: list[tuple[bytes, bytes]]) -> Fault | None:
         if len(headers) > MOST_HEADERS:
             return Fault(431, "too-many-headers", f"a request has {MOST_HEADERS} headers at most")
-        length = dict(headers).get(b"content-length", b"0")
+        said = dict(headers)
+        if b"transfer-encoding" in said and b"content-length" in said:  # something in front may have believed the other
+            return Fault(400, "malformed", "say one of content-length and transfer-encoding", headers=_CLOSE)
+        length = said.get(b"content-length", b"0")
         return _too_large(self._size) if not length.isdigit() or int(length) > self._size else None
 
 
@@ -82,9 +86,9 @@ class _Body:
                 408,
                 "body-too-slow",
                 f"the body did not arrive in {self._seconds:g} s",
-                headers=(("connection", "close"),),
+                headers=_CLOSE,
             ) from error
 
 
 def _too_large(size: int) -> Fault:
-    return Fault(413, "body-too-large", f"a body has {size} bytes at most", headers=(("connection", "close"),))
+    return Fault(413, "body-too-large", f"a body has {size} bytes at most", headers=_CLOSE)

@@ -22,6 +22,7 @@ from mcp_sdk.problems import problem
 from mcp_sdk.server import peers
 from mcp_sdk.server.app import create_app
 from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.connections import Bounded, allow_connections
 from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.live import signer_of
 from mcp_sdk.server.settings import ServerSettings
@@ -81,6 +82,7 @@ def serve(settings: ServerSettings, bind: Bind, *, announce: Callable[[Prepared]
     """
     store = load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval)
     announce(asyncio.run(prepare(store, now=time.time())))
+    Bounded.most = allow_connections()
     app = create_app(settings)
     Leaving(uvicorn.Config(app, **_options(settings, bind)), app, settings).run()
 
@@ -106,7 +108,7 @@ class Leaving(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class _Speaking(peers.Http):
+class _Speaking(Bounded):
     """HTTP/1.1 that says in a problem also what was no request at all.
 
     It listens a while longer, for closing at once would reset the connection before the answer is read.
