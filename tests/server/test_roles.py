@@ -186,3 +186,18 @@ def test_an_operator_of_one_service_replaces_no_policy_of_another_that_this_repl
         assert answer.status_code == 403, answer.text
 
     served(work)
+
+
+def test_an_admin_of_one_namespace_takes_no_grants_from_others() -> None:
+    """Where two patterns name different services neither counts, so naming one takes an admin of them all."""
+
+    async def work(at: Served) -> None:
+        tenant, admin = await at.client(Grant("admin", "bank")), await at.client(Grant("admin"))
+        viewing = [{"role": "viewer", "namespace": "bank"}]
+        named = {"pattern": "spiffe://mesh/ns/shop/*", "grants": viewing, "service": "evil"}
+        refused = await tenant.post("/v1/identities", json=named)
+        assert (refused.status_code, "for which service" in refused.json()["detail"]) == (403, True)
+        assert (await tenant.post("/v1/identities", json=named | {"service": ""})).status_code == 201
+        assert (await admin.post("/v1/identities", json=named)).status_code == 201
+
+    served(work)

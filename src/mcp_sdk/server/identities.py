@@ -41,8 +41,7 @@ class IdentityGrant:
 
     def fits(self, subjects: Iterable[str]) -> bool:
         """Tell whether one of some subjects is meant."""
-        form = _compiled(self.pattern)
-        return any(form.fullmatch(subject) for subject in subjects)
+        return any(_fits(self.pattern, subject) for subject in subjects)
 
     def record(self) -> Record:
         """Give the record that holds it."""
@@ -83,5 +82,23 @@ def resolve(subjects: Iterable[str], records: Iterable[Record]) -> tuple[tuple[G
 
 
 @lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile("[^/]*".join(map(re.escape, pattern.split("*"))))
+def _fits(pattern: str, subject: str) -> bool:
+    """Tell whether a subject fits, in time that no pattern makes long; a regular expression might take hours."""
+    wanted, given = pattern.split("/"), subject.split("/")
+    return len(wanted) == len(given) and all(map(_part_fits, wanted, given))
+
+
+def _part_fits(wanted: str, given: str) -> bool:
+    first, *rest = wanted.split("*")
+    if not rest:
+        return wanted == given
+    *middle, last = rest
+    at, end = len(first), len(given) - len(last)
+    if at > end or not (given.startswith(first) and given.endswith(last)):
+        return False
+    for text in middle:
+        found = given.find(text, at, end)
+        if found < 0:
+            return False
+        at = found + len(text)
+    return True

@@ -20,6 +20,10 @@ __all__ = ["router"]
 
 router = bodies.router("/v1", tags=["tokens"])
 Id = Annotated[str, Path(pattern="^[a-z0-9]{12,16}$")]
+_NAMES_SERVICE = (
+    "{!r} may not say for which service a pattern speaks. It needs the role admin everywhere: a pattern may fit "
+    "callers of any namespace, and where two name different services neither counts. Leave it out, or make a token"
+)
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 
 
@@ -111,6 +115,8 @@ async def grant_identity(desk: Here, caller: Asker, wanted: NewIdentity) -> dict
     """Give grants to all whose certificate or claims fit a pattern."""
     grants = [one.grant() for one in wanted.grants]
     _require(caller, grants, wanted.service)
+    if wanted.service and not caller.may(Permission.ADMIN, MESH):
+        raise Fault(403, "forbidden", _NAMES_SERVICE.format(caller.name))
     held = await _identity(desk, name_of(wanted.pattern))
     if held is not None:
         caller.require_grant(held.grants)
