@@ -104,6 +104,20 @@ def test_a_stream_by_a_certificate_ends_with_its_grants(secure: Secure) -> None:
     assert asyncio.run(_ended(url, revoke, ssl=context)) == CLOSE_REFUSED
 
 
+def test_a_stream_that_may_publish_no_more_ends_though_it_may_still_read(secure: Secure) -> None:
+    """It would go on being told the keys that baggage is signed with; it comes back without them."""
+    viewing = {"pattern": "spiffe://mesh/ns/shop/sa/*", "grants": [{"role": "viewer"}]}
+    assert secure.ask("/v1/identities", who=secure.token, json=viewing).status_code == 201
+    body = {"pattern": ORDERS, "grants": [{"role": "publisher"}], "service": "orders"}
+    path = f"/v1/identities/{secure.ask('/v1/identities', who=secure.token, json=body).json()['id']}"
+    context = secure.context(secure.authority.issue("orders", uris=(ORDERS,)))
+
+    def revoke() -> None:
+        assert secure.ask(path, who=secure.token, method="DELETE").status_code == 204
+
+    assert asyncio.run(_ended(secure.url.replace("https", "wss"), revoke, ssl=context)) == CLOSE_REFUSED
+
+
 async def _ended(url: str, revoke: Any, **options: Any) -> int:
     """Open a stream, revoke, and give the code that it is closed with; waits for ten seconds at the most."""
     async with connect(f"{url}/v1/stream", proxy=None, **options) as socket, asyncio.timeout(10):

@@ -197,3 +197,25 @@ def test_of_a_batch_only_the_first_transition_that_does_not_fit_is_told_of(admin
     assert [error["is"] for error in many["errors"]] == ["Value error, more than 1000 attributes"]
     longer = admin.post("/v1/transitions", json={"transitions": [{}] * 1001}).json()
     assert longer["type"] == "urn:mcp-sdk:problem:batch-too-large"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"url": "http://" + "x" * 3000},
+        {"url": ["http://127.0.0.1:1"]},
+        {"url": ""},
+        {"service": {"a": 1}},
+        {"service": "a\x1b[2J"},
+        {"weight": 10**30},
+        {"weight": 1.5},
+        {"load": "much"},
+        {"labels": {"a": 1}},
+        {"labels": {str(number): "" for number in range(101)}},
+    ],
+    ids=lambda changed: str(changed)[:30],
+)
+def test_an_endpoint_that_a_client_could_not_read_is_refused(admin: httpx.Client, changed: dict[str, object]) -> None:
+    """Every client of the scope is told of all endpoints in one frame: one that fits not would cost them all."""
+    endpoint = {"service": "shop", "url": "http://127.0.0.1:1"} | changed
+    assert admin.post("/v1/services", json={"endpoint": endpoint}).status_code == 422

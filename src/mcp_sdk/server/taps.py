@@ -6,6 +6,7 @@ decisions that fit one, ``RATE`` a second at most.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ from mcp_sdk.protocol.plain import plain_applied
 
 __all__ = ["RATE", "Onlooker", "Taps"]
 
+MOST = 20_000
+"""Characters of filters that clients are told, before they are told to send what fits any."""
 RATE = 100
 """Decisions a second that one client sends."""
 
@@ -56,8 +59,12 @@ class Taps:
         return self._frame() if self.onlookers else ""
 
     def _frame(self) -> str:
-        wanted = [onlooker.filter.to_dict() for onlooker in self.onlookers if onlooker.filter.decisions]
-        return frames.frame("tap", filters=wanted, rate=RATE)
+        """Write it. Many filters become one that everything fits: each is told to every client whenever one comes."""
+        filters = (onlooker.filter.to_dict() for onlooker in self.onlookers if onlooker.filter.decisions)
+        wanted = {json.dumps(each, sort_keys=True): each for each in filters}
+        if sum(map(len, wanted)) > MOST:
+            return frames.frame("tap", filters=[Filter().to_dict()], rate=RATE)
+        return frames.frame("tap", filters=list(wanted.values()), rate=RATE)
 
     def enter(self, onlooker: Onlooker) -> None:
         """Let somebody look on."""

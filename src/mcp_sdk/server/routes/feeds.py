@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from mcp_sdk.ports import Change, Cursor
 from mcp_sdk.protocol.filters import Filter
@@ -72,7 +73,8 @@ async def tap(  # noqa: PLR0913, PLR0917 - query parameters
     scope: At,
     after: After,
     conditions: Annotated[
-        list[str], Query(alias="filter", max_length=20, description="model.attribute=value; all have to hold")
+        list[Annotated[str, Field(max_length=1000)]],
+        Query(alias="filter", max_length=20, description="model.attribute=value; all have to hold"),
     ] = [],  # noqa: B006 - FastAPI copies it
     service: Annotated[str, Query(max_length=200, description="who decides, or says what happened")] = "",
     verdict: Annotated[Literal["", "permit", "deny", "step_up", "review", "throttle", "shed"], Query()] = "",

@@ -7,9 +7,8 @@ from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from mcp_sdk.exceptions import ConfigurationError, ProtocolError
 from mcp_sdk.merging import merge_all
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.protocol.plain import each
@@ -30,10 +29,28 @@ class Models(BaseModel):
     models: Annotated[list[dict[str, Any]], Field(max_length=bodies.ITEMS)]
 
 
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+Address = Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^[^\x00-\x20]+$")]
+
+
+class Announced(BaseModel):
+    """An endpoint. Every client of the scope is told of it, so nothing may be here that one of them cannot read."""
+
+    model_config = ConfigDict(strict=True)
+    service: Annotated[Text, Field(min_length=1)]
+    url: Address
+    instance: Text = ""
+    version: Text = ""
+    labels: Annotated[dict[Text, Text], Field(max_length=100)] = {}
+    weight: Annotated[int, Field(ge=0, le=1_000_000)] = 1
+    zone: Text = ""
+    load: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+
+
 class Lease(BaseModel):
     """An endpoint, and the seconds for which it is announced."""
 
-    endpoint: dict[str, Any]
+    endpoint: Announced
     ttl: float = Field(default=15.0, gt=0, le=3600)
 
 
@@ -89,7 +106,7 @@ async def list_services(
 @router.post("/services", status_code=204)
 async def register(desk: Here, caller: Asker, scope: At, lease: Lease) -> None:
     """Announce an endpoint, or renew its lease."""
-    endpoint = _endpoint(lease.endpoint)
+    endpoint = Endpoint(**lease.endpoint.model_dump())
     caller.require(Permission.PUBLISH, scope, endpoint.service)
     await desk.store.register(scope, endpoint, ttl=lease.ttl)
 
@@ -99,10 +116,3 @@ async def deregister(desk: Here, caller: Asker, scope: At, service: str, url: st
     """Take an endpoint away."""
     caller.require(Permission.PUBLISH, scope, service)
     await desk.store.deregister(scope, Endpoint(service, url))
-
-
-def _endpoint(plain: dict[str, Any]) -> Endpoint:
-    try:
-        return Endpoint.from_dict(plain)
-    except (TypeError, ValueError, ConfigurationError) as error:
-        raise ProtocolError(f"not an endpoint: {error!s:.200}") from error

@@ -44,7 +44,8 @@ async def stream(socket: WebSocket) -> None:
         _admit(desk)
         live = await desk.live(scope)
         who = {"service": caller.service or str(said.get("service", ""))[:200], "caller": caller.name}
-        fall = partial(desk.door.fall, caller, Permission.READ, scope=scope, target=caller.service)
+        still = Permission.PUBLISH if signs else Permission.READ  # one that may publish no more loses the signing keys
+        fall = partial(desk.door.fall, caller, still, scope=scope, target=caller.service)
         await _serve(socket, Stream(desk.hub, live, desk.settings, who, signs=signs), said, desk, fall)
     except WebSocketDisconnect:
         return
