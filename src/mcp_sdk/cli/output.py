@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "add_output", "import_yaml"]
 
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 LAST = 10  # what a table's last column gets at least before other columns are folded
 
 
@@ -49,11 +51,11 @@ class Output:
 
     def line(self, text: str = "") -> None:
         """Write one line of the result as it is."""
-        self.out.write(text + "\n")
+        self.out.write(_harmless(text) + "\n")
 
     def say(self, text: str) -> None:
         """Write one line for a person to ``err``."""
-        self.err.write(text + "\n")
+        self.err.write(_harmless(text) + "\n")
 
     def data(self, plain: Any) -> None:
         """Write a result for a machine."""
@@ -77,7 +79,7 @@ class Output:
 
         A terminal gets columns that fit its width, the last folded first. Anything else gets each row on one line.
         """
-        cells = [[str(cell) for cell in row] for row in rows]
+        cells = [[_harmless(str(cell)).replace("\n", "\\n") for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         if not self.console.is_terminal:
             lines = [columns, *cells]
@@ -119,6 +121,11 @@ def import_yaml(purpose: str) -> Any:
         return import_module("yaml")
     except ModuleNotFoundError as error:
         raise MissingExtra("PyYAML", extra="policy", purpose=purpose) from error
+
+
+def _harmless(text: str) -> str:
+    """Give text without what commands a terminal: much of what is shown was said by others."""
+    return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def _console(stream: TextIO) -> Console:
