@@ -16,7 +16,8 @@ from mcp_sdk.server.identities import IdentityGrant, resolve
 from mcp_sdk.server.rates import Rate, Rates, read_rates
 
 ADMIN = Grant("admin")
-ORDER = BusinessModel("order", states=("created", "paid")).to_dict()
+STATES = ("created", "paid")
+ORDER = BusinessModel("order", states=STATES).to_dict()
 ACCESS = """
 apiVersion: mesh.mcp-sdk.dev/v1alpha1
 kind: AccessPolicy
@@ -89,6 +90,31 @@ def test_the_first_service_that_declares_a_model_owns_it() -> None:
         for services in (["orders", "payments"], ["*"]):
             assert (await operator.put("/v1/owners/order", json={"services": services})).status_code == 200
             assert (await payments.post("/v1/transitions", json=batch)).status_code == 200
+
+    served(work)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"retention": 1.0},
+        {"enforce": True},
+        {"states": (*STATES, "gone")},
+        {"states": STATES, "attributes": {"amount": "int"}},
+    ],
+)
+def test_a_model_that_others_own_is_not_changed(changed: dict[str, Any]) -> None:
+    """A second of retention would erase what its owner keeps: whoever may not say what happened may not do that."""
+
+    async def work(at: Served) -> None:
+        orders = await at.client(Grant("publisher"), service="orders")
+        payments = await at.client(Grant("publisher"), service="payments")
+        assert (await orders.post("/v1/models", json={"models": [ORDER]})).status_code == 204
+        body = {"models": [BusinessModel("order", **{"states": STATES, **changed}).to_dict()]}
+        refused = await payments.post("/v1/models", json=body)
+        assert (refused.status_code, refused.json()["owners"]) == (403, ["orders"])
+        assert (await orders.get("/v1/models")).json() == {"models": [ORDER]}
+        assert (await orders.post("/v1/models", json=body)).status_code == 204
 
     served(work)
 

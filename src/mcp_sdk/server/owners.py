@@ -16,7 +16,7 @@ from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.shelf import Shelf
 
-__all__ = ["KIND", "claim", "owners_of", "require_owner", "set_owners"]
+__all__ = ["KIND", "claim", "owners_of", "require_own", "require_owner", "set_owners"]
 
 KIND = "owner"
 
@@ -53,10 +53,24 @@ async def _put(desk: Desk, scope: Scope, caller: Caller, record: Record, held: R
 
 async def require_owner(shelf: Shelf, caller: Caller, transitions: Iterable[Transition]) -> None:
     """Raise a 403 that names the owners, unless the caller may assert the model of every transition."""
+    for scope, models in _by_scope(transitions).items():
+        await require_own(shelf, caller, scope, models)
+
+
+def _by_scope(transitions: Iterable[Transition]) -> Mapping[Scope, Iterable[str]]:
+    found: dict[Scope, dict[str, None]] = {}
+    for one in transitions:
+        found.setdefault(one.scope, {})[one.model] = None
+    return found
+
+
+async def require_own(shelf: Shelf, caller: Caller, scope: Scope, models: Iterable[str]) -> None:
+    """Raise a 403 that names the owners, unless the caller may assert, and change, every one of some models."""
     if not caller.service:
         return
-    for scope, model in dict.fromkeys((one.scope, one.model) for one in transitions):
-        owners = (await owners_of(shelf, scope)).get(model, ("*",))
+    held = await owners_of(shelf, scope)
+    for model in models:
+        owners = held.get(model, ("*",))
         if caller.service not in owners and "*" not in owners:
             raise Fault(
                 403,

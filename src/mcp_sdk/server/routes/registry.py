@@ -73,7 +73,8 @@ async def declare_models(
 ) -> None:
     """Declare models: merged with what other versions declared, or refused with the difference; 204 says merged.
 
-    With ``replace``, which operators may say, a declaration takes the place of the one that is held.
+    A service adds to a model that others own nothing: that could erase what they keep (``retention``), or refuse what
+    they say. With ``replace``, which operators may say, a declaration takes the place of the one that is held.
     """
     caller.require(Permission.OPERATE if replace else Permission.PUBLISH, scope, caller.service)
     models = each(BusinessModel.from_dict, declared.models)
@@ -82,6 +83,7 @@ async def declare_models(
     before = _digests(held)
     after = before | _digests(kept)
     if after != before:
+        await owners.require_own(desk.shelf, caller, scope, [name for name in before if before[name] != after[name]])
         async with desk.auditor.change(caller, "models.declare", scope=scope, before=before) as change:
             await desk.store.put_models(scope, kept)
             change.after = after
