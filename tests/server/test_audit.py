@@ -167,3 +167,69 @@ def test_a_caller_held_to_a_namespace_sees_its_entries_only() -> None:
         assert whole["head"]["number"] == 4
 
     served(work)
+
+
+def _written(store: MemoryStore, number: int, text: str) -> None:
+    store._audit[number - 1] = text  # as somebody who can write to the store would
+
+
+@pytest.mark.parametrize("text", ["{{{", "[]", '{"number": 2}', '{"number": true}', ""])
+def test_an_entry_that_cannot_be_read_is_shown_as_it_is(text: str) -> None:
+    """The others can be read on, and whoever verifies is told which one it is."""
+    store = MemoryStore()
+
+    async def work(at: Served) -> None:
+        client = await at.client(ADMIN)
+        for where in ("a", "b"):
+            await client.post("/v1/models", params={"environment": where}, json={"models": [ORDER]})
+        _written(store, 2, text)
+        page = (await client.get("/v1/audit")).json()
+        assert page["entries"][1] == {"unreadable": text}
+        assert (page["after"], page["end"], len(page["entries"])) == (4, True, 4)
+        part = (await client.get("/v1/audit?after=1&limit=1")).json()
+        assert (part["after"], part["end"]) == (2, False)
+        local = await at.client(Grant("admin", "default"))
+        assert len((await local.get("/v1/audit")).json()["entries"]) == 3
+
+    served(work, store)
+
+
+def test_a_log_that_ends_in_what_cannot_be_read_is_not_written_on() -> None:
+    """A replica that starts over it does nothing, and says why; the log can still be read."""
+
+    async def run() -> None:
+        store = MemoryStore()
+        await store.open()
+        async with Auditor(store).change(ADA, "test"):
+            pass
+        _written(store, 2, "{{{")
+        auditor = Auditor(store)
+        assert (await auditor.head()).number == 2
+        with pytest.raises(StoreUnavailable, match="last entry cannot be read"):
+            async with auditor.change(ADA, "test"):
+                raise AssertionError
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("kept", "said"), [(2, "cut off"), (4, "not the one that was written")])
+def test_a_log_that_was_changed_is_told_of_by_a_replica_that_knows_better(
+    kept: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The chain goes on from what is there, and holds: later only a head that was kept elsewhere could tell."""
+
+    async def run() -> None:
+        store = MemoryStore()
+        await store.open()
+        auditor = Auditor(store)
+        for _ in range(2):
+            async with auditor.change(ADA, "test"):
+                pass
+        del store._audit[2:]
+        while len(store._audit) < kept:
+            async with Auditor(store).change(ADA, "another"):
+                pass
+        assert (await auditor.head()).number == kept
+
+    asyncio.run(run())
+    assert said in caplog.text

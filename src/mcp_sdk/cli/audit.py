@@ -55,12 +55,14 @@ def _list(args: Namespace, output: Output) -> int:
         output.data(entries)
     else:
         columns = ["number", "time", "who", "what", "phase", "where", "target"]
-        output.table(columns, [[*(one[name] for name in columns[:5]), _where(one), one["target"]] for one in entries])
+        output.table(columns, [_row(one, columns) for one in entries])
     return OK
 
 
-def _where(entry: dict[str, Any]) -> str:
-    return f"{entry['namespace']}/{entry['environment']}"
+def _row(one: dict[str, Any], columns: list[str]) -> list[Any]:
+    if "unreadable" in one:
+        return ["?", "", "", "unreadable", "", "", str(one["unreadable"])[:80]]
+    return [*(one[name] for name in columns[:5]), f"{one['namespace']}/{one['environment']}", one["target"]]
 
 
 def _fetched(args: Namespace) -> tuple[list[str], Head]:
@@ -69,9 +71,13 @@ def _fetched(args: Namespace) -> tuple[list[str], Head]:
     for page in _pages(args):
         if not page["whole"]:
             raise StoreError("this token sees a part of the log only, and a part is no chain; ask as one of the mesh")
-        texts += [Entry.from_dict(plain).text() for plain in page["entries"]]
+        texts += [_text(plain) for plain in page["entries"]]
         head = Head(page["head"]["number"], page["head"]["digest"])
     return texts, head
+
+
+def _text(plain: dict[str, Any]) -> str:
+    return str(plain["unreadable"]) if "unreadable" in plain else Entry.from_dict(plain).text()
 
 
 def _verify(args: Namespace, output: Output) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 from mcp_sdk.audit import GENESIS, Entry, Head
 from mcp_sdk.context import MESH, Scope
-from mcp_sdk.exceptions import MeshError, RevisionConflict, StoreUnavailable
+from mcp_sdk.exceptions import MeshError, ProtocolError, RevisionConflict, StoreUnavailable
 from mcp_sdk.ports import Store
 from mcp_sdk.server.callers import Caller
 from mcp_sdk.server.faults import Fault
@@ -26,6 +26,8 @@ __all__ = ["Audited", "Auditor"]
 
 logger = logging.getLogger("mcp_sdk.server")
 ATTEMPTS = 200
+UNREADABLE = ""
+"""The digest of an entry that cannot be read."""
 PAUSE = 0.05
 """Seconds at most between two attempts of a replica that lost the race for a number."""
 _random = random.SystemRandom()
@@ -83,6 +85,11 @@ class Auditor:
             if self._head == GENESIS:
                 await self._catch_up()
             for _ in range(ATTEMPTS):
+                if self._head.digest == UNREADABLE:
+                    raise StoreUnavailable(
+                        "the audit log's last entry cannot be read, so that none can follow it, and nothing is done. "
+                        "mcpctl audit verify says which it is; restore it from an export"
+                    )
                 made = self._next(entry)
                 try:
                     await self._store.append_audit(made.number, made.text())
@@ -100,8 +107,8 @@ class Auditor:
 
     async def _catch_up(self) -> None:
         """Learn the last entry. Numbers have no gaps, so it is found by doubling and halving, not by reading all."""
-        if self._head.number and not await self._store.audit(after=self._head.number - 1, limit=1):
-            self._head = GENESIS  # the store was restored from a backup that is older
+        if self._head.number:
+            await self._look_back()
         low, step = self._head.number, 1
         while await self._store.audit(after=low + step - 1, limit=1):
             low, step = low + step, step * 2
@@ -110,12 +117,33 @@ class Auditor:
             if await self._store.audit(after=low + step - 1, limit=1):
                 low += step
         if low > self._head.number:
-            (text,) = await self._store.audit(after=low - 1, limit=1)
-            self._head = Entry.from_text(text).head
+            self._head = await self._last(low)
 
-    async def entries(self, *, after: int, limit: int) -> tuple[Entry, ...]:
-        """Give the entries after a number."""
-        return tuple(Entry.from_text(text) for text in await self._store.audit(after=after, limit=limit))
+    async def _look_back(self) -> None:
+        """Look whether the last entry that is known here stands still; a store that was set back has lost it."""
+        held = await self._store.audit(after=self._head.number - 1, limit=1)
+        if not held:
+            logger.error("the audit log had %d entries and was cut off, or restored from a backup", self._head.number)
+            self._head = GENESIS
+        elif self._head.digest not in held[0]:
+            logger.error("the audit log's entry %d is not the one that was written", self._head.number)
+            self._head = GENESIS
+
+    async def _last(self, number: int) -> Head:
+        (text,) = await self._store.audit(after=number - 1, limit=1)
+        found = _read(text)
+        return Head(number, UNREADABLE) if isinstance(found, str) else found.head
+
+    async def entries(self, *, after: int, limit: int) -> tuple[Entry | str, ...]:
+        """Give the entries after a number; one that cannot be read as the text that it is."""
+        return tuple(map(_read, await self._store.audit(after=after, limit=limit)))
+
+
+def _read(text: str) -> Entry | str:
+    try:
+        return Entry.from_text(text)
+    except ProtocolError:
+        return text
 
 
 def _said(error: BaseException) -> str:

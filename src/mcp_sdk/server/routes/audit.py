@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from mcp_sdk.context import MESH
+from mcp_sdk.audit import Entry
+from mcp_sdk.context import MESH, Scope
 from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, Here
@@ -18,7 +19,10 @@ router = bodies.router("/v1/audit", tags=["audit"])
 
 
 class AuditPage(BaseModel):
-    """Part of the log. ``whole`` says that nothing was left out, so that the chain can be checked."""
+    """Part of the log; an entry that cannot be read is ``{"unreadable": text}``.
+
+    ``whole`` says that nothing was left out, so that the chain can be checked.
+    """
 
     entries: list[dict[str, Any]]
     after: int = Field(description="give it as 'after' to go on")
@@ -38,12 +42,24 @@ async def list_audit(
     caller.require_some(Permission.AUDIT)
     head = await desk.auditor.head()
     found = await desk.auditor.entries(after=after, limit=limit)
-    last = found[-1].number if found else after
-    seen = [entry for entry in found if caller.may(Permission.AUDIT, entry.scope)]
+    last = _number(found[-1], after + len(found)) if found else after
     return AuditPage(
-        entries=[entry.to_dict() for entry in seen],
+        entries=[_plain(entry) for entry in found if caller.may(Permission.AUDIT, _scope(entry))],
         after=last,
         end=last >= head.number,
         whole=caller.may(Permission.AUDIT, MESH),
         head={"number": head.number, "digest": head.digest},
     )
+
+
+def _number(entry: Entry | str, due: int) -> int:
+    """Give the number of an entry; of one that cannot be read the one that is due."""
+    return due if isinstance(entry, str) else entry.number
+
+
+def _scope(entry: Entry | str) -> Scope:
+    return MESH if isinstance(entry, str) else entry.scope
+
+
+def _plain(entry: Entry | str) -> dict[str, Any]:
+    return {"unreadable": entry} if isinstance(entry, str) else entry.to_dict()
