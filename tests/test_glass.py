@@ -136,3 +136,20 @@ def test_a_file_that_is_not_there_costs_a_look_now_and_then(tmp_path: Path) -> N
     assert glass.override() is None
     now[0] = 0.6
     assert glass.override() is not None
+
+
+def test_a_file_that_was_signed_in_the_future_is_not_believed(write: Any, clock: FakeClock) -> None:
+    """Else a key could break glass for years: a day is counted from when it was signed. Clocks may be minutes apart."""
+    for ahead, believed in ((timedelta(days=365), False), (timedelta(minutes=4), True)):
+        moment = clock.now() + ahead
+        path = write(issued_at=moment.isoformat(), until=(moment + timedelta(hours=1)).isoformat())
+        found = GlassFile(str(path), [OPERATOR.public.hex()], WHO, monotonic=clock.monotonic, now=clock.now).override()
+        assert (found is not None) is believed
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_read(tmp_path: Path, clock: FakeClock, make: Callable[[Path], object]) -> None:
+    """A pipe that nobody writes to would hold the request that looks for ever."""
+    path = tmp_path / "glass.json"
+    make(path)
+    assert GlassFile(str(path), [OPERATOR.public.hex()], WHO, monotonic=clock.monotonic).override() is None

@@ -8,8 +8,10 @@ only until a moment at most a day after it was signed.
 from __future__ import annotations
 
 import logging
+import os
+import stat
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ FORMAT = 1
 KIND = "break-glass"
 LONGEST = 86_400.0
 """Seconds for which glass stays broken at most."""
+SKEW = 300.0
+"""Seconds by which the clock of who signed may be ahead."""
 LOOK = 0.5
 SIZE = 65_536
 logger = logging.getLogger("mcp_sdk.glass")
@@ -59,11 +63,19 @@ class GlassFile:
     are none. Safe from any thread.
     """
 
-    def __init__(self, path: str, keys: Sequence[str], who: Identity, *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: str,
+        keys: Sequence[str],
+        who: Identity,
+        *,
+        monotonic: Callable[[], float],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._path = Path(path)
         self._verifier = Verifier({fingerprint(key): key for key in map(_public, keys)})
         self._who = who
-        self._monotonic = monotonic
+        self._monotonic, self._now = monotonic, now
         self._next = 0.0
         self._seen: tuple[int, int, int] | None = None
         self._override: Override | None = None
@@ -89,7 +101,7 @@ class GlassFile:
 
     def _read(self) -> Override | None:
         try:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb", opener=_open_file) as file:
                 said = self._verifier.open(Envelope.from_dict(loads(file.read(SIZE))))
             return self._believed(said)
         except (OSError, MeshError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -110,11 +122,22 @@ class GlassFile:
         for name, value in meant.items():
             if said.get(name) != value:
                 raise ProtocolError(f"its {name} is {said.get(name)!r:.60}, not {value!r}")
-        override = Override.from_dict(said)
-        if override.until > datetime.fromisoformat(said["issued_at"]) + timedelta(seconds=LONGEST):
+        override, issued = Override.from_dict(said), datetime.fromisoformat(said["issued_at"])
+        if issued > self._now() + timedelta(seconds=SKEW):
+            raise ProtocolError(f"it was signed in the future, at {issued}: is a clock wrong?")
+        if override.until > issued + timedelta(seconds=LONGEST):
             raise ProtocolError("it would hold for more than 24 h")
         logger.warning("glass is broken until %s by %s: %s", override.until, said.get("by"), override.reason)
         return override
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open a file that is one: a pipe would keep the service waiting for whoever writes to it."""
+    found = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise OSError("it is no regular file")
+    return found
 
 
 def _public(text: str) -> bytes:

@@ -223,7 +223,7 @@ class Mesh:
         path, keys = self.config.break_glass_file, self.config.break_glass_keys
         if not path:
             return None
-        return GlassFile(path, keys, self.identity, monotonic=self.runtime.clock.monotonic)
+        return GlassFile(path, keys, self.identity, monotonic=self.runtime.clock.monotonic, now=self.runtime.clock.now)
 
     def _pseudonyms(self) -> Pseudonyms:
         return Pseudonyms(
