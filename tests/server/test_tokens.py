@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from desks import Served, served
 
 from mcp_sdk import BusinessModel
-from mcp_sdk.context import Transition
+from mcp_sdk.context import MESH, Transition
 from mcp_sdk.exceptions import ConfigurationError, ProtocolError
+from mcp_sdk.ports import Record
 from mcp_sdk.server.callers import Grant
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.identities import IdentityGrant, resolve
 from mcp_sdk.server.rates import Rate, Rates, read_rates
+from mcp_sdk.stores.memory import MemoryStore
 
 ADMIN = Grant("admin")
 STATES = ("created", "paid")
@@ -247,3 +250,35 @@ def test_who_would_speak_for_two_services_speaks_for_none() -> None:
     two = IdentityGrant("cn:a*", (ADMIN,), "payments").record()
     assert resolve(["cn:b"], [one, two]) == ((ADMIN,), "orders")
     assert resolve(["cn:ab"], [one, two]) == ((), "")
+
+
+def test_a_record_that_cannot_be_read_shuts_nobody_out() -> None:
+    """A replica of an older version passes over tokens and patterns with roles that it does not know, and goes on."""
+    store = MemoryStore()
+    grants = [{"role": "auditor", "namespace": "*", "environment": "*", "targets": ["*"]}]
+
+    async def before() -> None:
+        await store.open()
+        token = {"name": "n", "sha256": "", "grants": grants, "service": "", "created_at": 0.0, "expires_at": None}
+        await store.put_record(MESH, Record("token", "newer0000000", token))
+        await store.put_record(MESH, Record("identity", "newer", {"pattern": "cn:*", "grants": grants, "service": ""}))
+
+    async def work(at: Served) -> None:
+        admin = await at.client(ADMIN)
+        assert len((await admin.get("/v1/tokens")).json()["tokens"]) == 1
+        assert (await admin.get("/v1/identities")).json() == {"identities": []}
+        assert resolve(["cn:desk"], await store.records(MESH, "identity")) == ((), "")
+
+    asyncio.run(before())
+    served(work, store)
+
+
+def test_scopes_are_bounded() -> None:
+    """Each takes memory and a signing key, and any name is one."""
+
+    async def work(at: Served) -> None:
+        viewer = await at.client(Grant("viewer"))
+        asked = [(await viewer.get(f"/v1/manifest?namespace=n-{number}")).status_code for number in (1, 2, 3, 2)]
+        assert asked == [200, 200, 503, 200]
+
+    served(work, scopes=2)

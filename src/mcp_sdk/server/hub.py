@@ -16,6 +16,7 @@ from mcp_sdk.control.publisher import Backoff
 from mcp_sdk.exceptions import StoreError, StoreUnavailable
 from mcp_sdk.ports import Change, Cursor, Store
 from mcp_sdk.protocol.manifests import Signer
+from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.kept import Kept
 from mcp_sdk.server.live import Listening, Live, signer_of
 from mcp_sdk.server.settings import ServerSettings
@@ -98,11 +99,16 @@ class Hub:
         if scope not in self._scopes:
             async with self._opening:
                 if scope not in self._scopes:
+                    self._make_room()
                     live = Live(scope, self.store, self.signer, self._settings.mesh)
                     await live.learn()
                     self._scopes[scope] = live
                     await live.learn()  # what changed in between was told to nobody
         return self._scopes[scope]
+
+    def _make_room(self) -> None:
+        if len(self._scopes) >= self._settings.scopes:
+            raise Fault(503, "too-many-scopes", f"this replica knows {self._settings.scopes} scopes, and takes no more")
 
     def since(self, cursor: Cursor) -> Sequence[Change] | None:
         """Give the changes after a position, or None where they are no longer kept."""

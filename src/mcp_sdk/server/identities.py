@@ -7,6 +7,7 @@ stands for any text without a slash, so that ``spiffe://mesh/ns/shop/sa/*`` is e
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.ports import Record
 from mcp_sdk.server.callers import Grant
 
-__all__ = ["KIND", "IdentityGrant", "name_of", "resolve"]
+__all__ = ["KIND", "IdentityGrant", "name_of", "readable", "resolve"]
 
+logger = logging.getLogger("mcp_sdk.server")
 KIND = "identity"
 _FORM = re.compile(r"(spiffe://|cn:|oidc:(sub|group|role):)[^\x00-\x1f]+")
 
@@ -68,13 +70,24 @@ def name_of(pattern: str) -> str:
     return hashlib.sha256(pattern.encode()).hexdigest()[:16]
 
 
+def readable(records: Iterable[Record]) -> list[IdentityGrant]:
+    """Give the patterns that can be read: one of a newer version, say, must not shut everybody out."""
+    found = []
+    for record in records:
+        try:
+            found.append(IdentityGrant.from_record(record))
+        except ProtocolError as error:
+            logger.error("a pattern grants nothing: %s", error)  # noqa: TRY400
+    return found
+
+
 def resolve(subjects: Iterable[str], records: Iterable[Record]) -> tuple[tuple[Grant, ...], str]:
     """Give the grants of some subjects, and the service that they speak for.
 
     Where patterns that fit name several services, none is granted: it could not be said for whom one speaks.
     """
     subjects = tuple(subjects)
-    fitting = [one for one in map(IdentityGrant.from_record, records) if one.fits(subjects)]
+    fitting = [one for one in readable(records) if one.fits(subjects)]
     services = {one.service for one in fitting if one.service}
     if len(services) > 1:
         return (), ""

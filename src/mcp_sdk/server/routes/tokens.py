@@ -13,7 +13,7 @@ from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import Caller, Grant, Permission
 from mcp_sdk.server.desk import Asker, Desk, Here
 from mcp_sdk.server.faults import Fault
-from mcp_sdk.server.identities import KIND, IdentityGrant, name_of
+from mcp_sdk.server.identities import KIND, IdentityGrant, name_of, readable
 from mcp_sdk.server.tokens import mint
 
 __all__ = ["router"]
@@ -141,7 +141,7 @@ async def grant_identity(desk: Here, caller: Asker, wanted: NewIdentity) -> dict
 async def list_identities(desk: Here, caller: Asker) -> Identities:
     """Give the patterns whose grants the caller could have given."""
     _require_some(caller)
-    found = map(IdentityGrant.from_record, await desk.store.records(MESH, KIND))
+    found = readable(await desk.store.records(MESH, KIND))
     return Identities(identities=[one.shown() for one in found if caller.may_grant(one.grants)])
 
 
