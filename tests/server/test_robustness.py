@@ -11,14 +11,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from desks import Served, served
 from serving import Replica
 
+from mcp_sdk.context import Scope
 from mcp_sdk.server.app import create_app
 from mcp_sdk.server.bodies import parse
 from mcp_sdk.server.callers import Grant
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.tokens import mint
+from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.stores.memory import MemoryStore
 
 JSON = "application/json"
@@ -219,3 +222,26 @@ def test_an_endpoint_that_a_client_could_not_read_is_refused(admin: httpx.Client
     """Every client of the scope is told of all endpoints in one frame: one that fits not would cost them all."""
     endpoint = {"service": "shop", "url": "http://127.0.0.1:1"} | changed
     assert admin.post("/v1/services", json={"endpoint": endpoint}).status_code == 422
+
+
+def test_parts_that_there_are_not_are_not_looked_for_again_and_again() -> None:
+    """Reading the store takes the turn of a change of policies: a viewer could keep every change waiting."""
+
+    class Counting(MemoryStore):
+        read = 0
+
+        async def policies(self, scope: Scope, revision: int | None = None) -> PolicyRevision | None:
+            self.read += 1
+            return await super().policies(scope, revision)
+
+    store = Counting()
+
+    async def work(at: Served) -> None:
+        viewer = await at.client(Grant("viewer"))
+        await viewer.get("/v1/manifest")
+        before = store.read
+        asked = await asyncio.gather(*(viewer.get(f"/v1/parts/{number:064x}") for number in range(50)))
+        assert {answer.status_code for answer in asked} == {404}
+        assert store.read - before < 25
+
+    served(work, store)

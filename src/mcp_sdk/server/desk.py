@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
+from math import inf
 from typing import Annotated, cast
 
 from fastapi import Depends, Query, Request, Security
@@ -18,7 +20,7 @@ from mcp_sdk.server.door import Door
 from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.hub import Hub
-from mcp_sdk.server.live import Live
+from mcp_sdk.server.live import Live, Part
 from mcp_sdk.server.metrics import Metrics
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.shelf import Shelf
@@ -27,6 +29,10 @@ __all__ = ["Asker", "At", "Desk", "Here", "caller_of", "desk_of"]
 
 _BEARER = HTTPBearer(auto_error=False, description="a token, as mcpctl token create prints it")
 """For the OpenAPI document alone: ``caller_of`` decides."""
+
+
+PAUSE = 0.2
+"""Seconds between two readings of the store for parts that are not known."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,16 @@ class Desk:
     auditor: Auditor
     compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while policies are compiled: one set at a time, for many would take every thread from everybody else."""
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asked: dict[Scope, float] = field(default_factory=dict)
+
+    async def newer_part(self, live: Live, digest: str) -> Part | None:
+        """Give a part that another replica may have told of first: read the store for it, but not for every asker."""
+        async with self.asking:
+            if live.part(digest) is None and time.monotonic() - self.asked.get(live.scope, -inf) >= PAUSE:
+                await live.learn_policies()
+                self.asked[live.scope] = time.monotonic()
+            return live.part(digest)
 
     async def live(self, scope: Scope) -> Live:
         """Give what is known of a scope; raises a 503 where it has been too long since the store was heard."""
