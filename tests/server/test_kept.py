@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_sdk.context import ModelContext
+from mcp_sdk.context import EntityRef, ModelContext
 from mcp_sdk.ports import AppendStatus, Applied, Change, Cursor
 from mcp_sdk.server.kept import Kept
 from mcp_sdk.testing.stores import move
@@ -34,4 +34,25 @@ def test_large_changes_are_kept_for_a_shorter_time() -> None:
     for number in range(20):
         kept.add(change(number, "x" * 10_000))
     assert kept.since(Cursor("18")) is not None
+    assert kept.since(Cursor("14")) is None
+
+
+def test_of_a_forgotten_entity_nothing_is_kept() -> None:
+    """Its changes keep their places; what they said is gone, lists of texts as well."""
+    kept = Kept()
+    for number in range(3):
+        kept.add(change(number))
+    kept.add(Change("forgotten", Cursor("3"), change(0).scope, ref=EntityRef("order", "o-1")))
+    later = kept.since(Cursor("0"))
+    assert later is not None
+    assert [each.applied for each in later] == [None, None, None]
+
+
+def test_lists_of_texts_have_a_weight() -> None:
+    """As texts have."""
+    kept = Kept(1000, size=100_000)
+    for number in range(20):
+        sent = move(attributes={"texts": ("x" * 10_000,)})
+        context = ModelContext("order", "o-1", "created", sent.attributes, number)
+        kept.add(Change("transition", Cursor(str(number)), applied=Applied(sent, AppendStatus.APPLIED, context)))
     assert kept.since(Cursor("14")) is None

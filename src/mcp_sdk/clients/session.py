@@ -22,7 +22,7 @@ from mcp_sdk.control.fetcher import Fetcher
 from mcp_sdk.control.loop import LoopThread, logger
 from mcp_sdk.control.plane import Shared
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
-from mcp_sdk.control.trial import Tally
+from mcp_sdk.control.trial import Tally, Trial
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
 from mcp_sdk.ports import AppendResult, Applied, Change, Page, Probe, Receipt, SigningKey, Status
@@ -220,10 +220,19 @@ class RemoteSession:
         snapshot = snapshot_of(manifest, parts)
         if decider.newer(snapshot):
             decider.install(snapshot, decider.build(snapshot))
-        candidate = manifest.candidate
-        decider.trial = None if candidate is None else decider.try_out(candidate, candidate_of(manifest, parts))
+        decider.trial = self._trial(manifest, parts)
         self._parts, self._shared.learned = dict(parts), True
         self._shared.override = manifest.overrides.get(self._shared.identity.service)
+
+    def _trial(self, manifest: Manifest, parts: Mapping[str, bytes]) -> Trial | None:
+        """Give the trial of a manifest's candidate; one that cannot be loaded here decides nothing here."""
+        if manifest.candidate is None:
+            return None
+        try:
+            return self._shared.decider.try_out(manifest.candidate, candidate_of(manifest, parts))
+        except MeshError as error:
+            logger.warning("the candidate of the rollout %s cannot be loaded: %s", manifest.candidate.id, error)
+            return None
 
     async def _take(self, envelope: Envelope, sent: Mapping[str, Any]) -> None:
         """Put what a manifest names in force, and keep it; what is not to be believed changes nothing."""
@@ -333,8 +342,17 @@ class RemoteSession:
         if not self._trust.settled:
             self._trust.learn(bytes.fromhex(str(said.get("key", ""))))
             logger.info("trusting the control plane's key from its first answer; pin it with MCP_SDK_TRUSTED_KEYS")
-        await self._take(Envelope.from_dict(said.get("envelope")), said.get("parts") or {})
+        envelope = Envelope.from_dict(said.get("envelope"))
+        if self._shared.config.evaluation == "server":
+            self._obey(envelope)
+            return
+        await self._take(envelope, said.get("parts") or {})
         self._shared.tell(Change("policies", _cursor(self), self._scope))
+
+    def _obey(self, envelope: Envelope) -> None:
+        """Take from a manifest what a thin client goes by: no policies, but what its operator put it into."""
+        manifest = self._trust.manifest(envelope, self._scope, self._shared.identity.mesh)
+        self._shared.override = manifest.overrides.get(self._shared.identity.service)
 
     async def _services(self, said: Mapping[str, Any]) -> None:
         self._shared.put_endpoints(each(Endpoint.from_dict, said.get("endpoints", ())))

@@ -61,6 +61,13 @@ class Desk:
             return live.part(digest)
 
     async def live(self, scope: Scope) -> Live:
+        """Give a scope to decide in; raises a 503 where it is not known what is in force."""
+        found = await self.known(scope)
+        if why := found.unusable(self.settings.staleness):
+            raise Fault(503, "not-loaded", why, headers=(("retry-after", "5"),))
+        return found
+
+    async def known(self, scope: Scope) -> Live:
         """Give what is known of a scope; raises a 503 where it has been too long since the store was heard."""
         found = await self.hub.scope(scope)
         if not self.hub.fresh:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 
 from mcp_sdk.models import Value
@@ -26,12 +27,21 @@ class Kept:
         self._weight = 0
 
     def add(self, change: Change) -> None:
-        """Keep a change."""
+        """Keep a change; of an entity that is forgotten by it, nothing else is kept any more."""
+        if change.kind == "forgotten":
+            self._strike(change)
         weight = _weight(change)
         self._held.append((change, weight))
         self._weight += weight
         while len(self._held) > self._count or self._weight > self._size:
             self._weight -= self._held.popleft()[1]
+
+    def _strike(self, forgotten: Change) -> None:
+        for index, (change, weight) in enumerate(self._held):
+            applied = change.applied
+            if applied is not None and (change.scope, applied.context.ref) == (forgotten.scope, forgotten.ref):
+                self._held[index] = (replace(change, applied=None), EACH)
+                self._weight += EACH - weight
 
     def since(self, cursor: Cursor) -> tuple[Change, ...] | None:
         """Give the changes after a position, or None where it is none of a change that is kept."""
@@ -53,4 +63,10 @@ def _weight(change: Change) -> int:
 
 
 def _texts(attributes: Mapping[str, Value]) -> int:
-    return sum(len(value) for value in attributes.values() if isinstance(value, str))
+    return sum(_size(value) for value in attributes.values())
+
+
+def _size(value: Value) -> int:
+    if isinstance(value, tuple):
+        return sum(map(_size, value))
+    return len(value) if isinstance(value, str) else 0

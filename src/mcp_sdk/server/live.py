@@ -9,6 +9,7 @@ import asyncio
 import base64
 import logging
 import secrets
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ class Live:
         self._store, self._signer, self._mesh = store, signer, mesh
         self._parts: dict[str, Part] = {}
         self._said: Mapping[str, Any] = {}
-        self._services = self._keys = self._manifest = ""
+        self._services = self._keys = self._manifest = self._signed = ""
+        self._candidate: Candidate | None = None
+        self._refusal, self._refused = "", 0.0
         self._learning = asyncio.Lock()
         self.rollout: Rollout | None = None
         self.tally: Tally = Tally()
@@ -107,14 +110,32 @@ class Live:
         await self.learn_keys()
 
     async def learn_policies(self) -> None:
-        """Put the newest policies, models and overrides in force; what cannot be loaded changes nothing."""
+        """Put the newest policies, models and overrides in force.
+
+        What cannot be loaded changes nothing for a while (see ``unusable``); overrides hold beside what is in force.
+        """
         async with self._learning:
             try:
                 await self._learn_policies()
             except StoreUnavailable:
                 raise
             except MeshError as error:
+                self._refusal, self._refused = str(error), self._refused or time.monotonic()
                 logger.error("policies of %s cannot be loaded; what was in force stays: %s", self.scope, error)  # noqa: TRY400
+                if self.envelope is not None:
+                    await self._sign(self.decider.snapshot, self._candidate)
+            else:
+                self._refusal, self._refused = "", 0.0
+
+    def unusable(self, patience: float) -> str:
+        """Tell why nothing may be decided by what is in force here; empty where it may.
+
+        Where the newest policies cannot be loaded, those before them hold for ``patience`` seconds; where there were
+        none, nothing does: an empty set would permit everything.
+        """
+        if not self._refusal or (self.envelope is not None and time.monotonic() - self._refused <= patience):
+            return ""
+        return f"the newest policies of {'/'.join(self.scope)} cannot be loaded here: {self._refusal}"
 
     async def _learn_policies(self) -> None:
         stored = await self._store.policies(self.scope)
@@ -129,9 +150,9 @@ class Live:
                 f"the store holds revision {snapshot.order} and {self.decider.snapshot.order} was in force: it was set "
                 "back. If it was restored from a backup, an operator says so with: mcpctl epoch open"
             )
-        candidate, programs = await self._learn_rollout(snapshot)
+        self._candidate, programs = await self._learn_rollout(snapshot)
         self._parts = await asyncio.to_thread(self._written, snapshot, programs)
-        await self._sign(snapshot, candidate)
+        await self._sign(snapshot, self._candidate)
 
     async def _learn_rollout(self, snapshot: Snapshot) -> tuple[Candidate | None, Mapping[str, Any] | None]:
         """Give the candidate that is rolled out beside what is in force, if there is one that follows it."""
@@ -142,7 +163,11 @@ class Live:
         if rollout is None or programs is None:
             decider.trial = None
             return None, None
-        decider.trial = await asyncio.to_thread(decider.try_out, rollout.candidate, programs)
+        try:
+            decider.trial = await asyncio.to_thread(decider.try_out, rollout.candidate, programs)
+        except MeshError as error:
+            decider.trial = None
+            logger.error("the candidate of the rollout %s cannot be loaded here: %s", rollout.id, error)  # noqa: TRY400
         return rollout.candidate, programs
 
     def _written(self, snapshot: Snapshot, candidate: Mapping[str, Any] | None) -> dict[str, Part]:
@@ -171,12 +196,12 @@ class Live:
         if said != self._said:
             self._said = said
             self.envelope = self._signer.sign(said | {"issued_at": datetime.now(UTC).isoformat()})
-            self._manifest = self._frame(self.envelope)
+            small = {name: part.content.decode() for name, part in self._parts.items() if len(part.content) <= INLINE}
+            self._manifest, self._signed = self._frame(self.envelope, small), self._frame(self.envelope, {})
             self._broadcast("manifest", self._manifest)
 
-    def _frame(self, envelope: Envelope) -> str:
-        small = {name: part.content.decode() for name, part in self._parts.items() if len(part.content) <= INLINE}
-        return frame("manifest", envelope=envelope.to_dict(), key=self._signer.public.hex(), parts=small)
+    def _frame(self, envelope: Envelope, parts: Mapping[str, str]) -> str:
+        return frame("manifest", envelope=envelope.to_dict(), key=self._signer.public.hex(), parts=parts)
 
     async def learn_services(self) -> None:
         """Learn the endpoints; tell streams where they changed. Leases end without an event, so this is done often."""
@@ -210,11 +235,11 @@ class Live:
         return next((part for part in self._parts.values() if part.digest == wanted), None)
 
     def greet(self, stream: Listening, *, thin: bool = False) -> None:
-        """Tell a new stream all that is known; a thin one no policies, for it decides by none."""
+        """Tell a new stream all that is known; a thin one no policies, for it decides by none, but overrides."""
         if thin:
             self.thin.add(stream)
         self.streams.add(stream)
-        known = {"keys": self._keys, "services": self._services, "manifest": "" if thin else self._manifest}
+        known = {"keys": self._keys, "services": self._services, "manifest": self._signed if thin else self._manifest}
         for slot, text in (known | {"tap": self.taps.frame}).items():
             if text and (slot != "keys" or stream.signs):
                 stream.replace(slot, text)
@@ -265,9 +290,9 @@ class Live:
         return _NOBODY
 
     def _broadcast(self, slot: str, text: str) -> None:
-        for stream in self.streams - self.thin if slot == "manifest" else self.streams:
+        for stream in self.streams:
             if slot != "keys" or stream.signs:
-                stream.replace(slot, text)
+                stream.replace(slot, self._signed if slot == "manifest" and stream in self.thin else text)
 
 
 def _running(records: Iterable[Record]) -> dict[str, Override]:

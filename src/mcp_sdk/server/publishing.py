@@ -59,7 +59,7 @@ class Pending:
 async def checked(desk: Desk, caller: Caller, scope: Scope, sources: Mapping[str, str], base: int) -> PolicyRevision:
     """Compile files into the next revision; raises ``PolicyError``, and a 403 beyond the caller's reach."""
     caller.require_some(Permission.APPLY, scope)
-    live = await desk.live(scope)
+    live = await desk.known(scope)
     async with desk.compiling:
         programs = await asyncio.to_thread(compile_policies, sources, dict(live.models))
     stored = await desk.store.policies(scope)
@@ -74,7 +74,7 @@ async def publish(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevisi
     async with desk.auditor.change(caller, "policies.apply", scope=scope, before=before) as change:
         stored = await desk.store.put_policies(scope, wanted)
         change.after = _summary(stored)
-    await (await desk.live(scope)).learn_policies()
+    await (await desk.known(scope)).learn_policies()
     return stored
 
 

@@ -47,7 +47,7 @@ async def begin(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevision
         await trials.put_candidate(desk.store, scope, made.id, wanted)
         await trials.keep(desk.store, scope, made, record)
         change.after = made.to_dict()
-    await (await desk.live(scope)).learn_policies()
+    await (await desk.known(scope)).learn_policies()
     return made
 
 

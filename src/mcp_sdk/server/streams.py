@@ -15,7 +15,7 @@ from typing import Any
 from mcp_sdk.context import EntityRef
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.enforcement import completed
-from mcp_sdk.exceptions import MeshError, ProtocolError
+from mcp_sdk.exceptions import MeshError, ProtocolError, StoreUnavailable
 from mcp_sdk.ports import Cursor
 from mcp_sdk.protocol.frames import MOST_ID, MOST_NAME, MOST_REFS, frame
 from mcp_sdk.protocol.plain import each, plain_change, ref_from_plain
@@ -130,7 +130,8 @@ class Stream:
             self.push(self._overrun())
             return
         for change in missed:
-            model = change.applied.context.model if change.applied is not None else ""
+            ref = change.ref if change.applied is None else change.applied.context.ref
+            model = "" if ref is None else ref.model
             if change.scope == self._live.scope and model in self._listens:
                 self.push(frame("change", **plain_change(change)))
 
@@ -185,6 +186,8 @@ class Stream:
             raise ProtocolError(f"the question is of {request.namespace}/{request.environment}, the stream of {scope}")
         refs = decider.needs(request)
         found = await self._hub.store.get(scope, refs) if refs else {}
+        if why := self._live.unusable(self._settings.staleness):
+            raise StoreUnavailable(why)
         decision = decider.decide(completed(request, found))
         self._live.tally.decided(decision)
         return decision

@@ -29,6 +29,9 @@ async def readyz(desk: Here) -> dict[str, Any]:
         raise Fault(503, "leaving", "this replica is about to stop")
     if not desk.hub.fresh:
         raise Fault(503, "stale", f"the store has not been heard for {desk.hub.silence:.0f} s")
+    for live in desk.hub.scopes:
+        if why := live.unusable(desk.settings.staleness):
+            raise Fault(503, "not-loaded", why)
     return {"status": "ready", "silence": round(desk.hub.silence, 3)}
 
 

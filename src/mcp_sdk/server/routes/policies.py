@@ -97,7 +97,7 @@ async def get_revision(
 async def get_manifest(desk: Here, caller: Asker, scope: At) -> dict[str, Any]:
     """Give the signed manifest of what is in force."""
     caller.require(Permission.READ, scope)
-    envelope = (await desk.live(scope)).envelope
+    envelope = (await desk.known(scope)).envelope
     if envelope is None:
         raise Fault(503, "not-yet", "nothing is in force yet")
     return envelope.to_dict()

@@ -78,7 +78,7 @@ async def declare_models(
     """
     caller.require(Permission.OPERATE if replace else Permission.PUBLISH, scope, caller.service)
     models = each(BusinessModel.from_dict, declared.models)
-    live, held = await desk.live(scope), await desk.store.models(scope)
+    live, held = await desk.known(scope), await desk.store.models(scope)
     kept = models if replace else merge_all(held, models)
     before = _digests(held)
     after = before | _digests(kept)
