@@ -65,7 +65,7 @@ def put_in_force(
     ``replaces`` is the revision that must be in force, else the one that is. Raises ``PolicyError`` with every finding,
     and ``RevisionConflict`` when somebody else applied meanwhile.
     """
-    from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - the compiler is an extra
+    from mcp_sdk.policy import compile_policies, require_namespace  # noqa: PLC0415 - the compiler is an extra
 
     plane = mesh.control_plane
     before = plane.snapshot()
@@ -73,7 +73,8 @@ def put_in_force(
         raise RevisionConflict("policies", expected=replaces, actual=before.revision)
     known = {**before.models, **models}
     try:
-        programs = compile_policies(sources, known)  # type: ignore[arg-type]
+        programs = compile_policies(sources, known, namespace=mesh.identity.namespace)  # type: ignore[arg-type]
+        require_namespace(programs, mesh.identity.namespace)
     except PolicyError as error:
         if not known and any(finding.code == "MCP0021" for finding in error.findings):
             error.args = (f"{error}\n{UNDECLARED}",)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.facts import decision_request
 from mcp_sdk.cli.output import Output
-from mcp_sdk.cli.plane import add_store, connected
+from mcp_sdk.cli.plane import add_store, connected, namespace_of
 from mcp_sdk.cli.sources import read_models, read_policies
-from mcp_sdk.config import from_env
 from mcp_sdk.decisions import DecisionRequest, Phase
 from mcp_sdk.exceptions import ConfigurationError, ModelError
 from mcp_sdk.models import BusinessModel
@@ -44,8 +43,7 @@ def _run(args: Namespace, output: Output) -> int:
 
     programs, models, revision = _from_files(args) if args.policies else _from_store(args)
     method, _, path = args.operation.partition(" ")
-    namespace = from_env(service="mcpctl", url="", namespace=args.namespace).namespace
-    request = DecisionRequest(args.service, args.operation, Phase(args.phase), namespace=namespace)
+    request = DecisionRequest(args.service, args.operation, Phase(args.phase), namespace=namespace_of(args))
     said = [f"request.method={method}", f"request.path={path}", f"request.operation={args.operation}"] if path else []
     try:
         request = decision_request(request, [*said, *args.facts], models)
@@ -84,7 +82,8 @@ def _from_files(args: Namespace) -> Loaded:
     from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - the compiler is an extra
 
     models = read_models(args.policies)
-    return compile_policies(read_policies(args.policies), models), models, 0
+    programs = compile_policies(read_policies(args.policies), models, namespace=namespace_of(args))
+    return programs, models, 0
 
 
 def _from_store(args: Namespace) -> Loaded:

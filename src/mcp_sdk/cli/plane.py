@@ -12,7 +12,7 @@ from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.ports import Status
 
-__all__ = ["add_scope", "add_store", "configured", "connected", "opened"]
+__all__ = ["add_scope", "add_store", "configured", "connected", "namespace_of", "opened"]
 
 
 def add_scope(parser: ArgumentParser) -> None:
@@ -30,6 +30,11 @@ def add_store(parser: ArgumentParser) -> None:
         help="control plane: sqlite:///mesh.db, https://mesh.corp (else MCP_SDK_CONTROL_PLANE, else [tool.mcp_sdk])",
     )
     add_scope(parser)
+
+
+def namespace_of(args: Namespace) -> str:
+    """Give the namespace that ``args`` or the settings name, for files that are looked at without a control plane."""
+    return from_env(service="mcpctl", url="", namespace=args.namespace).namespace
 
 
 def configured(args: Namespace) -> Config:

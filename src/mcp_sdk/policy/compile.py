@@ -14,20 +14,39 @@ from mcp_sdk.policy.program import CheckedPolicy, build_program
 from mcp_sdk.policy.source.parse import check_names, read_resources
 from mcp_sdk.policy.source.resources import Condition, LimitRule, Policy, Rule, TrafficPolicy, TrafficRoute, TrafficRule
 
-__all__ = ["check_policies", "compile_policies", "report_on"]
+__all__ = ["check_policies", "compile_policies", "report_on", "require_namespace"]
 
 
-def compile_policies(sources: Mapping[str, str], models: Mapping[str, BusinessModel]) -> dict[str, Any]:
+def compile_policies(
+    sources: Mapping[str, str], models: Mapping[str, BusinessModel], *, namespace: str = "default"
+) -> dict[str, Any]:
     """Compile YAML policies, by file name, to a program (plain JSON; see ``mcp_sdk.policy.program``).
+
+    ``namespace`` is that of policies which name none.
 
     Raises ``PolicyError`` with every finding of severity error, each with file, line and column; ``MissingExtra`` when
     cel-expr-python or PyYAML is not installed.
     """
     findings = Collector()
-    checked = _check(sources, models, findings)
+    checked = _check(sources, models, findings, namespace)
     if findings.failures:
         raise PolicyError(finding for finding in findings.sorted() if finding.severity == "error")
     return build_program(checked)
+
+
+def require_namespace(programs: Mapping[str, Any], namespace: str) -> None:
+    """Raise ``PolicyError`` for policies of another namespace: in force in this one they would govern nothing."""
+    strangers = [each for each in programs.get("policies", ()) if each["namespace"] != namespace]
+    if strangers:
+        raise PolicyError(_stranger(each, namespace) for each in strangers)
+
+
+def _stranger(policy: Mapping[str, Any], namespace: str) -> Finding:
+    message = (
+        f"{policy['kind']} {policy['name']!r} is of namespace {policy['namespace']!r}, "
+        f"and would govern nothing in {namespace!r}"
+    )
+    return Finding("MCP0012", message, policy["file"], policy["line"], 1)
 
 
 def check_policies(sources: Mapping[str, str], models: Mapping[str, BusinessModel]) -> tuple[Finding, ...]:
@@ -48,8 +67,17 @@ def report_on(
     return Report(findings.sorted(), findings.left_out)
 
 
-def _check(sources: Mapping[str, str], models: Mapping[str, BusinessModel], findings: Collector) -> list[CheckedPolicy]:
-    policies = [policy for file in sorted(sources) for policy in read_resources(sources[file], file, models, findings)]
+def _check(
+    sources: Mapping[str, str],
+    models: Mapping[str, BusinessModel],
+    findings: Collector,
+    namespace: str = "default",
+) -> list[CheckedPolicy]:
+    policies = [
+        policy
+        for file in sorted(sources)
+        for policy in read_resources(sources[file], file, models, findings, namespace)
+    ]
     check_names(policies, findings)
     checker = Checker(models, findings)
     return [(policy, _check_policy(policy, checker)) for policy in policies]

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from mcp_sdk.context import Scope
-from mcp_sdk.policy import compile_policies
+from mcp_sdk.policy import compile_policies, require_namespace
 from mcp_sdk.ports import Record
 from mcp_sdk.server.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
@@ -61,7 +61,8 @@ async def checked(desk: Desk, caller: Caller, scope: Scope, sources: Mapping[str
     caller.require_some(Permission.APPLY, scope)
     live = await desk.known(scope)
     async with desk.compiling:
-        programs = await asyncio.to_thread(compile_policies, sources, dict(live.models))
+        programs = await asyncio.to_thread(compile_policies, sources, dict(live.models), namespace=scope.namespace)
+    require_namespace(programs, scope.namespace)
     stored = await desk.store.policies(scope)
     policies = [*_policies(programs), *_policies({} if stored is None else stored.programs)]
     caller.require_all(Permission.APPLY, scope, [each["service"] for each in policies] or [""])

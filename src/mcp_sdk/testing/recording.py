@@ -110,7 +110,7 @@ class RecordingMesh(Mesh):
         """
         from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - costs time, and only some tests have policies
 
-        programs = compile_policies({file: text}, self.models)
+        programs = compile_policies({file: text}, self.models, namespace=self.identity.namespace)
         plane = self.control_plane
         before = plane.policies().result(PATIENCE)
         revision = PolicyRevision(before.revision if before is not None else 0, programs, {file: text}, "test")

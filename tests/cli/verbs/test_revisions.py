@@ -110,3 +110,31 @@ def test_sources_are_taken_apart_at_their_marks(text: str) -> None:
     assert [each.name for each in documents(left)] == ["versions"]
     assert without(left, "versions", "AccessPolicy") == left
     assert without(left, "versions") == {"b.yaml": "# nothing\n"}
+
+
+def test_policies_govern_the_namespace_that_they_are_applied_in(
+    typist: Typist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that names no namespace is of the one that is applied to; a rollback keeps it there."""
+    monkeypatch.setenv("MCP_SDK_NAMESPACE", "tutorial")
+    folder = typist.write(a=ACCESS, models="models: [{name: order, attributes: [{name: amount, type: decimal}]}]")
+    asked = ("explain", "shop", "order.amount=2000", "--operation", "POST /orders")
+    for line in (("apply", folder), ("apply", folder), ("rollback",)):
+        assert typist(*line) == 0, typist.err
+        assert typist(*asked) == 0, typist.err
+        assert typist.out.startswith("deny"), typist.out
+    assert typist(*asked, "-p", folder) == 0, typist.err
+    assert typist.out.startswith("deny"), typist.out
+    assert typist("diff", folder) == 0, typist.out
+
+
+def test_policies_of_another_namespace_are_refused(typist: Typist) -> None:
+    """In force there they would govern nothing, and whoever applied them would think that they do."""
+    folder = typist.write(
+        a=ACCESS.replace("name: orders", "name: orders, namespace: tutorial"),
+        models="models: [{name: order, attributes: [{name: amount, type: decimal}]}]",
+    )
+    assert typist("apply", folder) == 1
+    assert "AccessPolicy 'orders' is of namespace 'tutorial', and would govern nothing in 'default'" in typist.err
+    assert "a.yaml:1:1: error MCP0012" in typist.err
+    assert typist.json("history") == []

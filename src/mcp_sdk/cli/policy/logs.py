@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mcp_sdk.cli.command import FAILED, OK, WrongUsage
 from mcp_sdk.cli.output import Output
-from mcp_sdk.cli.plane import connected
+from mcp_sdk.cli.plane import connected, namespace_of
 from mcp_sdk.cli.policy.verb import counted
 from mcp_sdk.cli.sources import read_models, read_policies
 from mcp_sdk.models import BusinessModel
@@ -52,7 +52,7 @@ def engine_of(
 
     if paths:
         models = read_models(paths) or models
-        return engine_for_replay(compile_policies(read_policies(paths), models), models)
+        return engine_for_replay(compile_policies(read_policies(paths), models, namespace=namespace_of(args)), models)
     with connected(args) as mesh:
         snapshot = mesh.control_plane.snapshot()
         return engine_for_replay(snapshot.programs, snapshot.models)

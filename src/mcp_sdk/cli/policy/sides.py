@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mcp_sdk.cli.plane import connected
+from mcp_sdk.cli.plane import connected, namespace_of
 from mcp_sdk.cli.sources import read_models, read_policies
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.models import BusinessModel
@@ -37,14 +37,14 @@ def read_sides(args: Namespace, names: tuple[str, ...]) -> tuple[Side, ...]:
     known: dict[str, BusinessModel] = {}
     for side in stored.values():
         known |= side.models
-    return tuple(stored[name] if name in stored else _compiled(name, known) for name in names)
+    return tuple(stored[name] if name in stored else _compiled(name, known, namespace_of(args)) for name in names)
 
 
-def _compiled(name: str, known: Models) -> Side:
+def _compiled(name: str, known: Models, namespace: str) -> Side:
     from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - the compiler is an extra
 
     models = {**known, **read_models([name])}
-    return Side(compile_policies(read_policies([name]), models), models)
+    return Side(compile_policies(read_policies([name]), models, namespace=namespace), models)
 
 
 def _stored(args: Namespace, name: str) -> Side:
@@ -60,18 +60,18 @@ def _stored(args: Namespace, name: str) -> Side:
                 f"{_where(mesh.config)} holds no revision {wanted}; {_known(plane.snapshot().revision)}"
             )
         models = plane.snapshot().models
-        return Side(found.programs or _again(found, models), models)
+        return Side(found.programs or _again(found, models, mesh.config.namespace), models)
 
 
-def _again(found: PolicyRevision, models: Models) -> Mapping[str, Any]:
+def _again(found: PolicyRevision, models: Models, namespace: str) -> Mapping[str, Any]:
     """Compile the files of a revision that a server gave: programs stay where they run."""
     from mcp_sdk.policy import compile_policies  # noqa: PLC0415 - the compiler is an extra
 
-    return compile_policies(dict(found.sources), models)
+    return compile_policies(dict(found.sources), models, namespace=namespace)
 
 
 def _where(config: Any) -> str:
-    return f"namespace {config.namespace!r} of {config.environment!r}"
+    return f"namespace {config.namespace!r}, environment {config.environment!r}"
 
 
 def _known(revision: int) -> str:

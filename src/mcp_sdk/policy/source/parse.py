@@ -44,19 +44,21 @@ RuleT = TypeVar("RuleT", bound=Rule)
 Models = Mapping[str, BusinessModel]
 
 
-def read_resources(text: str, file: str, models: Models, findings: Collector) -> tuple[Policy, ...]:
-    """Read every policy of a YAML text; ``file`` is its name in findings."""
+def read_resources(
+    text: str, file: str, models: Models, findings: Collector, namespace: str = "default"
+) -> tuple[Policy, ...]:
+    """Read every policy of a YAML text; ``file`` is its name in findings, ``namespace`` of those that name none."""
     policies = []
     for document in read_documents(text, file, findings):
         if isinstance(document, Scalar) and document.value is None:
             continue
-        policy = _read_policy(document, models, findings)
+        policy = _read_policy(document, models, findings, namespace)
         if policy is not None:
             policies.append(policy)
     return tuple(policies)
 
 
-def _read_policy(node: Node, models: Models, findings: Collector) -> Policy | None:
+def _read_policy(node: Node, models: Models, findings: Collector, namespace: str) -> Policy | None:
     if not isinstance(node, MapNode):
         findings.error("MCP0003", "a policy is a mapping with apiVersion, kind, metadata and spec", node)
         return None
@@ -70,14 +72,14 @@ def _read_policy(node: Node, models: Models, findings: Collector) -> Policy | No
     if kind not in KINDS or metadata is None or spec is None:
         return None
     spec.what = f"{kind}.spec"
-    return _READERS[kind](_common(node, metadata, spec, models), spec, models)
+    return _READERS[kind](_common(node, metadata, spec, models, namespace), spec, models)
 
 
-def _common(node: MapNode, metadata: Fields, spec: Fields, models: Models) -> dict[str, Any]:
+def _common(node: MapNode, metadata: Fields, spec: Fields, models: Models, namespace: str) -> dict[str, Any]:
     metadata.what = "metadata"
     common = {
         "name": metadata.identifier("name", required=True),
-        "namespace": metadata.identifier("namespace", "default"),
+        "namespace": metadata.identifier("namespace", namespace),
         "target": _target(spec),
         **_constants(spec, models),
         "allow_tentative": spec.boolean("allow_tentative"),
