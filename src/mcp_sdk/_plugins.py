@@ -28,8 +28,10 @@ def load(group: str, url: str) -> Any:
     if scheme not in found:
         kind = group.rpartition(".")[2].removesuffix("s").replace("_", " ")
         known = ", ".join(sorted(found)) or "none"
-        if ":" not in url:
-            raise UnknownPlugin(f"a {kind} is named by a URL, e.g. sqlite:///mesh.db. Installed: {known}.")
+        if "://" not in url:
+            raise UnknownPlugin(
+                f"a {kind} is named by a URL, e.g. sqlite:///mesh.db or http://127.0.0.1:8600. Installed: {known}."
+            )
         nearest = did_you_mean(scheme, found)
         if "Did you mean" in nearest:
             raise UnknownPlugin(f"no {kind} for {scheme!r}.{nearest}")

@@ -73,10 +73,12 @@ def test_a_token_is_made_listed_and_revoked(desk: Desk) -> None:
     assert "publisher in */prod for shop" in desk("token", "list")
     assert "revoked" in desk("token", "revoke", found["id"])
     desk("token", "revoke", found["id"], status=3)
-    desk("token", "create", "--role", "king", status=3)
-    assert "no role 'king'" in desk.err
-    desk("token", "create", "--role", "viewer", "--ttl", "soon", status=3)
+    desk("token", "create", "--role", "king", status=2)
+    assert "choose from 'viewer', 'publisher', 'operator', 'admin'" in desk.err
+    desk("token", "create", "--role", "viewer", "--ttl", "soon", status=2)
     assert "30d" in desk.err
+    desk("token", "revoke", "shop", status=2)
+    assert "mcpctl token list" in desk.err
 
 
 def test_an_identity_is_granted_listed_and_revoked(desk: Desk) -> None:
@@ -87,7 +89,12 @@ def test_an_identity_is_granted_listed_and_revoked(desk: Desk) -> None:
     (found,) = desk.data("identity", "list")
     assert ([one["role"] for one in found["grants"]], found["service"]) == (["publisher", "viewer"], "orders")
     assert pattern in desk("identity", "list")
-    desk("identity", "revoke", found["id"])
+    desk("identity", "revoke", "spiffe://mesh/ns/shop/sa/order", status=2)
+    assert f"Did you mean {pattern!r}?" in desk.err
+    desk("identity", "revoke", pattern)
+    assert desk.data("identity", "list") == []
+    desk("identity", "grant", pattern, "--role", "viewer")
+    desk("identity", "revoke", desk.data("identity", "list")[0]["id"])
     assert desk.data("identity", "list") == []
     desk("identity", "grant", "everyone", "--role", "viewer", status=3)
     assert "no subject" in desk.err
@@ -120,6 +127,10 @@ def test_a_protected_policy_is_applied_by_two(desk: Desk, tmp_path: Path) -> Non
     assert "revision 1" in desk("approve", change["id"], "-e", "prod")
     desk.become(desk.replica.token)
     assert "nothing" in desk("protect", "-e", "prod", "--lift")
+    desk("protect", "--kind", "AcessPolicy", status=2)
+    assert "choose from 'AccessPolicy'" in desk.err
+    desk("approve", "c-1", status=2)
+    assert "mcpctl changes" in desk.err
 
 
 def _declare(desk: Desk) -> None:
@@ -149,6 +160,9 @@ def test_the_log_is_verified_on_the_server_and_offline(desk: Desk, tmp_path: Pat
     ):
         file.write_text("\n".join(touched))
         assert said in desk("audit", "verify", str(file), "--head", head, status=1)
+    desk("audit", "verify", str(tmp_path / "audit.json"), status=2)
+    assert "audit.json does not exist" in desk.err
+    desk("audit", "verify", "--head", "6", status=2)
     desk.become(desk("token", "create", "--role", "operator", "--namespace", "shop").strip())
     desk("audit", "verify", status=3)
     assert "part" in desk.err

@@ -54,10 +54,28 @@ def test_a_path_is_no_url(run):
 
 def test_nothing_found_says_where_it_looked(run):
     """The namespace is the usual reason."""
+    Path("loans.yaml").write_text(DENY % "true")
+    assert run("apply", "loans.yaml", "-s", "sqlite:///mesh.db", "-n", "library")[0] == 0
     assert (
         run("get", "policies", "-s", "sqlite:///mesh.db")[2]
-        == "no policies found in namespace 'default' of 'default'\n"
+        == "no policies found in namespace 'default', environment 'default'\n"
     )
+
+
+def test_a_mistyped_file_is_told_and_not_made(run):
+    """An empty store of that name would answer that nothing is in force."""
+    status, _, err = run("get", "policies", "-s", "sqlite:///mehs.db")
+    assert (status, Path("mehs.db").exists()) == (2, False)
+    assert "mehs.db does not exist" in err
+
+
+@pytest.mark.parametrize("word", ["help", "requests"])
+def test_an_unknown_verb_names_no_package(run, word):
+    """Whoever owns a package of that name could be anybody."""
+    status, _, err = run(word)
+    assert status == 2
+    assert "pip install" not in err
+    assert "mcpctl --help" in err
 
 
 @pytest.mark.parametrize("verb", [("policy", "check"), ("apply", "-s", "sqlite:///mesh.db")])

@@ -150,6 +150,7 @@ def test_without_yaml_it_says_what_to_install(
     """Reading models and printing YAML need the extra, as reading policies does."""
     monkeypatch.setitem(sys.modules, "yaml", None)
     monkeypatch.chdir(shell.folder)
+    Path("mesh.db").touch()
     assert shell(*argv) == 3
     assert 'pip install "mcp-sdk[policy]"' in shell.err
 

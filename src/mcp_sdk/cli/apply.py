@@ -96,7 +96,7 @@ def _author() -> str:
 
 def _run(args: Namespace, output: Output) -> int:
     sources, models = read_policies(args.paths), read_models(args.paths)
-    with connected(args) as mesh:
+    with connected(args, makes=True) as mesh:
         revision = publish(mesh, sources, models, dry_run=args.dry_run, replaces=args.replaces)
     result = {"files": sorted(sources), "revision": revision, "applied": not args.dry_run}
     if output.for_machines:

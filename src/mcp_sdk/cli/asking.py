@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import re
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping
 from typing import Any
 
 from mcp_sdk.cli import servers
+from mcp_sdk.cli.command import WrongUsage
 from mcp_sdk.cli.plane import add_scope
 from mcp_sdk.clients import api
 from mcp_sdk.config import Config, from_env
-from mcp_sdk.exceptions import ConfigurationError
+from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
 
-__all__ = ["add_grant", "add_server", "ask", "grants", "scope_of", "seconds"]
+__all__ = ["add_action", "add_grant", "add_server", "ask", "grants", "is_id", "scope_of", "seconds"]
 
+ROLES = ("viewer", "publisher", "operator", "admin")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def add_server(parser: ArgumentParser, *, scope: bool = False, action: bool = True) -> None:
     """Add the options that say which server is meant, and which part of the mesh; ``action`` is one of a verb."""
     parser.add_argument(
-        "-s", "--store", metavar="URL", help="the server, e.g. https://mesh.internal (else MCP_SDK_CONTROL_PLANE)"
+        "-s",
+        "--store",
+        metavar="URL",
+        help="the server, e.g. https://mesh.internal (else MCP_SDK_CONTROL_PLANE); it is told MCP_SDK_TOKEN",
     )
     if scope:
         add_scope(parser)
@@ -29,9 +34,18 @@ def add_server(parser: ArgumentParser, *, scope: bool = False, action: bool = Tr
         parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default=SUPPRESS, help="how to print")
 
 
+def add_action(verbs: Any, name: str, summary: str, *examples: str) -> ArgumentParser:
+    """Add what a verb can do, with examples of it."""
+    said = f"{summary[0].upper()}{summary[1:]}.\n\n" + "".join(f"  {example}\n" for example in examples)
+    parser: ArgumentParser = verbs.add_parser(
+        name, help=summary, description=said, formatter_class=RawDescriptionHelpFormatter
+    )
+    return parser
+
+
 def add_grant(parser: ArgumentParser) -> None:
     """Add the options that say what is granted."""
-    parser.add_argument("--role", required=True, help="viewer, publisher, operator or admin")
+    parser.add_argument("--role", required=True, choices=ROLES, metavar="ROLE", help=f"{', '.join(ROLES)}")
     parser.add_argument("--service", default="", help="the one service that the holder speaks for")
     parser.add_argument("--namespace", default="*", help="where it holds (default: everywhere)")
     parser.add_argument("--environment", default="*", help="where it holds (default: everywhere)")
@@ -50,11 +64,16 @@ def grants(args: Namespace) -> list[dict[str, Any]]:
     return [{"role": args.role, **where, "targets": targets}]
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a text can be the id of a token or an identity."""
+    return re.fullmatch(r"[a-z0-9]{12,16}", text) is not None
+
+
 def seconds(text: str) -> float:
-    """Read a length of time: ``90s``, ``15m``, ``12h``, ``30d``; raises ``ConfigurationError``."""
+    """Read a length of time: ``90s``, ``15m``, ``12h``, ``30d``; raises ``WrongUsage``."""
     found = re.fullmatch(r"(\d{1,9})([smhd])", text)
     if found is None or not int(found[1]):
-        raise ConfigurationError(f"{text!r:.40} is no length of time. Write it like 15m, 12h or 30d")
+        raise WrongUsage(f"{text!r:.40} is no length of time. Write it like 15m, 12h or 30d")
     return float(int(found[1]) * _UNITS[found[2]])
 
 
@@ -63,7 +82,11 @@ def ask(
 ) -> Any:
     """Make one request of whichever replica answers and give the JSON of its answer; raises ``StoreError``."""
     call: api.Call[Any] = api.Call(method, path, _same, params or {}, json)
-    return servers.ask(_config(args), call)
+    config = _config(args)
+    try:
+        return servers.ask(config, call)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(servers.with_mend(error, config)) from error
 
 
 def scope_of(args: Namespace) -> dict[str, str | int]:

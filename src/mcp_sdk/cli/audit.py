@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mcp_sdk.audit import Entry, Head, verify
-from mcp_sdk.cli.asking import add_server, ask
-from mcp_sdk.cli.command import FAILED, OK, Command
+from mcp_sdk.cli.asking import add_action, add_server, ask
+from mcp_sdk.cli.command import FAILED, OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
-from mcp_sdk.exceptions import ConfigurationError, StoreError
+from mcp_sdk.exceptions import StoreError
 
 __all__ = ["COMMAND"]
 
@@ -20,15 +20,21 @@ PAGE = 1000
 
 def _configure(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="ACTION", required=True)
-    listed = verbs.add_parser("list", help="list entries")
+    listed = add_action(verbs, "list", "list entries", "mcpctl audit list --after 40")
     listed.add_argument("--after", type=int, default=0, metavar="NUMBER", help="only those after this one")
     listed.add_argument("--limit", type=int, default=PAGE, help=f"how many at the most (default: {PAGE})")
     listed.set_defaults(act=_list)
-    checked = verbs.add_parser("verify", help="check the chain of hashes; exit 1 where it is broken")
+    checked = add_action(
+        verbs,
+        "verify",
+        "check the chain of hashes; exit 1 where it is broken",
+        "mcpctl audit verify --head 41:9c1e…",
+        "mcpctl audit verify audit.jsonl",
+    )
     checked.add_argument("file", nargs="?", metavar="FILE", help="an exported log, checked without a server")
     checked.add_argument("--head", metavar="NUMBER:DIGEST", help="a head that was seen before, which must still hold")
     checked.set_defaults(act=_verify)
-    export = verbs.add_parser("export", help="write all entries as JSON lines")
+    export = add_action(verbs, "export", "write all entries as JSON lines", "mcpctl audit export audit.jsonl")
     export.add_argument("file", nargs="?", metavar="FILE", help="where to (default: standard output)")
     export.set_defaults(act=_export)
     for each in (listed, checked, export):
@@ -82,7 +88,7 @@ def _text(plain: dict[str, Any]) -> str:
 
 def _verify(args: Namespace, output: Output) -> int:
     if args.file:
-        texts, head = Path(args.file).read_text(encoding="utf-8").splitlines(), None
+        texts, head = _exported(Path(args.file)), None
     else:
         texts, head = _fetched(args)
     broken = verify(texts, head=_head(args.head) or head)
@@ -100,12 +106,18 @@ def _verify(args: Namespace, output: Output) -> int:
     return OK if broken is None else FAILED
 
 
+def _exported(file: Path) -> list[str]:
+    if not file.exists():
+        raise WrongUsage(f"{file} does not exist. Write it with: mcpctl audit export {file}")
+    return file.read_text(encoding="utf-8").splitlines()
+
+
 def _head(text: str | None) -> Head | None:
     if text is None:
         return None
     number, _, digest = text.partition(":")
     if not number.isdecimal() or len(digest) != 64:
-        raise ConfigurationError(f"--head {text!r:.90} is no NUMBER:DIGEST, as mcpctl audit verify prints it")
+        raise WrongUsage(f"--head {text!r:.90} is no NUMBER:DIGEST, as mcpctl audit verify prints it")
     return Head(int(number), digest)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp_sdk.cli.asking import add_server, ask, scope_of, seconds
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
 from mcp_sdk.config import from_env
 from mcp_sdk.exceptions import ConfigurationError
@@ -23,6 +23,13 @@ from mcp_sdk.snapshot import Override
 __all__ = ["COMMAND"]
 
 PATH = "/v1/overrides"
+LONGEST, SHORTEST_REASON = 86_400.0, 3
+"""Seconds, and characters: as the server has it."""
+_EXAMPLES = {
+    False: 'mcpctl break-glass --service shop --ttl 15m --reason "provider down"',
+    True: "mcpctl break-glass --offline --key operator.key --file /run/shop/glass.json "
+    '--service shop --ttl 15m --reason "provider down"',
+}
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -54,14 +61,20 @@ def _run(args: Namespace, output: Output) -> int:
 def _need(args: Namespace, *names: str) -> None:
     for name in names:
         if not getattr(args, name):
-            raise ConfigurationError(
-                f"--{name} is missing. For example: "
-                'mcpctl break-glass --service shop --ttl 15m --reason "provider down"'
-            )
+            raise WrongUsage(f"--{name} is missing. For example: {_EXAMPLES[args.offline]}")
+
+
+def _ttl(args: Namespace) -> float:
+    ttl = seconds(args.ttl)
+    if ttl > LONGEST:
+        raise WrongUsage(f"--ttl {args.ttl} is too long: 24h at the most. Break the glass again when it has ended")
+    if len(args.reason) < SHORTEST_REASON:
+        raise WrongUsage(f"--reason {args.reason!r} says nothing: whoever reads the log wants to know why")
+    return ttl
 
 
 def _break(args: Namespace, output: Output) -> int:
-    wanted = {"service": args.service, "ttl": seconds(args.ttl), "reason": args.reason}
+    wanted = {"service": args.service, "ttl": _ttl(args), "reason": args.reason}
     said = ask(args, "POST", PATH, json=wanted, params=scope_of(args))
     return _tell(args, said, output)
 
@@ -107,7 +120,7 @@ def _offline(args: Namespace, output: Output) -> int:
     config = from_env(service="mcpctl", mesh=args.mesh, namespace=args.namespace, environment=args.environment)
     who = Identity(args.service, config.mesh, config.namespace, config.environment)
     now = datetime.now(UTC)
-    override = Override("observe", now + timedelta(seconds=seconds(args.ttl)), args.reason)
+    override = Override("observe", now + timedelta(seconds=_ttl(args)), args.reason)
     envelope = sign_glass(_signer(Path(args.key)), who, override, by=getpass.getuser(), now=now)
     _put(Path(args.file), json.dumps(envelope.to_dict()))
     return _tell(args, override.to_dict(), output)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 
 from mcp_sdk.cli.asking import add_server, ask, scope_of
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
 
 __all__ = ["APPROVE", "CHANGES", "PROTECT"]
 
+KINDS = ("AccessPolicy", "TrafficPolicy", "QosPolicy", "RateLimitPolicy")
+
 
 def _configure_protect(parser: ArgumentParser) -> None:
-    parser.add_argument("--kind", default="AccessPolicy", help="kind of policy (default: AccessPolicy)")
+    parser.add_argument(
+        "--kind",
+        default="AccessPolicy",
+        choices=KINDS,
+        metavar="KIND",
+        help=f"{', '.join(KINDS)} (default: AccessPolicy)",
+    )
     parser.add_argument("--lift", action="store_true", help="need no second person any more")
     add_server(parser, scope=True, action=False)
 
@@ -58,6 +67,8 @@ def _configure_approve(parser: ArgumentParser) -> None:
 
 
 def _approve(args: Namespace, output: Output) -> int:
+    if re.fullmatch(r"c-[0-9a-f]{10}", args.change) is None:
+        raise WrongUsage(f"{args.change!r:.60} is no change, like c-4f1d0a9b2e. See what waits with: mcpctl changes")
     path, where = f"/v1/changes/{args.change}", scope_of(args)
     if args.reject:
         ask(args, "DELETE", path, params=where)

@@ -27,7 +27,7 @@ class Command:
     """One verb. ``summary`` is a line, ``description`` teaches with examples.
 
     ``configure`` adds arguments to the verb's parser. ``run`` gives the exit status; a ``PolicyError`` that it raises
-    is 1, ``WrongUsage`` 2, any other ``MeshError`` or ``OSError`` 3.
+    is 1, ``WrongUsage`` and ``ModelError`` 2, any other ``MeshError`` or ``OSError`` 3.
     """
 
     name: str

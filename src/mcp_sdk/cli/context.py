@@ -90,7 +90,9 @@ def _list(args: Namespace, output: Output) -> int:
     elif rows:
         output.table(COLUMNS, rows)
     else:
-        output.say(f"no {model.name} found in namespace {mesh.config.namespace!r} of {mesh.config.environment!r}")
+        output.say(
+            f"no {model.name} found in namespace {mesh.config.namespace!r}, environment {mesh.config.environment!r}"
+        )
     return OK
 
 

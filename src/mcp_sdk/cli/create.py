@@ -6,10 +6,9 @@ import json
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from mcp_sdk.cli.apply import publish
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
-from mcp_sdk.exceptions import ConfigurationError
 
 __all__ = ["COMMAND", "traffic_policy"]
 
@@ -43,9 +42,7 @@ def _configure(parser: ArgumentParser) -> None:
 def traffic_policy(name: str, service: str | None, route_rules: str, namespace: str) -> str:
     """Give the YAML of a TrafficPolicy whose rules are in the text form."""
     if service is None and not name.endswith(SUFFIX):
-        raise ConfigurationError(
-            f"which service does {name!r} govern? Say it with --service, or name it SERVICE{SUFFIX}"
-        )
+        raise WrongUsage(f"which service does {name!r} govern? Say it with --service, or name it SERVICE{SUFFIX}")
     target = service or f"{name.removesuffix(SUFFIX)}-service"
     fields = {"name": name, "namespace": namespace}
     return "\n".join(
@@ -62,7 +59,7 @@ def traffic_policy(name: str, service: str | None, route_rules: str, namespace: 
 
 
 def _run(args: Namespace, output: Output) -> int:
-    with connected(args) as mesh:
+    with connected(args, makes=True) as mesh:
         text = traffic_policy(args.name, args.service, args.route_rules, mesh.identity.namespace)
         current = mesh.control_plane.policies().result(mesh.config.start_timeout)
         sources = {**(current.sources if current is not None else {}), f"{args.name}.yaml": text}
@@ -71,7 +68,7 @@ def _run(args: Namespace, output: Output) -> int:
     if output.for_machines:
         output.data({"name": args.name, "revision": revision, "applied": not args.dry_run, "policy": text})
     else:
-        output.line(text if args.dry_run else f"traffic policy {args.name} is in force as revision {revision}")
+        output.line(text.rstrip() if args.dry_run else f"traffic policy {args.name} is in force as revision {revision}")
     return OK
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from mcp_sdk.cli.apply import publish
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.documents import documents, without
 from mcp_sdk.cli.output import Output, add_output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.cli.publishing import current
-from mcp_sdk.exceptions import ConfigurationError, did_you_mean
+from mcp_sdk.exceptions import did_you_mean
 
 __all__ = ["COMMAND"]
 
@@ -42,10 +42,10 @@ def _run(args: Namespace, output: Output) -> int:
         found = [each for each in documents(now.sources) if each.name == args.name and args.kind in ("", each.kind)]
         if not found:
             known = did_you_mean(args.name, [each.name for each in documents(now.sources)])
-            raise ConfigurationError(f"no policy {args.name!r} is in force.{known}")
+            raise WrongUsage(f"no policy {args.name!r} is in force.{known}")
         if len(found) > 1:
             kinds = ", ".join(each.kind for each in found)
-            raise ConfigurationError(f"{len(found)} policies are named {args.name!r} ({kinds}); say --kind")
+            raise WrongUsage(f"{len(found)} policies are named {args.name!r} ({kinds}); say --kind")
         left = without(now.sources, args.name, args.kind)
         revision = publish(mesh, left, {}, dry_run=args.dry_run, replaces=now.revision)
     if output.for_machines:

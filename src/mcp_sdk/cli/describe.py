@@ -6,13 +6,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.documents import documents
 from mcp_sdk.cli.entities import Listing, attributes, context_of, model_of, moment, transition_row
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.context import EntityRef
-from mcp_sdk.exceptions import ConfigurationError, did_you_mean
+from mcp_sdk.exceptions import did_you_mean
 from mcp_sdk.mesh import Mesh
 
 __all__ = ["COMMAND"]
@@ -41,7 +41,11 @@ def _run(args: Namespace, output: Output) -> int:
         listed = {
             title: [dict(zip(columns, row, strict=True)) for row in rows] for title, (columns, rows) in tables.items()
         }
-        output.data(fields | listed | ({"source": text} if text else {}))
+        output.data(
+            {name.replace(" ", "_"): value for name, value in fields.items()}
+            | listed
+            | ({"source": text} if text else {})
+        )
     else:
         _print(fields, tables, text, output)
     return OK
@@ -64,6 +68,8 @@ def _print(fields: Mapping[str, Any], tables: Mapping[str, Listing], text: str, 
 def _shown(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -72,7 +78,7 @@ def _policy(mesh: Mesh, args: Namespace) -> Described:
     found = [policy for policy in snapshot.programs.get("policies", ()) if policy["name"] == args.name]
     if not found:
         known = did_you_mean(args.name, [policy["name"] for policy in snapshot.programs.get("policies", ())])
-        raise ConfigurationError(f"no policy {args.name!r} is in force.{known}")
+        raise WrongUsage(f"no policy {args.name!r} is in force.{known}")
     policy = found[0]
     stored = mesh.control_plane.policies(snapshot.revision).result(mesh.config.start_timeout)
     sources = stored.sources if stored is not None else {}
@@ -129,7 +135,7 @@ def _service(mesh: Mesh, args: Namespace) -> Described:
     if not endpoints and not policies:
         known = {endpoint.service for endpoint in mesh.control_plane.endpoints("")}
         known |= {policy["service"] for policy in snapshot.programs.get("policies", ())}
-        raise ConfigurationError(f"no service {args.name!r} is registered or governed.{did_you_mean(args.name, known)}")
+        raise WrongUsage(f"no service {args.name!r} is registered or governed.{did_you_mean(args.name, known)}")
     fields = {
         "service": args.name,
         "endpoints": len(endpoints),

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from mcp_sdk.cli.command import WrongUsage
 from mcp_sdk.context import EntityRef, ModelContext
-from mcp_sdk.exceptions import ConfigurationError, UnknownModel
+from mcp_sdk.exceptions import UnknownModel
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Applied
@@ -27,12 +28,12 @@ def model_of(mesh: Mesh, name: str, *further: str) -> BusinessModel:
 
 
 def context_of(mesh: Mesh, model: BusinessModel, entity_id: str) -> ModelContext:
-    """Give what is known of an entity; raises ``ConfigurationError`` where nothing is."""
+    """Give what is known of an entity; raises ``WrongUsage`` where nothing is."""
     ref = EntityRef(model.name, entity_id)
     found = mesh.control_plane.fetch([ref]).result(mesh.config.start_timeout).get(ref)
     if found is None:
-        where = f"namespace {mesh.config.namespace!r} of {mesh.config.environment!r}"
-        raise ConfigurationError(f"no {model.name} {entity_id!r} is known in {where}")
+        where = f"namespace {mesh.config.namespace!r}, environment {mesh.config.environment!r}"
+        raise WrongUsage(f"no {model.name} {entity_id!r} is known in {where}")
     return found
 
 

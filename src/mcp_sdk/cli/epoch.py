@@ -5,9 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from mcp_sdk.cli.asking import add_server, ask
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
-from mcp_sdk.exceptions import ConfigurationError
 
 __all__ = ["COMMAND"]
 
@@ -33,7 +32,7 @@ def _show(args: Namespace, output: Output) -> int:
 def _open(args: Namespace, output: Output) -> int:
     current = ask(args, "GET", PATH)["epoch"]
     if not args.confirm:
-        raise ConfigurationError(
+        raise WrongUsage(
             f"this leaves epoch {current}: every client then takes what this server holds for the newest, and what was "
             "applied after the backup is no longer in force. If that is meant, add --confirm"
         )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from mcp_sdk.cli.command import OK, Command, WrongUsage
+from mcp_sdk.cli.entities import moment
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.context import ModelContext
@@ -33,16 +34,18 @@ def _run(args: Namespace, output: Output) -> int:
     elif rows:
         output.table(columns, [[_shown(cell) for cell in row] for row in rows])
     else:
-        output.say(f"no {args.what} found in namespace {mesh.config.namespace!r} of {mesh.config.environment!r}")
+        output.say(
+            f"no {args.what} found in namespace {mesh.config.namespace!r}, environment {mesh.config.environment!r}"
+        )
     return OK
 
 
 def _plain(cell: Any) -> Any:
-    return cell.isoformat(timespec="milliseconds") if isinstance(cell, datetime) else cell
+    return moment(cell) if isinstance(cell, datetime) else cell
 
 
 def _shown(cell: Any) -> Any:
-    return "" if cell is None else cell.isoformat(timespec="seconds") if isinstance(cell, datetime) else cell
+    return "" if cell is None else moment(cell) if isinstance(cell, datetime) else cell
 
 
 Listing = tuple[list[str], list[list[Any]]]

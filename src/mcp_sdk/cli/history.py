@@ -36,7 +36,7 @@ def _run(args: Namespace, output: Output) -> int:
     with connected(args) as mesh:
         limit = max(args.limit, 1)
         found = mesh.control_plane.policy_history(limit=limit + 1).result(mesh.config.start_timeout)
-        where = f"namespace {mesh.config.namespace!r} of {mesh.config.environment!r}"
+        where = f"namespace {mesh.config.namespace!r}, environment {mesh.config.environment!r}"
     rows = [_row(new, old) for new, old in pairwise([*found, PolicyRevision(0, {})])][:limit]
     if output.for_machines:
         output.data([dict(zip(_COLUMNS, row, strict=True)) for row in rows])

@@ -12,11 +12,13 @@ from typing import Any, NoReturn, TextIO
 
 from mcp_sdk.cli.command import ABNORMAL, FAILED, USAGE, Command, WrongUsage
 from mcp_sdk.cli.output import Output
-from mcp_sdk.exceptions import MeshError, PolicyError, did_you_mean
+from mcp_sdk.exceptions import MeshError, ModelError, PolicyError, did_you_mean
 
 __all__ = ["main", "parser_of_all", "run"]
 
 GROUP = "mcp_sdk.commands"
+OURS = {"demo": "mcp-sdk-demo"}
+"""Verbs of other packages of this project. Of no other is a name told: anybody could own it."""
 INTERRUPTED, PIPE_CLOSED = 130, 141
 """As a shell tells of SIGINT and SIGPIPE."""
 
@@ -74,8 +76,8 @@ def commands(argv: Sequence[str], output: Output) -> dict[str, Command]:
     wanted = argv[0] if argv and not argv[0].startswith("-") else None
     if wanted is not None and wanted not in found:
         nearest = did_you_mean(wanted, found)
-        product = "" if "Did you mean" in nearest else f" A product's verb comes with it: pip install mcp-sdk-{wanted}"
-        raise _Exit(USAGE, f"mcpctl: unknown verb {wanted!r}.{nearest}{product}")
+        product = f" It comes with {OURS[wanted]}: pip install {OURS[wanted]}" if wanted in OURS else ""
+        raise _Exit(USAGE, f"mcpctl: unknown verb {wanted!r}.{nearest}{product}\nTry: mcpctl --help")
     loaded = {name: _load(found[name], output) for name in ([wanted] if wanted else sorted(found))}
     return {name: verb for name, verb in loaded.items() if verb is not None}
 
@@ -132,11 +134,23 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
         return stop.status
     except MeshError as error:
         err.write(f"mcpctl: {error}\n")
-        return FAILED if isinstance(error, PolicyError) else USAGE if isinstance(error, WrongUsage) else ABNORMAL
+        return (
+            FAILED
+            if isinstance(error, PolicyError)
+            else USAGE
+            if isinstance(error, (WrongUsage, ModelError))
+            else ABNORMAL
+        )
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
         return _cannot(error, err)
+
+
+def _status(error: MeshError) -> int:
+    if isinstance(error, PolicyError):
+        return FAILED
+    return USAGE if isinstance(error, WrongUsage | ModelError) else ABNORMAL
 
 
 def _cannot(error: OSError, err: TextIO) -> int:

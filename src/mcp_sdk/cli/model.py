@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from mcp_sdk.cli.asking import add_server, ask, scope_of
+from mcp_sdk.cli.asking import add_action, add_server, ask, scope_of
 from mcp_sdk.cli.command import OK, Command
 from mcp_sdk.cli.output import Output
 
@@ -13,11 +13,16 @@ __all__ = ["COMMAND"]
 
 def _configure(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="ACTION", required=True)
-    own = verbs.add_parser("own", help="say which services may assert a model")
+    own = add_action(
+        verbs,
+        "own",
+        "say which services may assert a model",
+        "mcpctl model own order --service order-service --service payment-service",
+    )
     own.add_argument("model", metavar="MODEL")
     own.add_argument("--service", action="append", required=True, help="may be given again; '*' is any service")
     own.set_defaults(act=_own)
-    listed = verbs.add_parser("owners", help="list models and their owners")
+    listed = add_action(verbs, "owners", "list models and their owners", "mcpctl model owners")
     listed.set_defaults(act=_owners)
     for each in (own, listed):
         add_server(each, scope=True)

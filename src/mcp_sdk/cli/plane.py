@@ -5,7 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from mcp_sdk.cli.command import WrongUsage
 from mcp_sdk.cli.servers import greet, is_server
 from mcp_sdk.config import Config, from_env
 from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
@@ -27,7 +29,8 @@ def add_store(parser: ArgumentParser) -> None:
         "-s",
         "--store",
         metavar="URL",
-        help="control plane: sqlite:///mesh.db, https://mesh.corp (else MCP_SDK_CONTROL_PLANE, else [tool.mcp_sdk])",
+        help="control plane: sqlite:///mesh.db, or https://mesh.internal, which is told MCP_SDK_TOKEN "
+        "(else MCP_SDK_CONTROL_PLANE, else [tool.mcp_sdk])",
     )
     add_scope(parser)
 
@@ -56,17 +59,27 @@ def configured(args: Namespace) -> Config:
 
 
 @contextmanager
-def connected(args: Namespace) -> Iterator[Mesh]:
-    """Give a mesh that is connected as ``args`` say.
+def connected(args: Namespace, *, makes: bool = False) -> Iterator[Mesh]:
+    """Give a mesh that is connected as ``args`` say; ``makes`` lets a SQLite file be made that is not there.
 
-    Raises ``ConfigurationError`` where they name no control plane that lasts, ``StoreUnavailable`` when nobody answers,
-    and ``StoreError`` where a server refuses.
+    Raises ``WrongUsage`` where there is none, ``ConfigurationError`` where they name no control plane that lasts,
+    ``StoreUnavailable`` when nobody answers, and ``StoreError`` where a server refuses.
     """
     config = configured(args)
+    if not makes:
+        _require_file(config)
     if is_server(config):
         greet(config)
     with opened(config) as mesh:
         yield mesh
+
+
+def _require_file(config: Config) -> None:
+    """Raise where a SQLite file is not there: to look at a mistyped name must not make it."""
+    scheme, _, rest = config.control_plane.partition("://")
+    path = Path(rest.removeprefix("/"))
+    if scheme == "sqlite" and path.parent.is_dir() and not path.exists():
+        raise WrongUsage(f"{path} does not exist. A service that runs on it makes it, and so does: mcpctl apply")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ def current(mesh: Mesh) -> PolicyRevision:
     found = mesh.control_plane.policies().result(mesh.config.start_timeout)
     if found is None:
         config = mesh.config
-        where = f"namespace {config.namespace!r} of {config.environment!r}"
+        where = f"namespace {config.namespace!r}, environment {config.environment!r}"
         raise ConfigurationError(f"no policies are in force in {where}")
     return found
 

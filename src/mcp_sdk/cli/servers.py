@@ -10,7 +10,7 @@ from mcp_sdk.clients.replicas import Replicas
 from mcp_sdk.config import Config
 from mcp_sdk.exceptions import StoreUnavailable
 
-__all__ = ["ask", "greet", "is_server"]
+__all__ = ["ask", "greet", "is_server", "with_mend"]
 
 T = TypeVar("T")
 
@@ -39,7 +39,12 @@ def greet(config: Config) -> None:
     try:
         ask(config, api.about())
     except StoreUnavailable as error:
-        raise StoreUnavailable(f"{error}. {_mend(str(error), config)}") from error
+        raise StoreUnavailable(with_mend(error, config)) from error
+
+
+def with_mend(error: StoreUnavailable, config: Config) -> str:
+    """Say that no server answers, and what may be done about it."""
+    return f"{str(error).rstrip('.')}. {_mend(str(error), config)}"
 
 
 def _mend(said: str, config: Config) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 from typing import Any
 
-from mcp_sdk.cli.asking import add_grant, add_server, ask, grants, seconds
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.asking import add_action, add_grant, add_server, ask, grants, is_id, seconds
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
 
 __all__ = ["COMMAND", "shown_grants"]
@@ -15,14 +16,20 @@ __all__ = ["COMMAND", "shown_grants"]
 
 def _configure(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="ACTION", required=True)
-    create = verbs.add_parser("create", help="make a token, and print it this once")
+    create = add_action(
+        verbs,
+        "create",
+        "make a token, and print it this once",
+        "mcpctl token create --role publisher --service shop --environment prod --ttl 30d",
+        "mcpctl token create --role operator --name eve --ttl 12h",
+    )
     add_grant(create)
     create.add_argument("--name", default="", help="what it is called in the audit log (default: service or role)")
     create.add_argument("--ttl", metavar="TIME", help="how long it lasts, e.g. 30d (default: as long as yours)")
     create.set_defaults(act=_create)
-    listed = verbs.add_parser("list", help="list tokens, without what proves them")
+    listed = add_action(verbs, "list", "list tokens, without what proves them", "mcpctl token list")
     listed.set_defaults(act=_list)
-    revoke = verbs.add_parser("revoke", help="have a token taken no longer")
+    revoke = add_action(verbs, "revoke", "have a token taken no longer", "mcpctl token revoke h3kq0c2m9xza")
     revoke.add_argument("id", metavar="ID", help="as list prints it")
     revoke.set_defaults(act=_revoke)
     for each in (create, listed, revoke):
@@ -56,6 +63,8 @@ def _list(args: Namespace, output: Output) -> int:
 
 
 def _revoke(args: Namespace, output: Output) -> int:
+    if not is_id(args.id):
+        raise WrongUsage(f"{args.id!r:.60} is no token's id. See them with: mcpctl token list")
     ask(args, "DELETE", f"/v1/tokens/{args.id}")
     if output.for_machines:
         output.data({"revoked": args.id})
@@ -65,7 +74,10 @@ def _revoke(args: Namespace, output: Output) -> int:
 
 
 def _until(moment: float | None) -> str:
-    return "lasts" if moment is None else f"until {datetime.fromtimestamp(moment, UTC).isoformat(timespec='seconds')}"
+    if moment is None:
+        return "lasts"
+    word = "until" if moment > time.time() else "ended"
+    return f"{word} {datetime.fromtimestamp(moment, UTC).isoformat(timespec='seconds')}"
 
 
 def shown_grants(found: list[dict[str, Any]]) -> str:

@@ -54,7 +54,10 @@ class Door:
         if peer is not None:
             found = Caller(peer.subject, expires=peer.expires, key=peer.subject, subjects=(peer.subject,))
             return await self._granted(found)
-        raise unauthorised("say who you are: Authorization: Bearer TOKEN. Make one with: mcpctl token create")
+        raise unauthorised(
+            "say who you are: Authorization: Bearer TOKEN. mcpctl and services take it from MCP_SDK_TOKEN; "
+            "an admin makes one with: mcpctl token create"
+        )
 
     async def _by_bearer(self, connection: HTTPConnection, text: str) -> Caller:
         if self._oidc is None or text.startswith("mcp_"):

@@ -139,9 +139,11 @@ class Tokens:
         found = _FORM.fullmatch(text)
         token = self._known.get(found[1]) if found else None
         if found is None or token is None or not hmac.compare_digest(token.digest, _hash(found[2])):
-            raise unauthorised("the token is not known here. Make one with: mcpctl token create")
+            raise unauthorised("the token is not known here. An admin makes one with: mcpctl token create")
         if token.expires_at <= self._clock():
-            raise unauthorised(f"the token {token.name!r} has expired. Make a new one with: mcpctl token create")
+            raise unauthorised(
+                f"the token {token.name!r} has expired. An admin makes a new one with: mcpctl token create"
+            )
         key = f"token:{token.id}"
         return Caller(token.name, token.grants, token.service, token.expires_at, key=key, makers=token.makers)
 

@@ -88,7 +88,7 @@ def test_revisions_of_a_store_are_compared(run, sets) -> None:
     assert run("policy", "diff", "current", "new", "-s", STORE)[0] == 0
     status, out, err = run("policy", "diff", "1", "7", "-s", STORE)
     assert (status, out) == (3, "")
-    assert err == "mcpctl: namespace 'default' of 'default' holds no revision 7; revision 2 is in force\n"
+    assert err == "mcpctl: namespace 'default', environment 'default' holds no revision 7; revision 2 is in force\n"
 
 
 def test_what_cannot_be_compared_is_said(run, sets) -> None:

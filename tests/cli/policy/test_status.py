@@ -79,6 +79,7 @@ def test_findings_are_1(shell, verb: str) -> None:
 def test_each_status_says_one_thing(shell, argv: tuple[str, ...], status: int) -> None:
     """0 fine, 1 findings, failed cases or differences, 2 wrong usage, 3 could not be done."""
     shell.write("empty.jsonl", "")
+    shell.write("mesh.db", "")
     if "changed" in argv:
         text = Path("orders.yaml").read_text(encoding="utf-8").replace("> 1000", "> 2000")
         folder("changed", p=text, models=Path("models.yaml").read_text(encoding="utf-8"))

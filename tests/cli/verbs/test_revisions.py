@@ -81,7 +81,7 @@ def test_a_policy_is_deleted_and_its_neighbour_in_the_file_stays(seeded: Typist)
     assert seeded("delete", "policy", "orders") == 0, seeded.err
     assert seeded.out == "AccessPolicy orders is deleted as of revision 2\n"
     assert [row["name"] for row in seeded.json("get", "policies")] == ["versions"]
-    assert seeded("delete", "policy", "version") == 3
+    assert seeded("delete", "policy", "version") == 2
     assert "Did you mean 'versions'?" in seeded.err
 
 
