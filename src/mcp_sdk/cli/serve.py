@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from argparse import ArgumentParser, Namespace
+import socket
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
 from mcp_sdk.exceptions import ConfigurationError, MissingExtra
+
+if TYPE_CHECKING:
+    from mcp_sdk.server.run import Bind
 
 __all__ = ["COMMAND"]
 
@@ -16,9 +22,14 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("--store", default="sqlite:///mesh.db", metavar="URL", help="where everything is kept")
+    parser.add_argument(
+        "--store",
+        default="sqlite:///mesh.db",
+        metavar="URL",
+        help="where everything is kept (default: sqlite:///mesh.db)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
-    parser.add_argument("--port", type=int, default=8600, help="port to listen on (default: 8600)")
+    parser.add_argument("--port", type=_port, default=8600, help="port to listen on (default: 8600)")
     parser.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of host and port")
     parser.add_argument("--mesh", default="default", help="the mesh's name, which manifests carry (default: default)")
     parser.add_argument("--streams", type=int, default=10_000, help="clients at once (default: 10000)")
@@ -40,6 +51,39 @@ def _configure(parser: ArgumentParser) -> None:
     )
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65_536:
+        raise ArgumentTypeError(f"{text!r} is no port; ports are 1 to 65535")
+    return int(text)
+
+
+def _check(args: Namespace, bind: Bind) -> None:
+    """Raise what is wrong before anything is made: a token is shown once, and must be of a server that runs."""
+    if args.host not in LOOPBACK and args.fd is None and not (args.tls_certificate or args.behind_proxy):
+        raise ConfigurationError(
+            f"{args.host} is not loopback, and without TLS tokens would be read on the way. "
+            "Give --tls-certificate and --tls-private-key, or --behind-proxy where something in front ends TLS"
+        )
+    if args.oidc_issuer and not args.oidc_audience:
+        raise WrongUsage("--oidc-issuer needs --oidc-audience: the name that tokens for this server carry")
+    for path in filter(None, (args.tls_certificate, args.tls_private_key, args.tls_client_ca)):
+        if not os.access(path, os.R_OK):
+            raise ConfigurationError(f"{path} cannot be read")
+    if args.fd is None:
+        _check_free(args.host, args.port, bind.url)
+
+
+def _check_free(host: str, port: int, url: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        mend = (
+            "Stop what listens there, or choose another: --port" if error.errno == errno.EADDRINUSE else "Mend --host"
+        )
+        raise ConfigurationError(f"{url} cannot be listened on: {error.strerror or error}. {mend}") from error
+
+
 def _run(args: Namespace, output: Output) -> int:
     try:
         from mcp_sdk.server.rates import read_rates  # noqa: PLC0415
@@ -47,12 +91,8 @@ def _run(args: Namespace, output: Output) -> int:
         from mcp_sdk.server.settings import ServerSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a package", extra="server", purpose="mcpctl serve") from error
-    if args.host not in LOOPBACK and args.fd is None and not (args.tls_certificate or args.behind_proxy):
-        raise ConfigurationError(
-            f"{args.host} is not loopback, and without TLS tokens would be read on the way. "
-            "Give --tls-certificate and --tls-private-key, or --behind-proxy where something in front ends TLS"
-        )
     bind = Bind(args.host, args.port, args.fd, args.tls_certificate, args.tls_private_key, args.tls_client_ca)
+    _check(args, bind)
 
     def announce(prepared: Prepared) -> None:
         _announce(prepared.token, prepared.key, bind.url, args, output)
@@ -73,12 +113,12 @@ def _announce(token: str, key: str, url: str, args: Namespace, output: Output) -
     if token and args.token_file:
         _keep(Path(args.token_file), token)
     output.line(f"control plane on {url}, over {args.store.partition(':')[0]}")
-    output.line(f"its key: {key}")
+    output.line(f"its public key, for MCP_SDK_TRUSTED_KEYS: {key}")
     if token:
         shown = f"$(cat {args.token_file})" if args.token_file else token
         output.line("the first admin's token, shown this once; keep it:")
         output.line(f"\n  export MCP_SDK_CONTROL_PLANE={url}\n  export MCP_SDK_TOKEN={shown}\n")
-        output.line("next: mcpctl apply policies/")
+        output.line("next, in another terminal: the two lines above, then mcpctl check and mcpctl apply policies/")
     output.out.flush()
 
 
