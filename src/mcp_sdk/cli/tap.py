@@ -15,7 +15,7 @@ from mcp_sdk.cli.plane import add_store, configured, connected
 from mcp_sdk.cli.servers import greet, is_server
 from mcp_sdk.cli.watching import changes, heard
 from mcp_sdk.config import Config
-from mcp_sdk.exceptions import StoreError, StoreUnavailable
+from mcp_sdk.exceptions import StoreError, StoreUnavailable, did_you_mean
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Applied
@@ -65,9 +65,28 @@ def _filter(written: str) -> tuple[str, str, str]:
 
 def _tap(config: Config, args: Namespace, output: Output) -> None:
     greet(config)
+    if args.filters:
+        _check_filters(args)
     told = (said for said in _events(config, args, output) if _telling(*said, output))
     for _ in islice(told, args.count):
         output.out.flush()
+
+
+def _check_filters(args: Namespace) -> None:
+    """Raise for a filter that nothing can ever fit: the tap would stay silent."""
+    with connected(args) as mesh:
+        if not mesh.control_plane.snapshot().models:
+            return  # services that declare them may start later
+        for model, name, value in map(_filter, args.filters):
+            _check_filter(model_of(mesh, model), name, value)
+
+
+def _check_filter(model: BusinessModel, name: str, value: str) -> None:
+    known = ("id", "state", *model.attributes)
+    if name not in known:
+        raise WrongUsage(f"{model.name} has no {name!r}.{did_you_mean(name, known)}")
+    if name == "state" and model.states:
+        model.check_state(value)
 
 
 def _telling(kind: str, data: dict[str, Any], output: Output) -> bool:
@@ -130,13 +149,13 @@ def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def decision_line(record: dict[str, Any]) -> str:
-    """Write a record of the decision log in a line: when, who, what, how it was decided, by which rule, of what."""
+    """Write a record of the decision log in a line: when, on which side of the call, who, what, how and why."""
     reasons = record.get("reasons") or [{}]
     first = reasons[0]
     why = f"by {first['policy']}/{first.get('rule') or 'default'}" if first.get("policy") else ""
     contexts = record.get("contexts") or ()
     about = " ".join(f"{each.get('model')} {each.get('id')} {each.get('state') or ''}".rstrip() for each in contexts)
-    said = [str(record.get(name) or "") for name in ("time", "service", "operation", "verdict", "route")]
+    said = [str(record.get(name) or "") for name in ("time", "phase", "service", "operation", "verdict", "route")]
     return "  ".join(text for text in (*said, why, about) if text)
 
 
@@ -170,8 +189,11 @@ def _transitions(args: Namespace, output: Output) -> None:
 
 
 def _wanted_models(mesh: Mesh, filters: Sequence[str]) -> list[BusinessModel]:
-    named = {_filter(written)[0] for written in filters}
-    return [model_of(mesh, name) for name in named] or list(mesh.control_plane.snapshot().models.values())
+    wanted = [_filter(written) for written in filters]
+    for model, name, value in wanted:
+        _check_filter(model_of(mesh, model), name, value)
+    named = {model: model_of(mesh, model) for model, _, _ in wanted}
+    return list(named.values()) or list(mesh.control_plane.snapshot().models.values())
 
 
 def _fits(applied: Applied, filters: Sequence[str], service: str) -> bool:

@@ -6,6 +6,7 @@ import json
 import time
 
 import httpx
+import pytest
 from verbs import Typist
 
 from mcp_sdk import DecisionRequest, ModelContext
@@ -73,10 +74,10 @@ def test_tap_shows_decisions_of_a_server(seeded: Typist, place: str) -> None:
 
 def test_a_decision_is_written_in_a_line() -> None:
     """When, who, what, how it was decided, by which rule, of which entity."""
-    record = {"time": "T", "service": "shop", "operation": "POST /orders", "verdict": "deny"}
+    record = {"time": "T", "phase": "inbound", "service": "shop", "operation": "POST /orders", "verdict": "deny"}
     record |= {"reasons": [{"policy": "orders", "rule": "large"}]}
     record |= {"contexts": [{"model": "order", "id": "o-1", "state": "created"}]}
-    assert decision_line(record) == "T  shop  POST /orders  deny  by orders/large  order o-1 created"
+    assert decision_line(record) == "T  inbound  shop  POST /orders  deny  by orders/large  order o-1 created"
     assert decision_line({}) == ""
 
 
@@ -84,6 +85,20 @@ def test_a_filter_that_is_none_is_told(seeded: Typist) -> None:
     """With an example."""
     assert seeded("tap", "order=created") == 2
     assert "write MODEL.FIELD=VALUE" in seeded.err
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("ordr.state=paid", "unknown model 'ordr'. Did you mean 'order'?"),
+        ("order.amout=1", "order has no 'amout'. Did you mean 'amount'?"),
+        ("order.state=payed", "unknown state 'payed' of model 'order'."),
+    ],
+)
+def test_a_filter_that_nothing_can_fit_is_told(seeded: Typist, written: str, said: str) -> None:
+    """The tap would stay silent for ever."""
+    assert seeded("tap", written) == 2
+    assert said in seeded.err
 
 
 def test_server_sent_events_are_read() -> None:
