@@ -92,7 +92,7 @@ def _lines(change: Change, args: Namespace) -> Iterator[str]:
         yield f"{sign} {said.sentence()}{place}"
     if change.moved is not None:
         yield f"  {100 * float(change.moved):.3g} % of the ids come to another version"
-    yield f"  mcpctl explain {call.command()} {_asked(args)}"
+    yield f"  mcpctl explain {call.command()} {_asked(args)}".rstrip()
 
 
 def _asked(args: Namespace) -> str:
