@@ -28,7 +28,7 @@ def test_a_port_that_is_taken_makes_no_token() -> None:
         port = taken.getsockname()[1]
         status, out, err = typed("--port", str(port))
     assert (status, out, Path("mesh.db").exists()) == (3, "", False)
-    assert f"http://127.0.0.1:{port} cannot be listened on" in err
+    assert f"http://127.0.0.1:{port} cannot be listened on: Address already in use. Stop what" in err
     assert "choose another: --port" in err
 
 

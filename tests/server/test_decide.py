@@ -65,3 +65,20 @@ def test_who_may_not_decide_is_told_so(admin: httpx.Client, outsider: httpx.Clie
     response = outsider.post("/v1/decide", json=question())
     assert response.status_code == 403
     assert "may not decide in default/default" in response.json()["detail"]
+
+
+def test_policies_of_another_namespace_are_refused(admin: httpx.Client) -> None:
+    """Whoever posts them is told with file and line; those that name none are of the namespace that is asked."""
+    text = "kind: AccessPolicy\nmetadata: {%s}\nspec: {target: {service: shop}, default: deny, rules: []}\n"
+    answers = [
+        admin.post(
+            "/v1/policies",
+            params={"namespace": "tutorial"},
+            json={"sources": {"a.yaml": text % metadata}, "replaces": 0},
+        )
+        for metadata in ("name: a, namespace: default", "name: a")
+    ]
+    assert [answer.status_code for answer in answers] == [422, 200]
+    assert "MCP0012" in answers[0].text
+    asked = admin.post("/v1/decide", json={"service": "shop", "operation": "GET /", "namespace": "tutorial"})
+    assert asked.json()["verdict"] == "deny", asked.text

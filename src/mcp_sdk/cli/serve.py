@@ -81,7 +81,8 @@ def _check_free(host: str, port: int, url: str) -> None:
         mend = (
             "Stop what listens there, or choose another: --port" if error.errno == errno.EADDRINUSE else "Mend --host"
         )
-        raise ConfigurationError(f"{url} cannot be listened on: {error.strerror or error}. {mend}") from error
+        why = str(error.strerror).partition(" (while")[0]
+        raise ConfigurationError(f"{url} cannot be listened on: {why}. {mend}") from error
 
 
 def _run(args: Namespace, output: Output) -> int:
