@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from desks import Served, served
 
 from mcp_sdk import BusinessModel
-from mcp_sdk.context import MESH, Transition
+from mcp_sdk.context import MESH, Scope, Transition
 from mcp_sdk.exceptions import ConfigurationError, ProtocolError
 from mcp_sdk.ports import Record
 from mcp_sdk.server.callers import Grant
@@ -282,3 +283,24 @@ def test_scopes_are_bounded() -> None:
         assert asked == [200, 200, 503, 200]
 
     served(work, scopes=2)
+
+
+def test_changes_that_wait_are_bounded() -> None:
+    """Each holds a whole policy set for a week. Those that waited too long make room."""
+
+    async def work(at: Served) -> None:
+        admin, author = await at.client(ADMIN), await at.client(Grant("operator"))
+        await admin.post("/v1/models", json={"models": [ORDER]})
+        await admin.put("/v1/protections/AccessPolicy")
+        body = {"sources": {"a.yaml": ACCESS}, "replaces": 0}
+        for _ in range(20):
+            assert (await author.post("/v1/policies", json=body)).status_code == 202
+        refused = await author.post("/v1/policies", json=body)
+        assert (refused.status_code, refused.json()["type"]) == (409, "urn:mcp-sdk:problem:too-many-changes")
+        first = (await at.store.records(Scope(), "change"))[0]
+        await at.store.put_record(Scope(), replace(first, content={**first.content, "expires_at": 0.0}))
+        refused = await author.post("/v1/policies", json=body)
+        assert refused.status_code == 202
+        assert len(await at.store.records(Scope(), "change")) == 20
+
+    served(work)

@@ -6,11 +6,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from mcp_sdk.context import Scope
+from mcp_sdk.exceptions import RevisionConflict
 from mcp_sdk.policy import compile_policies, require_namespace
 from mcp_sdk.ports import Record
 from mcp_sdk.server.callers import Caller, Permission
@@ -33,6 +35,8 @@ __all__ = [
 
 CHANGE, PROTECTION = "change", "protection"
 """Kinds of records."""
+MOST = 20
+"""Changes of one scope that wait; each holds a whole policy set."""
 LIFESPAN = 7 * 86_400.0
 """Seconds for which a change waits for its approval."""
 
@@ -98,6 +102,7 @@ async def propose(
     plan: Mapping[str, Any] | None = None,
 ) -> Pending:
     """Keep a policy set until somebody else approves it; with a ``plan`` it is then rolled out in stages."""
+    await _make_room(desk, scope)
     now = time.time()
     content = {
         "author": caller.name,
@@ -116,6 +121,17 @@ async def propose(
         stored = await desk.shelf.put(scope, record)
         change.after = said
     return Pending(record.name, content, stored)
+
+
+async def _make_room(desk: Desk, scope: Scope) -> None:
+    """Forget changes that waited too long; raises a 409 where too many wait."""
+    waits = [Pending(one.name, one.content, one) for one in await desk.store.records(scope, CHANGE)]
+    for each in waits:
+        if each.expired:
+            with suppress(RevisionConflict):  # another replica was first
+                await dismiss(desk, scope, each)
+    if sum(not each.expired for each in waits) >= MOST:
+        raise Fault(409, "too-many-changes", f"{MOST} changes wait for an approval already; approve or reject some")
 
 
 async def pending(desk: Desk, scope: Scope, name: str) -> Pending:
