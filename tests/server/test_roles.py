@@ -201,3 +201,16 @@ def test_an_admin_of_one_namespace_takes_no_grants_from_others() -> None:
         assert (await admin.post("/v1/identities", json=named)).status_code == 201
 
     served(work)
+
+
+def test_a_service_announces_itself_alone() -> None:
+    """Whatever its grants reach: whoever announces an endpoint of another gets its traffic."""
+
+    async def work(at: Served) -> None:
+        shop, tool = await at.client(Grant("publisher"), service="shop"), await at.client(Grant("publisher"))
+        for client, service, status in ((shop, "shop", 204), (shop, "bank", 403), (tool, "bank", 204)):
+            endpoint = {"service": service, "url": "http://127.0.0.1:1"}
+            assert (await client.post("/v1/services", json={"endpoint": endpoint})).status_code == status
+            assert (await client.delete("/v1/services", params=endpoint)).status_code == status
+
+    served(work)

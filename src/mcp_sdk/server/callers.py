@@ -140,6 +140,11 @@ class Caller:
         if not any(scope is None or grant.reaches(scope, "") for grant in wide):
             self.require(permission, scope or MESH)
 
+    def require_speaks(self, service: str) -> None:
+        """Raise a 403 where the caller speaks for one service, and this is another."""
+        if self.service and self.service != service:
+            raise Fault(403, "forbidden", f"{self.name!r} speaks for {self.service!r}, and not for {service!r:.200}")
+
     def require_all(self, permission: Permission, scope: Scope, targets: Iterable[str]) -> None:
         """Raise a 403 unless each target is within reach."""
         for target in dict.fromkeys(targets):

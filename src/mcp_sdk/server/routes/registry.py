@@ -110,6 +110,7 @@ async def register(desk: Here, caller: Asker, scope: At, lease: Lease) -> None:
     """Announce an endpoint, or renew its lease."""
     endpoint = Endpoint(**lease.endpoint.model_dump())
     caller.require(Permission.PUBLISH, scope, endpoint.service)
+    caller.require_speaks(endpoint.service)  # else its traffic would come here
     await desk.store.register(scope, endpoint, ttl=lease.ttl)
 
 
@@ -117,4 +118,5 @@ async def register(desk: Here, caller: Asker, scope: At, lease: Lease) -> None:
 async def deregister(desk: Here, caller: Asker, scope: At, service: str, url: str) -> None:
     """Take an endpoint away."""
     caller.require(Permission.PUBLISH, scope, service)
+    caller.require_speaks(service)
     await desk.store.deregister(scope, Endpoint(service, url))
