@@ -46,6 +46,14 @@ ROUTES: dict[tuple[str, str], tuple[Permission | None, str, Any]] = {
     ("POST", "/v1/policies"): (A, "/v1/policies", {"sources": {}, "replaces": 0, "dry_run": True}),
     ("GET", "/v1/policies"): (R, "/v1/policies", None),
     ("GET", "/v1/policies/{revision}"): (R, "/v1/policies/0", None),
+    ("POST", "/v1/rollouts"): (
+        A,
+        "/v1/rollouts",
+        {"sources": {}, "replaces": 9, "stages": [{"share": 1, "seconds": 0}]},
+    ),
+    ("GET", "/v1/rollouts"): (R, "/v1/rollouts", None),
+    ("POST", "/v1/rollouts/advance"): (A, "/v1/rollouts/advance", None),
+    ("POST", "/v1/rollouts/stop"): (A, "/v1/rollouts/stop", {"reason": "test"}),
     ("GET", "/v1/manifest"): (R, "/v1/manifest", None),
     ("GET", "/v1/parts/{digest}"): (R, f"/v1/parts/{'0' * 64}", None),
     ("GET", "/v1/models"): (R, "/v1/models", None),
@@ -90,6 +98,10 @@ ELSEWHERE = {
 """Routes that stream without an end, ask only who it is, or whose body says where: tested in their own modules."""
 
 
+RUNNING = ("/v1/rollouts/advance", "/v1/rollouts/stop")
+"""Whose rollout it is, is known where one runs."""
+
+
 def _body(body: Any) -> Any:
     return {"transitions": [Transition("order", "o", "x", "e").to_dict()]} if body == "moved" else body
 
@@ -129,7 +141,7 @@ def test_a_grant_ends_where_it_says(grant: Grant) -> None:
         for (method, route), (permission, path, body) in ROUTES.items():
             if (
                 permission is not None
-                and route not in ("/v1/tokens", "/v1/tokens/{id}", "/v1/audit")
+                and route not in ("/v1/tokens", "/v1/tokens/{id}", "/v1/audit", *RUNNING)
                 and ("identities" not in route or method == "POST")
             ):
                 answer = await client.request(method, path, json=_body(body))

@@ -113,6 +113,7 @@ async def stop(desk: Here, caller: Asker, scope: At, why: Reason) -> Rolling:
 
 async def _require(desk: Here, caller: Asker, scope: At) -> None:
     """Raise a 403 unless the caller may apply what the rollout is to put in force."""
+    caller.require_some(Permission.APPLY, scope)
     _, rollout = await rolling.running(desk, scope)
     wanted = await trials.candidate_of(desk.store, scope, rollout.id)
     live = await desk.hub.scope(scope)
