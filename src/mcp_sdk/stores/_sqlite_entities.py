@@ -20,6 +20,7 @@ from mcp_sdk.stores._sqlite_rows import (
     entity_row,
     log_row,
 )
+from mcp_sdk.stores._sqlite_watchers import Appended
 from mcp_sdk.stores._sqlite_worker import Session
 from mcp_sdk.stores.ledger import EntityKey, EventKey, Ledger
 
@@ -42,8 +43,10 @@ class Wanted(NamedTuple):
     after: str
 
 
-def append(session: Session, transitions: Sequence[Transition], now: float) -> tuple[AppendResult, ...]:
-    """Settle transitions in one transaction."""
+def append(
+    session: Session, transitions: Sequence[Transition], now: float
+) -> tuple[tuple[AppendResult, ...], Appended | None]:
+    """Settle transitions in one transaction; give the results, and what was added to the log, if anything was."""
     scopes = {(t.namespace, t.environment) for t in transitions}
     numbers = {scope: session.scope(Scope(*scope)) for scope in scopes}
     pack = Packer()
@@ -53,7 +56,8 @@ def append(session: Session, transitions: Sequence[Transition], now: float) -> t
         moved = ledger.moved.items()
         session.db.executemany(PUT_ENTITY, [entity_row(numbers[key[:2]], after, now, pack) for key, after in moved])
         session.db.executemany(PUT_LOG, [_log_row(numbers, entry, now, pack) for entry in ledger.entries])
-    return results
+        (last,) = session.db.execute("SELECT last_insert_rowid()").fetchone()
+    return results, Appended(last, ledger.entries) if ledger.entries else None
 
 
 def _log_row(numbers: Numbers, entry: Applied, now: float, pack: Packer) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ __all__ = [
     "newest",
     "notice",
     "older",
+    "position",
     "retain",
     "retain_orphans",
     "shred",
@@ -59,6 +60,12 @@ def newest(session: Session) -> int:
     return int(row[0]) if row else 0
 
 
+def position(identity: str, cursor: Cursor) -> int:
+    """Give the number that a position stands for; -1 for one of another file, and for what is none."""
+    origin, _, text = cursor.rpartition(":")
+    return int(text) if origin == identity and text.isdecimal() else -1
+
+
 def after(session: Session, identity: str, cursor: Cursor, version: Version) -> tuple[Version, list[Change]]:
     """Give the changes after a position, a page at most, and the version of the data that they are from.
 
@@ -76,14 +83,13 @@ def after(session: Session, identity: str, cursor: Cursor, version: Version) -> 
 
 
 def _after(session: Session, identity: str, cursor: Cursor) -> list[Change]:
-    origin, _, text = cursor.rpartition(":")
-    position, last = int(text) if text.isdecimal() else -1, newest(session)
-    if origin != identity or not _trimmed(session) <= position <= last:
+    found, last = position(identity, cursor), newest(session)
+    if found < 0 or not _trimmed(session) <= found <= last:
         return [Change("resync", Cursor(f"{identity}:{last}"))]
     rows = session.db.execute(
         f"SELECT namespace, environment, seq, kind, {LOG_COLUMNS} FROM log JOIN scopes USING (scope) "
         "WHERE seq > ? ORDER BY seq LIMIT ?",
-        (position, PAGE),
+        (found, PAGE),
     )
     return [_change(identity, row) for row in rows]
 

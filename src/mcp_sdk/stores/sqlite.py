@@ -9,7 +9,6 @@ https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_data_version
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from mcp_sdk.stores import _sqlite_entities as entities
 from mcp_sdk.stores import _sqlite_log as log
 from mcp_sdk.stores import _sqlite_records as shared
 from mcp_sdk.stores._sqlite_file import failures, prepare
+from mcp_sdk.stores._sqlite_watchers import Appended, Watcher
 from mcp_sdk.stores._sqlite_worker import Session, Worker
 
 __all__ = ["SqliteStore", "connect"]
@@ -76,7 +76,7 @@ class SqliteStore(Store):
         self._writer = Worker(self._path, "writer", busy_timeout=busy_timeout)
         self._reader = Worker(self._path, "reader", busy_timeout=busy_timeout)
         self._pid = os.getpid()
-        self._news: set[asyncio.Event] = set()
+        self._watching: set[Watcher] = set()
 
     async def open(self) -> None:
         """Create the file where it is missing, and bring its schema up to date.
@@ -104,8 +104,9 @@ class SqliteStore(Store):
 
     async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
         """Apply transitions in one transaction; see ``Store.append``."""
-        results = await self._writer.run(entities.append, transitions, self._clock())
-        self._tell()
+        results, page = await self._writer.run(entities.append, transitions, self._clock())
+        if page is not None:
+            self._tell(page)
         return results
 
     async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
@@ -141,19 +142,23 @@ class SqliteStore(Store):
 
         A position of another file, or older than the notices that are kept for a day, yields ``resync`` first.
         """
-        news = asyncio.Event()
-        self._watchers().add(news)
+        watcher = Watcher()
+        self._watchers().add(watcher)
         version: log.Version = None
         try:
             while not self._closed:
-                version, changes = await self._reader.run(log.after, self._identity, cursor, version)
+                page = watcher.take(log.position(self._identity, cursor))
+                if page is None:
+                    version, changes = await self._reader.run(log.after, self._identity, cursor, version)
+                else:
+                    changes = page.changes(self._identity)
                 for change in changes:
                     cursor = change.cursor
                     yield change
-                if not changes:
-                    await self._wait(news)
+                if page is not None or not changes:
+                    await watcher.wait(self._poll_interval)
         finally:
-            self._news.discard(news)
+            self._watching.discard(watcher)
 
     async def put_models(self, scope: Scope, models: Sequence[BusinessModel]) -> None:
         """Declare models; see ``Store.put_models``."""
@@ -239,18 +244,11 @@ class SqliteStore(Store):
         self._tell()
         return result
 
-    def _tell(self) -> None:
-        for news in self._watchers():
-            news.set()
+    def _tell(self, page: Appended | None = None) -> None:
+        for watcher in self._watchers():
+            watcher.tell(page)
 
-    def _watchers(self) -> set[asyncio.Event]:
+    def _watchers(self) -> set[Watcher]:
         if self._pid != os.getpid():
-            self._pid, self._news = os.getpid(), set()
-        return self._news
-
-    async def _wait(self, news: asyncio.Event) -> None:
-        # Not wait_for: before Python 3.12 it may swallow a cancellation that comes together with the event.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._poll_interval):
-                await news.wait()
-        news.clear()
+            self._pid, self._watching = os.getpid(), set()
+        return self._watching
