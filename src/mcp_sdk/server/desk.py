@@ -90,17 +90,22 @@ async def caller_of(connection: HTTPConnection) -> Caller:
     return await desk_of(connection).door.admit(connection)
 
 
+async def _here(connection: HTTPConnection) -> Desk:
+    return desk_of(connection)
+
+
 async def _asker(request: Request, _: Annotated[object, Security(_BEARER)]) -> Caller:
     return await caller_of(request)
 
 
-def _scope(
+async def _scope(
     namespace: Annotated[str, Query(max_length=200, description="part of the mesh")] = "default",
     environment: Annotated[str, Query(max_length=200, description="part of the mesh, e.g. prod")] = "default",
 ) -> Scope:
     return Scope(namespace, environment)
 
 
-Here = Annotated[Desk, Depends(desk_of)]
+# Dependencies are coroutines, however little they do: FastAPI runs others on a thread, which takes longer than they do.
+Here = Annotated[Desk, Depends(_here)]
 Asker = Annotated[Caller, Depends(_asker)]
 At = Annotated[Scope, Depends(_scope)]

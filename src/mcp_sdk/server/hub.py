@@ -154,7 +154,8 @@ class Hub:
         self._kept.add(change)
         live = self._scopes.get(change.scope)
         if live is not None:
-            await self._learn(live, change)
+            if change.kind != "transition":  # nothing is learned of the many
+                await self._learn(live, change)
             live.hear(change)
         if change.kind == "records":
             await self._records(change)

@@ -282,6 +282,8 @@ class Live:
         self.taps.missed(cursor)
 
     def _wanting(self, change: Change) -> set[Listening]:
+        if not self.holders and not self.listeners:
+            return _NOBODY
         if change.applied is not None:
             ref = change.applied.context.ref
             return self.holders.get(ref, _NOBODY) | self.listeners.get(ref.model, _NOBODY)

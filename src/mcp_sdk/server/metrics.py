@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,8 @@ class Metrics:
 
     def stored(self, results: Iterable[AppendResult]) -> None:
         """Count what became of transitions."""
-        for result in results:
-            self._transitions.labels(result.status.value).inc()
+        for status, count in Tally(result.status for result in results).items():
+            self._transitions.labels(status.value).inc(count)
 
     def decided(self, verdict: str, seconds: float) -> None:
         """Count a decision and the time that it took."""

@@ -7,22 +7,23 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mcp_sdk.context import Transition
-from mcp_sdk.protocol.plain import each, plain_result
+from mcp_sdk.protocol.plain import plain_result
 from mcp_sdk.server import bodies, cloudevents
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, Desk, Here
 from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.fitting import INT64, LONG, MOST_ATTRIBUTES, NAME, TEXT, transition
 from mcp_sdk.server.owners import require_owner
 
 __all__ = ["router"]
 
 router = bodies.router("/v1/transitions", tags=["transitions"])
-INT64 = 2**63
-Text = Annotated[str, Field(strict=True, max_length=4096, pattern=r"^[^\x00]*$")]
-Name = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+Text = Annotated[str, Field(strict=True, max_length=TEXT, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, Field(strict=True, min_length=1, max_length=NAME, pattern=r"^[^\x00]+$")]
 Whole = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64)]
 
 
@@ -40,12 +41,12 @@ def _real(value: Any) -> Any:
 
 
 def _few(attributes: Any) -> Any:
-    if isinstance(attributes, dict) and len(attributes) > 1000:  # looked at before each of them is
-        raise ValueError("more than 1000 attributes")
+    if isinstance(attributes, dict) and len(attributes) > MOST_ATTRIBUTES:  # looked at before each of them is
+        raise ValueError(f"more than {MOST_ATTRIBUTES} attributes")
     return attributes
 
 
-Long = Annotated[str, Field(strict=True, max_length=1_048_576, pattern=r"^[^\x00]*$")]
+Long = Annotated[str, Field(strict=True, max_length=LONG, pattern=r"^[^\x00]*$")]
 Value = bool | Whole | Annotated[float, BeforeValidator(_real)] | Long | list[Long] | Moment
 
 
@@ -56,12 +57,12 @@ class Said(BaseModel):
     model: Name
     entity_id: Annotated[Text, Field(min_length=1)]
     to_state: Text | None = None
-    event_id: Annotated[Text, Field(min_length=1, max_length=200)]
+    event_id: Annotated[Text, Field(min_length=1, max_length=NAME)]
     from_state: Text | None = None
-    attributes: Annotated[dict[Name, Value], Field(max_length=1000), BeforeValidator(_few)] = {}
+    attributes: Annotated[dict[Name, Value], Field(max_length=MOST_ATTRIBUTES), BeforeValidator(_few)] = {}
     outcome: Literal["committed", "aborted"] = "committed"
     base_revision: Annotated[int | None, Field(ge=0, le=bodies.INT53)] = None
-    batch_id: Annotated[Text, Field(max_length=200)] = ""
+    batch_id: Annotated[Text, Field(max_length=NAME)] = ""
     namespace: Name = "default"
     environment: Name = "default"
     observed_at: bodies.When | None = None
@@ -69,7 +70,7 @@ class Said(BaseModel):
     operation: Text = ""
     cause: Text = ""
     duration: Annotated[float, Field(ge=0)] = 0.0
-    trace_id: Annotated[Text, Field(max_length=200)] = ""
+    trace_id: Annotated[Text, Field(max_length=NAME)] = ""
 
 
 class Batch(BaseModel):
@@ -141,24 +142,25 @@ _BODY: dict[str, Any] = {
 }
 
 
-@router.post("", openapi_extra=_BODY)
-async def publish(desk: Here, caller: Asker, request: Request) -> Outcomes:
+@router.post("", openapi_extra=_BODY, response_model=Outcomes)
+async def publish(desk: Here, caller: Asker, request: Request) -> Response:
     """Store transitions durably; an event id that came before changes nothing, so a batch may be sent again."""
     caller.require_some(Permission.PUBLISH)
     plain = _read(request, await request.body())
     if isinstance(plain, list) and len(plain) > desk.settings.batch:
         raise Fault(422, "batch-too-large", f"{len(plain)} transitions; send {desk.settings.batch} at most")
-    transitions = each(Transition.from_dict, _checked(plain))
-    for scope in {transition.scope for transition in transitions}:
+    transitions = _checked(plain)
+    for scope in {one.scope for one in transitions}:
         caller.require(Permission.PUBLISH, scope, caller.service)
     await require_owner(desk.shelf, caller, transitions)
     return await _stored(desk, transitions)
 
 
-async def _stored(desk: Desk, transitions: list[Transition]) -> Outcomes:
+async def _stored(desk: Desk, transitions: list[Transition]) -> Response:
+    """Store them; the answer is what ``Outcomes`` describes, which our own values need not be checked against."""
     results = await desk.store.append(transitions)
     desk.metrics.stored(results)
-    return Outcomes(results=[Outcome(**plain_result(result)) for result in results])
+    return JSONResponse({"results": [plain_result(result) for result in results]})
 
 
 def _read(request: Request, body: bytes) -> Any:
@@ -182,17 +184,21 @@ def _list(plain: Any) -> list[Any]:
     return plain
 
 
-def _checked(plain: Any) -> list[dict[str, Any]]:
+def _checked(plain: Any) -> list[Transition]:
     """Give transitions whose every field fits; raises a 422 that names the first that does not."""
     if not isinstance(plain, list):
         raise Fault(422, "invalid", "transitions: a list of transitions")
-    for number, one in enumerate(plain):
-        try:
-            _SAID.validate_python(one)
-        except ValidationError as error:
-            raise _unfit(number, error) from error
-    now = datetime.now(UTC).isoformat()
-    return [_LEFT_OUT | one | {"observed_at": one.get("observed_at") or now} for one in plain]
+    now = datetime.now(UTC)
+    return [transition(one, now) or _validated(number, one, now) for number, one in enumerate(plain)]
+
+
+def _validated(number: int, plain: Any, now: datetime) -> Transition:
+    """Give one as the models read it."""
+    try:
+        _SAID.validate_python(plain)
+    except ValidationError as error:
+        raise _unfit(number, error) from error
+    return Transition.from_dict(_LEFT_OUT | plain | {"observed_at": plain.get("observed_at") or now.isoformat()})
 
 
 def _unfit(number: int, error: ValidationError) -> Fault:
