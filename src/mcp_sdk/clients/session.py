@@ -25,6 +25,7 @@ from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOption
 from mcp_sdk.control.trial import Tally, Trial
 from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
+from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Page, Probe, Receipt, SigningKey, Status
 from mcp_sdk.protocol.frames import PROTOCOL
 from mcp_sdk.protocol.manifests import Envelope, Manifest, digest
@@ -74,6 +75,7 @@ class RemoteSession:
         self._fresh = False
         self._cursor = ""
         self._parts: dict[str, bytes] = {}
+        self._models: tuple[bytes | None, Mapping[str, BusinessModel]] = (None, {})
         self._tasks: set[asyncio.Task[Any]] = set()
         self._registered: dict[tuple[str, str], Endpoint] = {}
         self._putting = asyncio.Lock()
@@ -217,7 +219,9 @@ class RemoteSession:
                 f"revision {manifest.order} was offered with other policies than it has here: the store was set back "
                 "and went on from there. An operator says which history holds: mcpctl epoch open"
             )
-        snapshot = snapshot_of(manifest, parts)
+        held, models = self._models
+        snapshot = snapshot_of(manifest, parts, models if held is not None and parts.get("models") is held else None)
+        self._models = (parts.get("models"), snapshot.models)
         if decider.newer(snapshot):
             decider.install(snapshot, decider.build(snapshot))
         decider.trial = self._trial(manifest, parts)

@@ -61,11 +61,17 @@ def check_part(name: str, content: bytes, manifest: Manifest) -> bytes:
     return content
 
 
-def snapshot_of(manifest: Manifest, parts: Mapping[str, bytes]) -> Snapshot:
-    """Give the snapshot that a manifest and its parts make; raises ``ProtocolError`` and ``ModelError``."""
+def snapshot_of(
+    manifest: Manifest, parts: Mapping[str, bytes], models: Mapping[str, BusinessModel] | None = None
+) -> Snapshot:
+    """Give the snapshot that a manifest and its parts make; raises ``ProtocolError`` and ``ModelError``.
+
+    ``models`` are those that were read of the part of the models before, where it has not changed since.
+    """
     read: Callable[[str], Any] = lambda name: loads(check_part(name, parts[name], manifest))  # noqa: E731
     try:
-        models = {str(name): BusinessModel.from_dict(plain) for name, plain in read("models").items()}
+        if models is None:
+            models = {str(name): BusinessModel.from_dict(plain) for name, plain in read("models").items()}
         return Snapshot(manifest.epoch, manifest.revision, models, read("policies"))
     except (KeyError, AttributeError) as error:
         raise ProtocolError(f"the snapshot lacks {error}") from error

@@ -202,6 +202,13 @@ def _compiled(row: str, mode: str, given: tuple[int, ...] = ()) -> Factory:
     return compile_shape(json.loads(row), mode, name=f"shape-{zlib.crc32(row.encode()):08x}{less}", given=given)
 
 
+@lru_cache(maxsize=4096)
+def _normal(row: str, *, refusing: bool) -> tuple[tuple[Form, ...], int]:
+    """Give the normal form of a shape, given as JSON, and how many constants it takes; once for all revisions too."""
+    shape = json.loads(row)
+    return forms(shape["expr"], shape["params"], on_error=refusing), len(shape["params"])
+
+
 class _Shapes:
     """The shapes of a program, compiled when first asked for in a mode."""
 
@@ -221,8 +228,7 @@ class _Shapes:
     def prepared(self, number: int, *, refusing: bool) -> tuple[tuple[Form, ...], int]:
         """Compile a shape's condition, and give its normal form and how many constants it takes."""
         self.factory(number, "unless" if refusing else "true")
-        row = self.rows[number]
-        return forms(row["expr"], row["params"], on_error=refusing), len(row["params"])
+        return _normal(json.dumps(self.rows[number]), refusing=refusing)
 
     def expression(self, reference: Mapping[str, Any]) -> Condition:
         return self.factory(reference["shape"], "value")(*reference["constants"])
