@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -59,6 +60,20 @@ def test_a_body_that_is_none_gets_one_clear_problem(
     assert said in response.json()["detail"]
 
 
+@pytest.fixture(scope="module", params=["h11", "httptools"])
+def replica(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    """A server whose HTTP is read by each of the parsers that may be installed."""
+    directory = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "h11":
+            (directory / "httptools.py").write_text("raise ImportError('this is not installed')\n")
+            patch.setenv("PYTHONPATH", str(directory))
+        else:
+            pytest.importorskip("httptools")
+        with Replica(directory) as running:
+            yield running
+
+
 def rss(pid: int) -> int:
     """Give the resident memory of a process, in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
@@ -97,7 +112,7 @@ def raw(replica: Replica, request: bytes) -> bytes:
     ("head", "status"),
     [
         (b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n" + b"a: b\r\n" * 300 + b"\r\n", b"431"),
-        (b"GET /healthz HTTP/1.1\r\nhost: a\r\n" + b"a-header: with a value\r\n" * 10_000 + b"\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nhost: a\r\na: " + b"b" * 300_000 + b"\r\n\r\n", b"400"),
         (b"POST /v1/transitions HTTP/1.1\r\nhost: a\r\ncontent-length: -5\r\n\r\n", b"400"),
         (b"POST /v1/transitions HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n", b"413"),
         (
@@ -114,6 +129,28 @@ def test_what_is_no_request_gets_a_problem_too(replica: Replica, head: bytes, st
     answer = raw(replica, head)
     assert answer.split(b" ", 2)[1] == status, answer[:200]
     assert b"application/problem+json" in answer
+
+
+def test_a_head_without_end_is_refused(replica: Replica) -> None:
+    """However slowly its headers come, and whichever parser reads them."""
+    with socket.create_connection(("127.0.0.1", replica.port), timeout=10) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\n")
+        with suppress(OSError):
+            for _ in range(20):
+                connection.sendall(b"a-header: with a value\r\n" * 300)
+        answer = connection.recv(65536)
+    assert answer.split(b" ", 2)[1] == b"400", answer[:200]
+
+
+def test_a_trailer_without_end_is_refused(replica: Replica) -> None:
+    """What follows the last chunk of a body is bounded as a head is."""
+    head = b"POST /healthz HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"
+    before = rss(replica.pid)
+    with socket.create_connection(("127.0.0.1", replica.port), timeout=10) as connection, suppress(OSError):
+        connection.sendall(head)
+        for _ in range(40):
+            connection.sendall(b"a: b\r\n" * (MIB // 6))
+    assert rss(replica.pid) - before < 20 * MIB
 
 
 def test_a_body_that_does_not_come_is_given_up() -> None:

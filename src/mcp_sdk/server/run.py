@@ -32,6 +32,8 @@ __all__ = ["Bind", "Prepared", "prepare", "serve"]
 
 LINGER = 1.0
 """Seconds."""
+HEAD = 65_536
+"""Bytes that may come before a head is whole, or a trailer."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,36 @@ class _Speaking(Bounded):
         self.loop.call_later(LINGER, self.transport.close)
 
 
+class _Bounded(_Speaking):
+    """The same over httptools, which holds as long a head as it is sent; h11 has this bound itself."""
+
+    _waiting = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, and no more than ``HEAD`` of which nothing becomes whole."""
+        self._waiting += len(data)
+        super().data_received(data)
+        if self._waiting > HEAD and not self._answered:
+            self.send_400_response("its head is too large")
+
+    def on_headers_complete(self) -> None:
+        """Begin to count anew."""
+        self._waiting = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Begin to count anew; what a body may be is bounded elsewhere."""
+        self._waiting = 0
+        super().on_body(body)
+
+
 def _options(settings: ServerSettings, bind: Bind) -> dict[str, Any]:
     options: dict[str, Any] = {
         "host": bind.host,
         "port": bind.port,
         "fd": bind.fd,
         "log_level": "warning",
-        "http": _Speaking,
+        "http": _Bounded if hasattr(peers.Http, "on_headers_complete") else _Speaking,
         "ws": peers.WebSocket,
         "ws_max_size": settings.frame_size,
         "ws_per_message_deflate": False,
