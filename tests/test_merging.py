@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_sdk import BusinessModel, ModelError
-from mcp_sdk.merging import differences, merge, merge_all
+from mcp_sdk.merging import additions, differences, merge, merge_all
 from mcp_sdk.models import Attribute
 
 STATES = ("created", "paid", "sent")
@@ -110,3 +111,15 @@ def test_only_what_is_declared_is_given_back() -> None:
     """What others declared and this version does not know is left alone."""
     order, user = BusinessModel("order"), BusinessModel("user")
     assert merge_all([order], [user]) == (user,)
+
+
+@given(models(), models())
+def test_what_adds_nothing_is_told_from_what_does(held: BusinessModel, declared: BusinessModel) -> None:
+    """A declaration adds nothing where what is merged is what was held, whatever the order of states is."""
+    if differences(held, declared):
+        assert additions(held, declared) == differences(held, declared)
+        return
+    both = merge(held, declared)
+    same = replace(both, states=()) == replace(held, states=()) and set(both.states) == set(held.states)
+    assert (additions(held, declared) == []) is same
+    assert additions(both, declared) == []

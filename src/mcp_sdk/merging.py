@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from mcp_sdk.exceptions import ModelError
 from mcp_sdk.models import Attribute, BusinessModel
 
-__all__ = ["differences", "merge", "merge_all"]
+__all__ = ["additions", "differences", "merge", "merge_all", "unmoved"]
 
+_MERGED = ("states", "transitions", "attributes", "enforce", "retention")
 _SAME = ("name", "key", "state", "principal", "pseudonymise")
 _SAME_OF_ATTRIBUTES = ("type", "scale", "sensitive", "travels")
 
@@ -79,6 +81,39 @@ def differences(one: BusinessModel, other: BusinessModel) -> list[str]:
             if getattr(left, what) != getattr(right, what)
         ]
     return found
+
+
+def additions(held: BusinessModel, declared: BusinessModel) -> list[str]:
+    """Give what a declaration would change of the model that is held, a line each; empty where it says nothing more.
+
+    Contradictions are among them. The order of states, and of attributes, is none.
+    """
+    found = differences(held, declared)
+    if found:
+        return found
+    merged = merge(held, declared)
+    changed = [name for name in _MERGED if _compared(held, name) != _compared(merged, name)]
+    return [f"{held.name}: {name} would be {_said(merged, name)}" for name in changed]
+
+
+def _compared(model: BusinessModel, name: str) -> Any:
+    return set(model.states) if name == "states" else getattr(model, name)
+
+
+def _said(model: BusinessModel, name: str) -> str:
+    plain = model.to_dict()[name]
+    return f"{[each['name'] for each in plain] if name == 'attributes' else plain!r:.200}"
+
+
+def unmoved(names: Iterable[str], stored: Mapping[str, BusinessModel], held: Iterable[BusinessModel] | None) -> bool:
+    """Tell whether the models of some names are stored as ``held`` has them, so that what was merged with those holds.
+
+    Without ``held`` nothing is compared.
+    """
+    if held is None:
+        return True
+    before = {model.name: model for model in held}
+    return all(stored.get(name) == before.get(name) for name in names)
 
 
 def _states(one: BusinessModel, other: BusinessModel) -> tuple[str, ...]:

@@ -410,8 +410,14 @@ class Store(ABC):
         """Yield every change after a position, in order, missing none, until the iterator is closed or the store is."""
 
     @abstractmethod
-    async def put_models(self, scope: Scope, models: Sequence[BusinessModel]) -> None:
-        """Declare models; a later declaration of a name replaces the earlier."""
+    async def put_models(
+        self, scope: Scope, models: Sequence[BusinessModel], *, held: Sequence[BusinessModel] | None = None
+    ) -> bool:
+        """Declare models; a later declaration of a name replaces the earlier. Tells whether they are stored now.
+
+        With ``held``, the models as they were read, they are stored only where each that changes is stored as ``held``
+        has it: all of them, or none.
+        """
 
     @abstractmethod
     async def models(self, scope: Scope) -> tuple[BusinessModel, ...]:

@@ -248,11 +248,12 @@ class Session:
     async def _put_models(self) -> None:
         """Store what is declared here, merged with what other versions declared; a contradiction is not stored."""
         try:
-            merged = merge_all(await self._store.models(self._scope), self._shared.models)
+            stored = False
+            while not stored:  # unless another process declared one of them just now
+                held = await self._store.models(self._scope)
+                stored = await self._store.put_models(self._scope, merge_all(held, self._shared.models), held=held)
         except ModelError as error:
             logger.error("models are not stored, and hold in this process only: %s", error)
-        else:
-            await self._store.put_models(self._scope, merged)
 
     async def learn_policies(self) -> None:
         """Put the store's newest policies in force; a set that cannot be loaded is reported and changes nothing."""

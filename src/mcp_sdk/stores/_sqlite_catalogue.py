@@ -12,6 +12,7 @@ from typing import Any
 
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import RevisionConflict
+from mcp_sdk.merging import unmoved
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import SigningKey
 from mcp_sdk.services import Endpoint
@@ -34,17 +35,26 @@ __all__ = [
 ]
 
 
-def put_models(session: Session, scope: Scope, declared: Sequence[BusinessModel], now: float) -> None:
-    """Declare models; watchers hear of it when one of them is new or changed."""
+def put_models(
+    session: Session,
+    scope: Scope,
+    declared: Sequence[BusinessModel],
+    held: Sequence[BusinessModel] | None,
+    now: float,
+) -> bool:
+    """Declare models; watchers hear of it when one of them is new or changed. See ``Store.put_models``."""
     number = session.scope(scope)
     fresh = {model.name: canonical(model.to_dict()).decode() for model in declared}
     if not _changed(session, number, fresh):  # the usual start of a service: nothing waits for another's writing
-        return
+        return True
     with transaction(session.db):
         changed = _changed(session, number, fresh)
+        if not unmoved([name for _, name, _ in changed], {model.name: model for model in models(session, scope)}, held):
+            return False
         session.db.executemany("INSERT OR REPLACE INTO models VALUES (?, ?, ?)", changed)
         if changed:
             notice(session, number, "models", now)
+    return True
 
 
 def _changed(session: Session, number: int, fresh: Mapping[str, str]) -> list[tuple[int, str, str]]:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from mcp_sdk.context import MESH, EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.exceptions import RevisionConflict, StoreUnavailable
+from mcp_sdk.merging import unmoved
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, Record, SigningKey, Store
 from mcp_sdk.services import Endpoint
@@ -174,14 +175,20 @@ class MemoryStore(Store):
         finally:
             self._waiters.discard(waiter)
 
-    async def put_models(self, scope: Scope, models: Sequence[BusinessModel]) -> None:
+    async def put_models(
+        self, scope: Scope, models: Sequence[BusinessModel], *, held: Sequence[BusinessModel] | None = None
+    ) -> bool:
         """Declare models; see ``Store.put_models``."""
         with self._open():
-            shelf = self._shelf(scope)
+            known = self._shelf(scope).models
             fresh = {model.name: replace(model, python_type=None) for model in models}
-            if any(shelf.models.get(name) != model for name, model in fresh.items()):
-                shelf.models.update(fresh)
+            changed = [name for name, model in fresh.items() if known.get(name) != model]
+            if not unmoved(changed, known, held):
+                return False
+            if changed:
+                known.update(fresh)
                 self._tell("models", scope)
+        return True
 
     async def models(self, scope: Scope) -> tuple[BusinessModel, ...]:
         """Give the declared models, by name."""

@@ -160,9 +160,11 @@ class SqliteStore(Store):
         finally:
             self._watching.discard(watcher)
 
-    async def put_models(self, scope: Scope, models: Sequence[BusinessModel]) -> None:
+    async def put_models(
+        self, scope: Scope, models: Sequence[BusinessModel], *, held: Sequence[BusinessModel] | None = None
+    ) -> bool:
         """Declare models; see ``Store.put_models``."""
-        await self._write(catalogue.put_models, scope, models, self._clock())
+        return await self._write(catalogue.put_models, scope, models, held, self._clock())
 
     async def models(self, scope: Scope) -> tuple[BusinessModel, ...]:
         """Give the declared models, by name."""

@@ -180,6 +180,37 @@ class RecordCases(Cases):
         assert [change.kind for change in await collect(store, cursor, 2)] == ["models", "models"]
 
     @scenario
+    async def test_models_are_compared_with_what_they_replace(self, store: Store, other: Store) -> None:
+        """With ``held``, all models are stored or none, and none where one that changes is stored otherwise by now."""
+        order, user = BusinessModel("order", states=("created",)), BusinessModel("user")
+        assert await store.put_models(SCOPE, [order], held=())
+        assert await other.put_models(SCOPE, [order], held=())
+        changed = replace(order, states=("created", "paid"))
+        cursor = await store.cursor()
+        assert not await other.put_models(SCOPE, [user, changed], held=())
+        assert not await other.put_models(SCOPE, [user, changed], held=[user, order])
+        assert await store.models(SCOPE) == (order,)
+        assert await other.put_models(SCOPE, [user, changed], held=[order])
+        assert not await store.put_models(SCOPE, [replace(order, enforce=True)], held=[order, user])
+        assert await store.models(SCOPE) == (changed, user)
+        assert [change.kind for change in await collect(other, cursor, 1)] == ["models"]
+
+    @scenario
+    async def test_of_many_who_declare_a_model_none_is_lost(self, store: Store, second: Store, third: Store) -> None:
+        """Who reads, adds and puts with what it read, until it is stored, loses nothing that others add meanwhile."""
+
+        async def add(handle: Store, name: str) -> None:
+            done = False
+            while not done:
+                held = await handle.models(SCOPE)
+                attributes = {**(held[0].attributes if held else {}), name: Attribute(name)}
+                done = await handle.put_models(SCOPE, [BusinessModel("order", attributes=attributes)], held=held)
+
+        await asyncio.gather(*(add(handle, f"a{number}") for number, handle in enumerate((store, second, third) * 4)))
+        (order,) = await store.models(SCOPE)
+        assert set(order.attributes) == {f"a{number}" for number in range(12)}
+
+    @scenario
     async def test_policies_are_revised_one_after_another(self, store: Store, other: Store) -> None:
         """Each revision replaces the one it names; history has all, newest first, without programs."""
         cursor = await store.cursor()

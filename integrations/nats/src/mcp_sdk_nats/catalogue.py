@@ -9,6 +9,7 @@ from typing import Any
 
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import RevisionConflict
+from mcp_sdk.merging import unmoved
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Record, SigningKey
 from mcp_sdk.services import Endpoint
@@ -20,12 +21,16 @@ from mcp_sdk_nats.view import View
 __all__ = ["announced", "declared", "deregistered", "entered", "keyed", "recorded", "revised", "unrecorded"]
 
 
-def declared(view: View, now: float, scope: Scope, models: Sequence[BusinessModel]) -> Draft[None]:
-    """Declare the models that are new or changed."""
+def declared(
+    view: View, now: float, scope: Scope, models: Sequence[BusinessModel], held: Sequence[BusinessModel] | None
+) -> Draft[bool]:
+    """Declare the models that are new or changed, unless one of them is no longer as ``held``."""
     known = view.shelf(scope).models
     fresh = {model.name: replace(model, python_type=None) for model in models}
     changed = {name: model.to_dict() for name, model in fresh.items() if known.get(name) != model}
-    return Draft(Note(now, "models", scope, {"models": changed}) if changed else None, None)
+    if not unmoved(changed, known, held):
+        return Draft(None, result=False)
+    return Draft(Note(now, "models", scope, {"models": changed}) if changed else None, result=True)
 
 
 def revised(

@@ -142,9 +142,11 @@ class NatsStore(Store):
         finally:
             replica.news.discard(news)
 
-    async def put_models(self, scope: Scope, models: Sequence[BusinessModel]) -> None:
+    async def put_models(
+        self, scope: Scope, models: Sequence[BusinessModel], *, held: Sequence[BusinessModel] | None = None
+    ) -> bool:
         """Declare models; see ``Store.put_models``."""
-        await self._commit(catalogue.declared, scope, models)
+        return await self._commit(catalogue.declared, scope, models, held)
 
     async def models(self, scope: Scope) -> tuple[BusinessModel, ...]:
         """Give the declared models, by name."""

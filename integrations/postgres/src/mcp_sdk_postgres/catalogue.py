@@ -14,6 +14,7 @@ from typing import Any
 
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import RevisionConflict
+from mcp_sdk.merging import unmoved
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Record, SigningKey
 from mcp_sdk.services import Endpoint
@@ -68,18 +69,24 @@ async def _alone(session: Session) -> AsyncIterator[datetime]:
         yield now
 
 
-async def put_models(session: Session, scope: Scope, declared: Sequence[BusinessModel]) -> None:
-    """Declare models; watchers hear of it when one of them is new or changed."""
+async def put_models(
+    session: Session, scope: Scope, declared: Sequence[BusinessModel], held: Sequence[BusinessModel] | None
+) -> bool:
+    """Declare models; watchers hear of it when one of them is new or changed. See ``Store.put_models``."""
     number = await session.scope(scope)
     fresh = {encode(model.name): canonical(model.to_dict()).decode() for model in declared}
     if not await _changed(session, number, fresh):  # the usual start of a service
-        return
+        return True
     async with _alone(session):
         changed = await _changed(session, number, fresh)
+        known = {model.name: model for model in await models(session, scope)}
+        if not unmoved([decode(name) for _, name, _ in changed], known, held):
+            return False
         for row in changed:
             await session.execute(_PUT_MODEL, row)
         if changed:
             await session.notice(number, "models")
+    return True
 
 
 async def _changed(session: Session, number: int, fresh: Mapping[str, str]) -> list[tuple[int, str, str]]:

@@ -159,9 +159,11 @@ class PostgresStore(Store):
         finally:
             await listener.leave(news)
 
-    async def put_models(self, scope: Scope, models: Sequence[BusinessModel]) -> None:
+    async def put_models(
+        self, scope: Scope, models: Sequence[BusinessModel], *, held: Sequence[BusinessModel] | None = None
+    ) -> bool:
         """Declare models; see ``Store.put_models``."""
-        await self._run(catalogue.put_models, scope, models)
+        return await self._run(catalogue.put_models, scope, models, held)
 
     async def models(self, scope: Scope) -> tuple[BusinessModel, ...]:
         """Give the declared models, by name."""

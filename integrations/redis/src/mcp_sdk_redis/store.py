@@ -18,6 +18,7 @@ from typing import Any
 
 from mcp_sdk.context import MESH, EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.exceptions import RevisionConflict, StoreDenied, StoreError, StoreUnavailable
+from mcp_sdk.merging import unmoved
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, Record, SigningKey, Store
 from mcp_sdk.services import Endpoint
@@ -200,17 +201,26 @@ class RedisStore(Store):
         )
         return identity, lost, lines
 
-    async def put_models(self, scope: Scope, models: Sequence[BusinessModel]) -> None:
-        """Declare models; see ``Store.put_models``."""
+    async def put_models(
+        self, scope: Scope, models: Sequence[BusinessModel], *, held: Sequence[BusinessModel] | None = None
+    ) -> bool:
+        """Declare models; see ``Store.put_models``. What is stored is compared here, and by its bytes in the script."""
         declared = {model.name: plain(model.to_dict()) for model in models}
-        told = [word for pair in declared.items() for word in pair]
-        await self._write(scripts.PUT_MODELS, (self._keys.of("models", scope),), path(*scope), *told)
+        stored = {} if held is None else await self._declared(scope)
+        known = {name: _model(text) for name, text in stored.items()}
+        if not unmoved([name for name, text in declared.items() if stored.get(name) != text], known, held):
+            return False
+        told = [word for name, text in declared.items() for word in (name, text, stored.get(name, b""))]
+        words = (path(*scope), int(held is not None), *told)
+        return bool(await self._write(scripts.PUT_MODELS, (self._keys.of("models", scope),), *words))
 
     async def models(self, scope: Scope) -> tuple[BusinessModel, ...]:
         """Give the declared models, by name."""
-        found = await self._link.command("HVALS", self._keys.of("models", scope))
-        declared = [BusinessModel.from_dict(json.loads(text)) for text in found]
-        return tuple(sorted(declared, key=lambda model: model.name))
+        return tuple(_model(text) for _, text in sorted((await self._declared(scope)).items()))
+
+    async def _declared(self, scope: Scope) -> dict[str, bytes]:
+        found = await self._link.command("HGETALL", self._keys.of("models", scope))
+        return {name.decode(): text for name, text in found.items()}
 
     async def put_policies(self, scope: Scope, policies: PolicyRevision) -> PolicyRevision:
         """Store the next revision of the policy set; see ``Store.put_policies``."""
@@ -379,6 +389,10 @@ def _moved(cursor: Cursor, applied: Applied) -> Change:
 def _told(cursor: Cursor, content: bytes) -> Change:
     scope, ref = rows.forgotten(content)
     return Change("forgotten", cursor, scope, ref=ref)
+
+
+def _model(text: bytes) -> BusinessModel:
+    return BusinessModel.from_dict(json.loads(text))
 
 
 def _revision(number: int, told: bytes, programs: bytes) -> PolicyRevision:

@@ -1,7 +1,12 @@
--- KEYS[5]: models of a scope. ARGV[4]: the scope; then names and declarations.
+-- KEYS[5]: models of a scope. ARGV[4..5]: the scope, and 1 where what is stored is compared; then names, declarations,
+-- and what each is to replace, '' for nothing. Gives 0 where one that changes replaces something else.
 local changed = {}
-for index = 5, #ARGV, 2 do
-  if redis.call('HGET', KEYS[5], ARGV[index]) ~= ARGV[index + 1] then
+for index = 6, #ARGV, 3 do
+  local stored = redis.call('HGET', KEYS[5], ARGV[index]) or ''
+  if stored ~= ARGV[index + 1] then
+    if ARGV[5] == '1' and stored ~= ARGV[index + 2] then
+      return 0
+    end
     changed[#changed + 1] = ARGV[index]
     changed[#changed + 1] = ARGV[index + 1]
   end
@@ -11,3 +16,4 @@ if #changed > 0 then
   change('models', ARGV[4])
   trim(1)
 end
+return 1
