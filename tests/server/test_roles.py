@@ -18,9 +18,10 @@ from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.stores.memory import MemoryStore
 from mcp_sdk.tasks import ended
 
-R, P, A, O, U, X = (  # noqa: E741
+R, P, D, A, O, U, X = (  # noqa: E741
     Permission.READ,
     Permission.PUBLISH,
+    Permission.DECLARE,
     Permission.APPLY,
     Permission.OPERATE,
     Permission.AUDIT,
@@ -57,7 +58,7 @@ ROUTES: dict[tuple[str, str], tuple[Permission | None, str, Any]] = {
     ("GET", "/v1/manifest"): (R, "/v1/manifest", None),
     ("GET", "/v1/parts/{digest}"): (R, f"/v1/parts/{'0' * 64}", None),
     ("GET", "/v1/models"): (R, "/v1/models", None),
-    ("POST", "/v1/models"): (P, "/v1/models", {"models": []}),
+    ("POST", "/v1/models"): (D, "/v1/models", {"models": []}),
     ("GET", "/v1/services"): (R, "/v1/services", None),
     ("POST", "/v1/services"): (P, "/v1/services", LEASE),
     ("DELETE", "/v1/services"): (P, "/v1/services?service=shop&url=http://127.0.0.1:1", None),

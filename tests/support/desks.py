@@ -17,7 +17,7 @@ from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.tokens import mint
 from mcp_sdk.stores.memory import MemoryStore
 
-__all__ = ["Served", "served"]
+__all__ = ["Served", "served", "served_by_two"]
 
 
 class Served:
@@ -39,6 +39,22 @@ class Served:
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url="http://test", headers=headers, timeout=20
         )
+
+
+def served_by_two(work: Callable[[Served, Served], Awaitable[None]], store: Store | None = None) -> None:
+    """Do ``work`` with two replicas over one store."""
+
+    async def run() -> None:
+        held = store or MemoryStore()
+        apps = [create_app(ServerSettings(), held) for _ in range(2)]
+        async with (
+            apps[0].router.lifespan_context(apps[0]),
+            apps[1].router.lifespan_context(apps[1]),
+            asyncio.timeout(30),
+        ):
+            await work(Served(apps[0], held), Served(apps[1], held))
+
+    asyncio.run(run())
 
 
 def served(work: Callable[[Served], Awaitable[None]], store: Store | None = None, **settings: Any) -> None:

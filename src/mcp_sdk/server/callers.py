@@ -26,6 +26,7 @@ class Permission(Enum):
     TAP = "tap"
     DECIDE = "decide"
     PUBLISH = "publish"
+    DECLARE = "declare models"
     APPLY = "apply"
     OPERATE = "operate"
     AUDIT = "audit"
@@ -35,8 +36,8 @@ class Permission(Enum):
 _VIEW = frozenset({Permission.READ, Permission.TAP, Permission.DECIDE})
 ROLES: Mapping[str, frozenset[Permission]] = {
     "viewer": _VIEW,
-    "publisher": frozenset({Permission.READ, Permission.DECIDE, Permission.PUBLISH}),
-    "operator": _VIEW | {Permission.APPLY, Permission.OPERATE, Permission.AUDIT},
+    "publisher": frozenset({Permission.READ, Permission.DECIDE, Permission.PUBLISH, Permission.DECLARE}),
+    "operator": _VIEW | {Permission.DECLARE, Permission.APPLY, Permission.OPERATE, Permission.AUDIT},
     "admin": frozenset(Permission),
 }
 

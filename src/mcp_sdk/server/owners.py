@@ -1,7 +1,8 @@
 """Which services may assert a model: say that its entities changed.
 
-The first service that declares a model owns it. A model that nobody owns, or whose owners are ``*``, may be asserted by
-any service that may publish; callers that speak for no service (tools, admins) may assert all.
+The first service that declares a model owns it, and from then on says alone what there is to it (module ``declaring``).
+A model that nobody owns, or whose owners are ``*``, may be asserted by any service that may publish; callers that speak
+for no service (tools, admins) may assert all.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mcp_sdk.context import Scope, Transition
-from mcp_sdk.exceptions import RevisionConflict
 from mcp_sdk.ports import Record
 from mcp_sdk.server.callers import Caller
 from mcp_sdk.server.desk import Desk
@@ -27,14 +27,9 @@ async def owners_of(shelf: Shelf, scope: Scope) -> Mapping[str, tuple[str, ...]]
 
 
 async def claim(desk: Desk, scope: Scope, caller: Caller, models: Iterable[str]) -> None:
-    """Make the service of a caller the owner of the models that nobody owns."""
-    owned = await owners_of(desk.shelf, scope)
+    """Make the service of a caller the owner of some models; raises ``RevisionConflict`` where another was first."""
     for model in models:
-        if caller.service and model not in owned:
-            try:
-                await _put(desk, scope, caller, Record(KIND, model, {"services": [caller.service]}), None)
-            except RevisionConflict:
-                continue  # another service was first
+        await _put(desk, scope, caller, Record(KIND, model, {"services": [caller.service]}), None)
 
 
 async def set_owners(desk: Desk, scope: Scope, caller: Caller, model: str, services: Iterable[str]) -> tuple[str, ...]:

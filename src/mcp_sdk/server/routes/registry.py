@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from mcp_sdk.merging import merge_all
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.protocol.plain import each
-from mcp_sdk.server import bodies, owners
+from mcp_sdk.server import bodies, declaring
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.services import Endpoint
-from mcp_sdk.snapshot import canonical
 
 __all__ = ["router"]
 
@@ -73,26 +69,14 @@ async def declare_models(
 ) -> None:
     """Declare models: merged with what other versions declared, or refused with the difference; 204 says merged.
 
-    A service adds to a model that others own nothing: that could erase what they keep (``retention``), or refuse what
-    they say. With ``replace``, which operators may say, a declaration takes the place of the one that is held.
+    A service that does not own a model may declare no more of it than its owner. With ``replace``, which operators may
+    say, a declaration takes the place of the one that is held.
     """
-    caller.require(Permission.OPERATE if replace else Permission.PUBLISH, scope, caller.service)
+    caller.require(Permission.OPERATE if replace else Permission.DECLARE, scope, caller.service)
     models = each(BusinessModel.from_dict, declared.models)
-    live, held = await desk.known(scope), await desk.store.models(scope)
-    kept = models if replace else merge_all(held, models)
-    before = _digests(held)
-    after = before | _digests(kept)
-    if after != before:
-        await owners.require_own(desk.shelf, caller, scope, [name for name in before if before[name] != after[name]])
-        async with desk.auditor.change(caller, "models.declare", scope=scope, before=before) as change:
-            await desk.store.put_models(scope, kept)
-            change.after = after
+    live = await desk.known(scope)
+    if await (declaring.replace if replace else declaring.declare)(desk, caller, scope, models):
         await live.learn_policies()
-    await owners.claim(desk, scope, caller, [model.name for model in models])
-
-
-def _digests(models: Iterable[BusinessModel]) -> dict[str, str]:
-    return {model.name: sha256(canonical(model.to_dict())).hexdigest() for model in models}
 
 
 @router.get("/services")

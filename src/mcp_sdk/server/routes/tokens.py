@@ -165,8 +165,7 @@ async def _identity(desk: Desk, name: str) -> IdentityGrant | None:
 
 def _require(caller: Caller, grants: list[Grant], service: str) -> None:
     caller.require_grant(grants)
-    if caller.service and caller.service != service:
-        raise Fault(403, "forbidden", f"{caller.name!r} speaks for {caller.service!r}, and grants for it only")
+    caller.require_speaks(service)
 
 
 def _require_some(caller: Caller) -> None:
