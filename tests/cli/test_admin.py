@@ -125,8 +125,11 @@ def test_a_protected_policy_is_applied_by_two(desk: Desk, tmp_path: Path) -> Non
     assert "Somebody else" in desk.err
     desk.become(tokens[1])
     assert "revision 1" in desk("approve", change["id"], "-e", "prod")
-    desk.become(desk.replica.token)
-    assert "nothing" in desk("protect", "-e", "prod", "--lift")
+    desk("protect", "-e", "prod", "--lift", status=3)
+    (lift,) = desk.data("changes", "-e", "prod")
+    assert "lift AccessPolicy" in desk("changes", "-e", "prod")
+    desk.become(tokens[0])
+    assert desk("approve", lift["id"], "-e", "prod") == "AccessPolicy is protected no longer\n"
     desk("protect", "--kind", "AcessPolicy", status=2)
     assert "choose from 'AccessPolicy'" in desk.err
     desk("approve", "c-1", status=2)

@@ -11,9 +11,11 @@ from desks import Served, served
 
 from mcp_sdk import BusinessModel
 from mcp_sdk.audit import Entry, verify
-from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.context import Scope
+from mcp_sdk.exceptions import RevisionConflict, StoreUnavailable
 from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.callers import Caller, Grant
+from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.stores.memory import MemoryStore
 
 ADMIN = Grant("admin")
@@ -34,6 +36,14 @@ async def log(store: MemoryStore) -> list[Entry]:
     texts = await store.audit(limit=10_000)
     assert verify(texts) is None
     return [Entry.from_text(text) for text in texts]
+
+
+class Outrun(MemoryStore):
+    """A store in which somebody else always publishes just before."""
+
+    async def put_policies(self, scope: Scope, policies: PolicyRevision) -> PolicyRevision:
+        """Refuse."""
+        raise RevisionConflict("policies", expected=policies.revision, actual=policies.revision + 1)
 
 
 class Deaf(MemoryStore):
@@ -82,11 +92,24 @@ def test_a_refused_change_says_so_in_the_log() -> None:
 
     async def work(at: Served) -> None:
         client = await at.client(ADMIN)
-        body = {"sources": {"a.yaml": POLICY}, "replaces": 7}
+        body = {"sources": {"a.yaml": POLICY}, "replaces": 0}
         assert (await client.post("/v1/policies", json=body)).status_code == 409
         _, failed = await log(at.store)
         assert failed.phase == "failed"
         assert failed.detail.startswith("RevisionConflict")
+
+    served(work, Outrun())
+
+
+def test_what_replaces_another_revision_is_no_change() -> None:
+    """A conflict that is seen before anything is done is not in the log."""
+
+    async def work(at: Served) -> None:
+        client = await at.client(ADMIN)
+        body = {"sources": {"a.yaml": POLICY}, "replaces": 7}
+        answer = await client.post("/v1/policies", json=body)
+        assert (answer.status_code, answer.json()["expected"], answer.json()["actual"]) == (409, 7, 0)
+        assert await log(at.store) == []
 
     served(work)
 

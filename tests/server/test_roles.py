@@ -44,7 +44,7 @@ ROUTES: dict[tuple[str, str], tuple[Permission | None, str, Any]] = {
     ("DELETE", "/v1/contexts/{model}/entity"): (O, "/v1/contexts/order/entity?id=o", None),
     ("POST", "/v1/probe"): (O, "/v1/probe", None),
     ("POST", "/v1/transitions"): (P, "/v1/transitions", "moved"),
-    ("POST", "/v1/policies"): (A, "/v1/policies", {"sources": {}, "replaces": 0, "dry_run": True}),
+    ("POST", "/v1/policies"): (A, "/v1/policies", {"sources": {"a": POLICY}, "replaces": 0, "dry_run": True}),
     ("GET", "/v1/policies"): (R, "/v1/policies", None),
     ("GET", "/v1/policies/{revision}"): (R, "/v1/policies/0", None),
     ("POST", "/v1/rollouts"): (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from mcp_sdk.cli.asking import add_server, ask, scope_of
 from mcp_sdk.cli.command import OK, Command, WrongUsage
@@ -23,7 +25,7 @@ def _configure_protect(parser: ArgumentParser) -> None:
         metavar="KIND",
         help=f"{', '.join(KINDS)} (default: AccessPolicy)",
     )
-    parser.add_argument("--lift", action="store_true", help="need no second person any more")
+    parser.add_argument("--lift", action="store_true", help="need no second person any more, once one approved that")
     add_server(parser, scope=True, action=False)
 
 
@@ -48,12 +50,13 @@ def _changes(args: Namespace, output: Output) -> int:
         output.data(found)
     else:
         columns = ["change", "author", "kinds", "replaces", "until"]
-        rows = [
-            [one["id"], one["author"], ", ".join(one["kinds"]), one["replaces"], _moment(one["expires_at"])]
-            for one in found
-        ]
+        rows = [[one["id"], one["author"], _what(one), one["replaces"], _moment(one["expires_at"])] for one in found]
         output.table(columns, rows)
     return OK
+
+
+def _what(change: Mapping[str, Any]) -> str:
+    return f"lift {change['lifts']}" if change["lifts"] else ", ".join(change["kinds"])
 
 
 def _moment(seconds: float) -> str:
@@ -75,11 +78,13 @@ def _approve(args: Namespace, output: Output) -> int:
         result = {"change": args.change, "rejected": True}
     else:
         stored = ask(args, "POST", f"{path}/approve", params=where)
-        result = {"change": args.change, "revision": stored["revision"]}
+        result = {"change": args.change, **{name: stored[name] for name in ("revision", "lifted") if name in stored}}
     if output.for_machines:
         output.data(result)
     elif args.reject:
         output.line(f"{args.change} is taken away")
+    elif "lifted" in result:
+        output.line(f"{result['lifted']} is protected no longer")
     else:
         output.line(f"{args.change} is in force as revision {result['revision']}")
     return OK
@@ -93,7 +98,7 @@ What changes the effect of a protected kind then waits for an approval by
 somebody else than its author.
 
   mcpctl protect -e prod --kind AccessPolicy
-  mcpctl protect -e prod --kind AccessPolicy --lift
+  mcpctl protect -e prod --kind AccessPolicy --lift     waits for another admin
 """,
     configure=_configure_protect,
     run=_protect,

@@ -28,6 +28,7 @@ __all__ = [
     "dismiss",
     "pending",
     "propose",
+    "propose_lift",
     "publish",
     "require_another",
     "waiting",
@@ -43,7 +44,7 @@ LIFESPAN = 7 * 86_400.0
 
 @dataclass(frozen=True)
 class Pending:
-    """A policy set that waits for somebody else's approval. Times are in seconds since the epoch."""
+    """A policy set, or the lift of a protection, that waits for somebody else. Times are in seconds since the epoch."""
 
     id: str
     content: Mapping[str, Any]
@@ -54,29 +55,39 @@ class Pending:
         """Whether it waited too long."""
         return float(self.content["expires_at"]) <= time.time()
 
+    @property
+    def lifts(self) -> str:
+        """The kind of policy that is to be protected no longer; empty for a policy set."""
+        return str(self.content.get("lifts", ""))
+
     def shown(self) -> dict[str, Any]:
         """Give it as plain JSON."""
         names = ("author", "replaces", "kinds", "sources", "created_at", "expires_at")
-        return {"id": self.id, **{name: self.content[name] for name in names}}
+        return {"id": self.id, "lifts": self.lifts, **{name: self.content[name] for name in names}}
 
 
 async def checked(desk: Desk, caller: Caller, scope: Scope, sources: Mapping[str, str], base: int) -> PolicyRevision:
-    """Compile files into the next revision; raises ``PolicyError``, and a 403 beyond the caller's reach."""
+    """Compile files into the revision after ``base``.
+
+    Raises ``PolicyError``, ``RevisionConflict`` where the store holds another revision, and a 403 unless the caller may
+    apply for each service of which a policy is added, changed or left out.
+    """
     caller.require_some(Permission.APPLY, scope)
-    live = await desk.known(scope)
+    await desk.known(scope)
+    before = _programs(await _replaced(desk, scope, base))
+    models = {model.name: model for model in await desk.store.models(scope)}
     async with desk.compiling:
-        programs = await asyncio.to_thread(compile_policies, sources, dict(live.models), namespace=scope.namespace)
+        programs = await asyncio.to_thread(compile_policies, sources, models, namespace=scope.namespace)
     require_namespace(programs, scope.namespace)
-    stored = await desk.store.policies(scope)
-    policies = [*_policies(programs), *_policies({} if stored is None else stored.programs)]
-    caller.require_all(Permission.APPLY, scope, [each["service"] for each in policies] or [""])
+    caller.require_all(Permission.APPLY, scope, _touched(before, programs))
     return PolicyRevision(base, programs, sources, caller.name)
 
 
 async def publish(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevision) -> PolicyRevision:
     """Put a checked revision in force; raises ``RevisionConflict``."""
-    before = await _state(desk, scope)
-    async with desk.auditor.change(caller, "policies.apply", scope=scope, before=before) as change:
+    before = await _replaced(desk, scope, wanted.revision)
+    said = None if before is None else _summary(before)
+    async with desk.auditor.change(caller, "policies.apply", scope=scope, before=said) as change:
         stored = await desk.store.put_policies(scope, wanted)
         change.after = _summary(stored)
     await (await desk.known(scope)).learn_policies()
@@ -84,12 +95,11 @@ async def publish(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevisi
 
 
 async def waiting(desk: Desk, scope: Scope, wanted: PolicyRevision) -> tuple[str, ...]:
-    """Give the protected kinds of policy whose effect a revision changes."""
+    """Give the protected kinds of policy whose effect a revision changes; raises ``RevisionConflict``."""
     protected = {record.name for record in await desk.store.records(scope, PROTECTION)}
     if not protected:
         return ()
-    stored = await desk.store.policies(scope)
-    before = {} if stored is None else stored.programs
+    before = _programs(await _replaced(desk, scope, wanted.revision))
     return tuple(sorted(kind for kind in protected if _effect(before, kind) != _effect(wanted.programs, kind)))
 
 
@@ -102,21 +112,24 @@ async def propose(
     plan: Mapping[str, Any] | None = None,
 ) -> Pending:
     """Keep a policy set until somebody else approves it; with a ``plan`` it is then rolled out in stages."""
+    content = {"sources": dict(wanted.sources), "replaces": wanted.revision, "kinds": list(kinds)}
+    content |= {} if plan is None else {"plan": dict(plan)}
+    said = {"replaces": wanted.revision, "sources": _digests(wanted.sources)}
+    return await _keep(desk, caller, scope, content, said)
+
+
+async def propose_lift(desk: Desk, caller: Caller, scope: Scope, kind: str) -> Pending:
+    """Keep the lift of a protection until somebody else approves it: else one person could lift, apply and protect."""
+    content = {"sources": {}, "replaces": 0, "kinds": [kind], "lifts": kind}
+    return await _keep(desk, caller, scope, content, {"lifts": kind})
+
+
+async def _keep(desk: Desk, caller: Caller, scope: Scope, content: Mapping[str, Any], said: Any) -> Pending:
     await _make_room(desk, scope)
     now = time.time()
-    content = {
-        "author": caller.name,
-        "key": caller.key,
-        "makers": list(caller.makers),
-        "sources": dict(wanted.sources),
-        "replaces": wanted.revision,
-        "kinds": list(kinds),
-        "created_at": now,
-        "expires_at": now + LIFESPAN,
-        **({} if plan is None else {"plan": dict(plan)}),
-    }
+    who = {"author": caller.name, "key": caller.key, "makers": list(caller.makers)}
+    content = {**content, **who, "created_at": now, "expires_at": now + LIFESPAN}
     record = Record(CHANGE, f"c-{secrets.token_hex(5)}", content)
-    said = {"replaces": wanted.revision, "sources": _digests(wanted.sources)}
     async with desk.auditor.change(caller, "policies.propose", scope=scope, target=record.name) as change:
         stored = await desk.shelf.put(scope, record)
         change.after = said
@@ -171,9 +184,26 @@ def _policies(programs: Mapping[str, Any]) -> list[Any]:
     return list(programs.get("policies", ()))
 
 
-async def _state(desk: Desk, scope: Scope) -> dict[str, Any] | None:
+def _touched(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Give the services of which a policy is in one of two programs only."""
+    old, new = [{(each["service"], each["digest"]) for each in _policies(programs)} for programs in (before, after)]
+    return sorted({service for service, _ in old ^ new})
+
+
+async def _replaced(desk: Desk, scope: Scope, base: int) -> PolicyRevision | None:
+    """Give the revision that is to be replaced, as the store holds it; raises ``RevisionConflict`` unless it is that.
+
+    What a number names never changes, so whoever looks at it again sees the same.
+    """
     stored = await desk.store.policies(scope)
-    return None if stored is None else _summary(stored)
+    actual = 0 if stored is None else stored.revision
+    if actual != base:
+        raise RevisionConflict("policies", expected=base, actual=actual)
+    return stored
+
+
+def _programs(revision: PolicyRevision | None) -> Mapping[str, Any]:
+    return {} if revision is None else revision.programs
 
 
 def _summary(revision: PolicyRevision) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import BaseModel, Field
 
+from mcp_sdk.context import Scope
 from mcp_sdk.ports import Record
 from mcp_sdk.protocol.plain import plain_revision
 from mcp_sdk.rollout import Plan
 from mcp_sdk.server import bodies, publishing, rolling
-from mcp_sdk.server.callers import Permission
-from mcp_sdk.server.desk import Asker, At, Here
+from mcp_sdk.server.callers import Caller, Permission
+from mcp_sdk.server.desk import Asker, At, Desk, Here
 from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.routes.policies import Waiting
 from mcp_sdk.snapshot import PolicyRevision
 
 __all__ = ["router"]
@@ -47,10 +49,15 @@ async def list_changes(desk: Here, caller: Asker, scope: At) -> Changes:
 
 @router.post("/changes/{change}/approve", responses={404: {"description": "no such change"}})
 async def approve(desk: Here, caller: Asker, scope: At, change: Change) -> dict[str, Any]:
-    """Put a change in force that somebody else made, or begin its rollout; the answer then holds ``rollout``."""
+    """Put a change in force that somebody else made, or begin its rollout; the answer then holds ``rollout``.
+
+    The answer to a lifted protection holds ``lifted``.
+    """
     caller.require(Permission.READ, scope)
     found = await publishing.pending(desk, scope, change)
     publishing.require_another(caller, found)
+    if found.lifts:
+        return await _lift(desk, caller, scope, found)
     content = found.content
     checked = await publishing.checked(desk, caller, scope, content["sources"], content["replaces"])
     author = f"{content['author']}, approved by {caller.name}"
@@ -62,6 +69,23 @@ async def approve(desk: Here, caller: Asker, scope: At, change: Change) -> dict[
         said = plain_revision(await publishing.publish(desk, caller, scope, wanted))
     await publishing.dismiss(desk, scope, found)
     return said
+
+
+async def _lift(desk: Desk, caller: Caller, scope: Scope, lift: publishing.Pending) -> dict[str, Any]:
+    caller.require(Permission.ADMIN, scope)
+    held = await _protection(desk, scope, lift.lifts)
+    before = {**held.content, "asked_by": lift.content["author"]}
+    async with desk.auditor.change(caller, "policies.unprotect", scope=scope, target=lift.lifts, before=before):
+        await desk.shelf.delete(scope, held)
+    await publishing.dismiss(desk, scope, lift)
+    return {"lifted": lift.lifts}
+
+
+async def _protection(desk: Desk, scope: Scope, kind: str) -> Record:
+    found = await desk.shelf.record(scope, publishing.PROTECTION, kind)
+    if found is None:
+        raise Fault(404, "not-protected", f"{kind} is not protected in {scope.namespace}/{scope.environment}")
+    return found
 
 
 @router.delete("/changes/{change}", status_code=204, responses={404: {"description": "no such change"}})
@@ -90,12 +114,11 @@ async def protect(desk: Here, caller: Asker, scope: At, kind: Kind) -> None:
             change.after = {"approvers": 1}
 
 
-@router.delete("/protections/{kind}", status_code=204, responses={404: {"description": "not protected"}})
-async def lift(desk: Here, caller: Asker, scope: At, kind: Kind) -> None:
-    """Have changes of a kind need no second approver any more."""
+@router.delete("/protections/{kind}", status_code=202, responses={404: {"description": "not protected"}})
+async def lift(desk: Here, caller: Asker, scope: At, kind: Kind) -> Waiting:
+    """Have changes of a kind need no second approver any more, once somebody else approved that."""
     caller.require(Permission.ADMIN, scope)
-    found = await desk.shelf.record(scope, publishing.PROTECTION, kind)
-    if found is None:
-        raise Fault(404, "not-protected", f"{kind} is not protected in {scope.namespace}/{scope.environment}")
-    async with desk.auditor.change(caller, "policies.unprotect", scope=scope, target=kind, before=dict(found.content)):
-        await desk.shelf.delete(scope, found)
+    await _protection(desk, scope, kind)
+    change = await publishing.propose_lift(desk, caller, scope, kind)
+    detail = f"another admin has to approve that {kind} needs no second person here: mcpctl approve {change.id}"
+    return Waiting(change=change.id, detail=detail, expires_at=change.content["expires_at"])

@@ -1,0 +1,143 @@
+"""Putting policies in force: for whose services one may, against which revision, and by two people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from desks import Served, served
+
+from mcp_sdk.context import Scope
+from mcp_sdk.server.callers import Grant
+from mcp_sdk.snapshot import PolicyRevision
+from mcp_sdk.stores.memory import MemoryStore
+
+PAY, SHOP, OPERATOR = Grant("operator", targets=("pay",)), Grant("operator", targets=("shop",)), Grant("operator")
+
+
+def policy(service: str, effect: str = "permit", kind: str = "AccessPolicy") -> str:
+    """Give a policy file of one service."""
+    default = effect if kind == "AccessPolicy" else "{version: v1}"
+    return (
+        f"apiVersion: mesh.mcp-sdk.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {service}-{kind.lower()}}}\n"
+        f"spec:\n  target: {{service: {service}}}\n  default: {default}\n"
+    )
+
+
+async def apply(client: httpx.AsyncClient, replaces: int, **effects: str) -> httpx.Response:
+    """Apply one access policy a service."""
+    sources = {f"{service}.yaml": policy(service, effect) for service, effect in effects.items()}
+    return await client.post("/v1/policies", json={"sources": sources, "replaces": replaces})
+
+
+def lag(at: Served) -> None:
+    """Have the replica hear no more of its store."""
+    at.desk.hub._tasks[0].cancel()
+
+
+def test_who_may_apply_for_one_service_applies_where_others_have_policies() -> None:
+    """What stays as it is needs no permission; what is changed, added or left out does."""
+
+    async def work(at: Served) -> None:
+        operator, pay = await at.client(OPERATOR), await at.client(PAY)
+        assert (await apply(operator, 0, shop="permit", pay="permit")).status_code == 200
+        assert (await apply(pay, 1, shop="permit", pay="deny")).status_code == 200
+        for others in ({"shop": "deny"}, {}, {"shop": "permit", "more": "permit"}):
+            answer = await apply(pay, 2, pay="deny", **others)
+            assert (answer.status_code, answer.json()["type"]) == (403, "urn:mcp-sdk:problem:forbidden")
+        assert (await apply(pay, 2, shop="permit")).status_code == 200
+        assert (await apply(await at.client(SHOP), 3)).status_code == 200
+
+    served(work)
+
+
+def test_a_replica_that_lags_lets_nobody_reach_further() -> None:
+    """What is replaced is what the store holds, not what this replica heard last."""
+
+    async def work(at: Served) -> None:
+        pay = await at.client(PAY)
+        assert (await apply(pay, 0, pay="permit")).status_code == 200
+        lag(at)
+        programs = {"policies": [{"service": "shop", "kind": "AccessPolicy", "digest": "of another replica"}]}
+        await at.store.put_policies(Scope(), PolicyRevision(1, programs))
+        assert (await apply(pay, 2, pay="permit")).status_code == 403
+        assert (await apply(pay, 1, pay="permit")).status_code == 409
+
+    served(work)
+
+
+class Racing(MemoryStore):
+    """A store in which another change lands between the reading of policies and their writing."""
+
+    late: PolicyRevision | None = None
+
+    async def records(self, scope: Scope, kind: str) -> Any:
+        """Give the records; have the other change land."""
+        found = await super().records(scope, kind)
+        if kind == "protection" and self.late is not None:
+            late, self.late = self.late, None
+            await super().put_policies(scope, late)
+        return found
+
+
+def test_what_lands_meanwhile_is_not_undone_by_one_person() -> None:
+    """Whoever guesses the revision that is about to come is told of a conflict, and changes nothing of it."""
+
+    async def work(at: Served) -> None:
+        store = at.store
+        assert isinstance(store, Racing)
+        admin, sly = await at.client(Grant("admin")), await at.client(OPERATOR)
+        assert (await apply(admin, 0, shop="permit")).status_code == 200
+        programs = (await store.policies(Scope())).programs  # type: ignore[union-attr]
+        await admin.put("/v1/protections/AccessPolicy")
+        tight = {**programs, "policies": [{**programs["policies"][0], "default": "deny", "digest": "tight"}]}
+        store.late = PolicyRevision(1, tight, {}, "bob, approved by eve")
+        answer = await apply(sly, 2, shop="permit")
+        held = await store.policies(Scope())
+        assert held is not None
+        assert (answer.status_code, held.author) != (200, "test")
+        assert answer.status_code == 409
+
+    served(work, Racing())
+
+
+def test_a_change_of_what_was_replaced_meanwhile_is_compared_with_nothing_else() -> None:
+    """What lands between two looks at the store is a conflict, not a reason to compare with something else."""
+
+    async def work(at: Served) -> None:
+        store = at.store
+        assert isinstance(store, Racing)
+        admin, sly = await at.client(Grant("admin")), await at.client(OPERATOR)
+        assert (await apply(admin, 0, shop="permit")).status_code == 200
+        await admin.put("/v1/protections/AccessPolicy")
+        programs = (await store.policies(Scope())).programs  # type: ignore[union-attr]
+        changed = {**programs, "policies": [{**programs["policies"][0], "default": "deny", "digest": "tight"}]}
+        store.late = PolicyRevision(1, changed, {}, "bob")
+        assert (await apply(sly, 1, shop="permit")).status_code == 409
+
+    served(work, Racing())
+
+
+def test_lifting_a_protection_takes_a_second_person() -> None:
+    """Else one admin could lift it, apply, and protect again; the author of the lift cannot approve it either."""
+
+    async def work(at: Served) -> None:
+        author, other = [await at.client(Grant("admin"), name=name) for name in ("bob", "eve")]
+        operator = await at.client(OPERATOR)
+        await author.put("/v1/protections/AccessPolicy")
+        waits = await author.delete("/v1/protections/AccessPolicy")
+        assert waits.status_code == 202
+        change = waits.json()["change"]
+        assert (await apply(author, 0, shop="permit")).status_code == 202
+        assert (await author.post(f"/v1/changes/{change}/approve")).json()["type"].endswith("same-person")
+        assert (await operator.post(f"/v1/changes/{change}/approve")).status_code == 403
+        assert (await other.get("/v1/protections")).json()["kinds"] == ["AccessPolicy"]
+        listed = (await other.get("/v1/changes")).json()["changes"]
+        assert [one["lifts"] for one in listed if one["id"] == change] == ["AccessPolicy"]
+        done = await other.post(f"/v1/changes/{change}/approve")
+        assert (done.status_code, done.json()) == (200, {"lifted": "AccessPolicy"})
+        assert (await other.get("/v1/protections")).json()["kinds"] == []
+        assert (await apply(author, 0, shop="permit")).status_code == 200
+        assert (await author.delete("/v1/protections/AccessPolicy")).status_code == 404
+
+    served(work)
