@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from mcp_sdk.context import EntityRef, Scope
 from mcp_sdk.exceptions import ProtocolError
+from mcp_sdk.ports import SigningKey
 from mcp_sdk.protocol.frames import CLOSE_REFUSED
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.settings import ServerSettings
@@ -44,6 +45,8 @@ def served(work: Callable[[Hub, MemoryStore], Awaitable[None]], **settings: Any)
 
 async def stream(hub: Hub, scope: Scope = Scope(), *, cursor: str = "") -> Stream:  # noqa: B008
     """Give a stream that has begun, with its greetings read."""
+    if not await hub.store.keys(scope):
+        await hub.store.put_key(scope, SigningKey("k", bytes(16)))
     made = Stream(hub, await hub.scope(scope), hub._settings)
     made.begin(cursor, [])
     greeted = {json.loads(await made.outbox.next())["op"] for _ in range(3)}

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from weakref import WeakSet
 
 from mcp_sdk.context import Scope
 from mcp_sdk.control.publisher import Backoff
@@ -19,6 +20,7 @@ from mcp_sdk.protocol.manifests import Signer
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.kept import Kept
 from mcp_sdk.server.live import Listening, Live, signer_of
+from mcp_sdk.server.scopes import Scopes
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.tokens import KIND as TOKEN
 from mcp_sdk.server.tokens import Tokens
@@ -46,7 +48,9 @@ class Hub:
         self.resyncs = 0
         self._settings = settings
         self._signer: Signer | None = None
-        self._scopes: dict[Scope, Live] = {}
+        self.keying = asyncio.Lock()
+        self._scopes = Scopes()
+        self._keyed: WeakSet[Live] = WeakSet()
         self._opening = asyncio.Lock()
         self._kept: Kept = Kept()
         self._heard = time.monotonic()
@@ -55,8 +59,8 @@ class Hub:
 
     @property
     def scopes(self) -> tuple[Live, ...]:
-        """The scopes that somebody asked for."""
-        return tuple(self._scopes.values())
+        """The scopes that are known, those first in which something is stored."""
+        return self._scopes.all()
 
     def everyone(self) -> list[Listening]:
         """Give every stream that is open."""
@@ -65,7 +69,7 @@ class Hub:
     @property
     def streams(self) -> int:
         """How many streams are open."""
-        return sum(len(live.streams) for live in self._scopes.values())
+        return sum(len(live.streams) for live in self.scopes)
 
     @property
     def silence(self) -> float:
@@ -96,18 +100,38 @@ class Hub:
 
     async def scope(self, scope: Scope) -> Live:
         """Give what is known of a scope, learned when it is asked for the first time."""
-        if scope not in self._scopes:
+        live = self._scopes.get(scope)
+        if live is None:
             async with self._opening:
-                if scope not in self._scopes:
-                    self._make_room()
-                    live = Live(scope, self.store, self.signer, self._settings.mesh)
-                    await live.learn()
-                    self._scopes[scope] = live
-                    await live.learn()  # what changed in between was told to nobody
-        return self._scopes[scope]
+                live = self._scopes.get(scope) or await self._open(scope)
+        return self._scopes.keep(live)
+
+    async def _open(self, scope: Scope) -> Live:
+        self._make_room()
+        live = Live(scope, self.store, self.signer, self._settings.mesh)
+        await self._learn_all(live)
+        self._scopes.keep(live)
+        await self._learn_all(live)  # what changed in between was told to nobody
+        return live
+
+    async def _learn_all(self, live: Live) -> None:
+        await live.learn_policies()
+        await live.learn_services()
+        await self.learn_keys(live)
+
+    def keyed(self, live: Live) -> bool:
+        """Tell whether the signing keys of a scope are known."""
+        return live in self._keyed
+
+    async def learn_keys(self, live: Live) -> bool:
+        """Learn the signing keys of a scope where there are some, making none; tell whether there are."""
+        if await self.store.keys(live.scope):
+            await live.learn_keys()
+            self._keyed.add(live)
+        return live in self._keyed
 
     def _make_room(self) -> None:
-        if len(self._scopes) >= self._settings.scopes:
+        if len(self.scopes) >= self._settings.scopes:
             raise Fault(503, "too-many-scopes", f"this replica knows {self._settings.scopes} scopes, and takes no more")
 
     def since(self, cursor: Cursor) -> Sequence[Change] | None:
@@ -123,7 +147,7 @@ class Hub:
             self.cursor = await self.store.cursor()
         await self.tokens.learn()
         for live in self.scopes:
-            await live.learn()
+            await self._learn_all(live)
         self._connected = True
 
     async def _run(self) -> None:
@@ -168,6 +192,8 @@ class Hub:
             learn = Live.learn_policies
         if learn is not None:
             await learn(live)
+        if change.kind == "keys":
+            self._keyed.add(live)
 
     async def _records(self, change: Change) -> None:
         if change.record == TOKEN:
@@ -180,7 +206,7 @@ class Hub:
         self._kept.clear()
         await self.tokens.learn()
         for live in self.scopes:
-            await live.learn()
+            await self._learn_all(live)
             live.resync(change.cursor)
         for tap in tuple(self.taps):
             tap(change)

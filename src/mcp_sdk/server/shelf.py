@@ -7,6 +7,9 @@ from mcp_sdk.ports import Change, Record, Store
 
 __all__ = ["Shelf"]
 
+MOST = 1_000
+"""Scopes and kinds that are kept; the one that was read first goes first, and is read again."""
+
 
 class Shelf:
     """The records of some kinds and scopes. ``heard`` is a tap of the hub."""
@@ -27,6 +30,8 @@ class Shelf:
         found = await self._store.records(scope, kind)
         if turn == self._turn:  # else something changed while this was read, and it may be old
             self._held[scope, kind] = found
+            if len(self._held) > MOST:
+                del self._held[next(iter(self._held))]
         return found
 
     async def record(self, scope: Scope, kind: str, name: str) -> Record | None:

@@ -17,6 +17,7 @@ from mcp_sdk.protocol.frames import CLOSE_REFUSED, MOST_NAME, frame, negotiate, 
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Desk, caller_of, desk_of
 from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.keys import first_key
 from mcp_sdk.server.streams import Stream, listed, names
 
 __all__ = ["router"]
@@ -43,6 +44,8 @@ async def stream(socket: WebSocket) -> None:
         signs = caller.may(Permission.PUBLISH, scope, caller.service)
         _admit(desk)
         live = await desk.live(scope)
+        if signs:
+            await first_key(desk, caller, live)
         who = {"service": caller.service or str(said.get("service", ""))[:200], "caller": caller.name}
         still = Permission.PUBLISH if signs else Permission.READ  # one that may publish no more loses the signing keys
         fall = partial(desk.door.fall, caller, still, scope=scope, target=caller.service)
