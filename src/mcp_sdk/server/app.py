@@ -97,7 +97,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
     for module in modules:
         app.include_router(module.router)
     app.state.routes = [route for module in modules for route in module.router.routes]
-    app.add_middleware(BodyLimit, size=settings.body_size, seconds=settings.body_time)
+    app.add_middleware(BodyLimit, size=settings.body_size, seconds=settings.body_time, together=settings.bodies)
     app.add_middleware(Counted)
     faults.install(app)
     return app

@@ -14,20 +14,21 @@ __all__ = ["ServerSettings"]
 class ServerSettings:
     """Settings of one replica. Times are in seconds, sizes in bytes.
 
-    ``store`` is a URL as services take it. ``body_size`` bounds the body of a request, ``streams`` how many streams a
-    replica holds at once, ``scopes`` how many namespaces and environments it knows, ``outbox`` the frames that wait
-    for a slow reader before it has to read anew. ``body_time`` is what a body may take to arrive. A server that is
-    told to stop is unready for ``notice`` before streams get ``drain`` to leave, and requests as much to end.
-    ``staleness`` is how long a replica that lost its store goes on deciding by what it knew. ``oidc_issuer`` is whose
-    bearer tokens are taken, for ``oidc_audience``; ``rates`` are how fast one caller may ask, by kind of work (see
-    ``rates.DEFAULTS``). ``housekeeping`` is how often outlived entities are erased, by one replica for all,
-    ``rollout_check`` how often rollouts are looked after.
+    ``store`` is a URL as services take it. ``body_size`` bounds the body of a request, ``bodies`` all that are under
+    way, ``streams`` how many streams a replica holds at once, ``scopes`` how many namespaces and environments it knows,
+    ``outbox`` the frames that wait for a slow reader before it has to read anew. ``body_time`` is what a body may take
+    to arrive. A server that is told to stop is unready for ``notice`` before streams get ``drain`` to leave, and
+    requests as much to end. ``staleness`` is how long a replica that lost its store goes on deciding by what it knew.
+    ``oidc_issuer`` is whose bearer tokens are taken, for ``oidc_audience``; ``rates`` are how fast one caller may ask,
+    by kind of work (see ``rates.DEFAULTS``). ``housekeeping`` is how often outlived entities are erased, by one replica
+    for all, ``rollout_check`` how often rollouts are looked after.
     """
 
     store: str = "sqlite:///mesh.db"
     mesh: str = "default"
     poll_interval: float = 0.05
     body_size: int = 8 * 1024 * 1024
+    bodies: int = 64 * 1024 * 1024
     frame_size: int = 1024 * 1024
     streams: int = 10_000
     scopes: int = 10_000
