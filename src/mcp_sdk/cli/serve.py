@@ -33,7 +33,10 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of host and port")
     parser.add_argument("--mesh", default="default", help="the mesh's name, which manifests carry (default: default)")
     parser.add_argument("--streams", type=int, default=10_000, help="clients at once (default: 10000)")
-    parser.add_argument("--token-file", metavar="PATH", help="write the first admin's token there, and do not print it")
+    parser.add_argument("--token-file", metavar="PATH", help="write the admin's token there, and do not print it")
+    parser.add_argument(
+        "--new-admin", action="store_true", help="make an admin's token though there were others: nobody has one left"
+    )
     parser.add_argument(
         "--behind-proxy", action="store_true", help="something in front ends TLS: listen beyond loopback without it"
     )
@@ -106,7 +109,7 @@ def _run(args: Namespace, output: Output) -> int:
         oidc_audience=args.oidc_audience,
         rates=read_rates(args.rate),
     )
-    serve(settings, bind, announce=announce)
+    serve(settings, bind, announce=announce, new_admin=args.new_admin)
     return OK
 
 
@@ -117,7 +120,7 @@ def _announce(token: str, key: str, url: str, args: Namespace, output: Output) -
     output.line(f"its public key, for MCP_SDK_TRUSTED_KEYS: {key}")
     if token:
         shown = f"$(cat {args.token_file})" if args.token_file else token
-        output.line("the first admin's token, shown this once; keep it:")
+        output.line("an admin's token, shown this once; keep it:")
         output.line(f"\n  export MCP_SDK_CONTROL_PLANE={url}\n  export MCP_SDK_TOKEN={shown}\n")
         output.line("next, in another terminal: the two lines above, then mcpctl check and mcpctl apply policies/")
     output.out.flush()

@@ -16,16 +16,20 @@ import uvicorn
 from fastapi import FastAPI
 
 from mcp_sdk._plugins import STORES, load
+from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.ports import Store
 from mcp_sdk.problems import problem
 from mcp_sdk.server import peers
 from mcp_sdk.server.app import create_app
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.auditor import Auditor
+from mcp_sdk.server.callers import Caller, Grant
 from mcp_sdk.server.connections import Bounded, allow_connections
 from mcp_sdk.server.exits import Exits
-from mcp_sdk.server.live import signer_of
+from mcp_sdk.server.identities import KIND as IDENTITY
+from mcp_sdk.server.live import SIGNER, signer_of
 from mcp_sdk.server.settings import ServerSettings
+from mcp_sdk.server.tokens import KIND as TOKEN
 from mcp_sdk.server.tokens import Tokens, mint
 
 __all__ = ["Bind", "Prepared", "prepare", "serve"]
@@ -34,6 +38,8 @@ LINGER = 1.0
 """Seconds."""
 HEAD = 65_536
 """Bytes that may come before a head is whole, or a trailer."""
+STARTING = Caller("mcpctl serve", key="local")
+"""Who stands in the audit log for what a start makes: whoever may start a replica over the store."""
 
 
 @dataclass(frozen=True)
@@ -56,34 +62,58 @@ class Bind:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a first start made: ``token`` is empty where tokens were there already. ``key`` is public, in hex."""
+    """What a start made: ``token`` is empty where nothing was made. ``key`` is public, in hex."""
 
     key: str
     token: str = ""
 
 
-async def prepare(store: Store, *, now: float) -> Prepared:
-    """Make the signer of the mesh, and the first admin's token where there is no token at all."""
+async def prepare(store: Store, *, now: float, new_admin: bool = False) -> Prepared:
+    """Make the signer of the mesh, and an admin's token where nobody was ever let in, or with ``new_admin``.
+
+    Both are audited. A store without tokens may be one whose people come by certificate or OpenID: where there is an
+    identity, or an entry in the audit log, nothing is made.
+    """
     await store.open()
     try:
-        signer, tokens = await signer_of(store), Tokens(store)
-        await tokens.learn()
-        if tokens.known:
-            return Prepared(signer.public.hex())
-        token, text = mint("first-admin", [Grant("admin")], now=now)
-        await tokens.add(token)
-        return Prepared(signer.public.hex(), text)
+        first, auditor = await _untouched(store), Auditor(store)
+        key = await _signer(store, auditor)
+        return Prepared(key, await _admin(store, auditor, first=first, now=now) if first or new_admin else "")
     finally:
         await store.close()
 
 
-def serve(settings: ServerSettings, bind: Bind, *, announce: Callable[[Prepared], None]) -> None:
-    """Serve until the process is told to stop; streams get ``settings.drain`` seconds to leave.
+async def _untouched(store: Store) -> bool:
+    known = [await store.records(MESH, TOKEN), await store.records(MESH, IDENTITY), await store.audit(limit=1)]
+    return not any(known)
+
+
+async def _signer(store: Store, auditor: Auditor) -> str:
+    if await store.records(MESH, SIGNER):
+        return (await signer_of(store)).public.hex()
+    async with auditor.change(STARTING, "signer.create") as change:
+        key = (await signer_of(store)).public.hex()
+        change.after = {"key": key}
+    return key
+
+
+async def _admin(store: Store, auditor: Auditor, *, first: bool, now: float) -> str:
+    token, text = mint("first-admin" if first else "new-admin", [Grant("admin")], now=now)
+    async with auditor.change(STARTING, "token.create", scope=Scope("*", "*"), target=token.id) as change:
+        await Tokens(store).add(token)
+        change.after = token.shown()
+    return text
+
+
+def serve(
+    settings: ServerSettings, bind: Bind, *, announce: Callable[[Prepared], None], new_admin: bool = False
+) -> None:
+    """Serve until the process is told to stop; streams get ``settings.drain`` seconds to leave. See ``prepare``.
 
     Raises ``StoreError`` where the store cannot be opened and ``ConfigurationError`` for files that cannot be read.
     """
     store = load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval)
-    announce(asyncio.run(prepare(store, now=time.time())))
+    announce(asyncio.run(prepare(store, now=time.time(), new_admin=new_admin)))
     Bounded.most = allow_connections()
     app = create_app(settings)
     Leaving(uvicorn.Config(app, **_options(settings, bind)), app, settings).run()
