@@ -74,6 +74,10 @@ class Auditor:
             raise
         await self._end(replace(begun, phase="done", after=audited.after), begun)
 
+    async def note(self, caller: Caller, what: str, *, scope: Scope, target: str, after: Any) -> None:
+        """Audit what was done by nobody's wish and is known afterwards only, in one entry."""
+        await self._write(Entry(0, "", caller.name, what, "done", scope, caller.key, target=target, after=after))
+
     async def _end(self, entry: Entry, begun: Entry) -> None:
         try:
             await asyncio.shield(self._write(replace(entry, begun=begun.number)))

@@ -16,6 +16,7 @@ from mcp_sdk.server import owners
 from mcp_sdk.server.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.housekeeping import remember
 from mcp_sdk.snapshot import canonical
 
 __all__ = ["check", "declare", "replace"]
@@ -33,6 +34,7 @@ async def declare(desk: Desk, caller: Caller, scope: Scope, models: Sequence[Bus
     for _ in range(ATTEMPTS):
         held, owned = await _known(desk, scope)
         merged = _merged(caller, scope, models, held, owned)
+        await remember(desk.shelf, scope, (*held, *merged))
         try:
             await owners.claim(desk, scope, caller, _unowned(caller, models, owned))
         except RevisionConflict:
@@ -47,6 +49,7 @@ async def replace(desk: Desk, caller: Caller, scope: Scope, models: Sequence[Bus
     for _ in range(ATTEMPTS):
         held, owned = await _known(desk, scope)
         changed = [model for model in models if model not in held]
+        await remember(desk.shelf, scope, (*held, *changed))
         if not changed or await _put(desk, caller, scope, changed, held):
             await owners.claim(desk, scope, caller, _unowned(caller, models, owned))
             return bool(changed)
