@@ -306,7 +306,10 @@ class ControlPlane(ABC):
 
     @abstractmethod
     def apply(self, revision: PolicyRevision) -> Future[PolicyRevision]:
-        """Put a policy set in force; ``revision.revision`` is the one it replaces, else ``RevisionConflict``."""
+        """Put a policy set in force; ``revision.revision`` is the one it replaces, else ``RevisionConflict``.
+
+        Its ``models`` are declared before, once all is checked; ``ModelError`` where they contradict what is declared.
+        """
 
     @abstractmethod
     def policies(self, revision: int | None = None) -> Future[PolicyRevision | None]:

@@ -66,7 +66,8 @@ class PolicyRevision:
     """One revision of a scope's whole policy set, as it is stored.
 
     ``programs`` is what ``mcp_sdk.policy`` compiled (plain JSON, read by a runtime with no native dependency);
-    ``sources`` maps each file's name to its text, for people. ``revision`` counts from 1 without gaps.
+    ``sources`` maps each file's name to its text, for people. ``revision`` counts from 1 without gaps. ``models`` are
+    declared when it is put in force, before it is; they are not stored with it.
     """
 
     revision: int
@@ -74,6 +75,7 @@ class PolicyRevision:
     sources: Mapping[str, str] = field(default_factory=dict)
     author: str = ""
     created_at: str = ""
+    models: tuple[BusinessModel, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,19 @@ def test_a_protected_policy_is_applied_by_two(desk: Desk, tmp_path: Path) -> Non
     assert "mcpctl changes" in desk.err
 
 
+def test_an_operator_applies_a_folder_with_its_models(desk: Desk, tmp_path: Path) -> None:
+    """It needs no other role; the owners of a model that is declared already are not undone."""
+    (tmp_path / "models.yaml").write_text(MODELS)
+    (tmp_path / "orders.yaml").write_text(POLICIES)
+    desk.become(desk("token", "create", "--role", "operator").strip())
+    assert "revision 1" in desk("apply", str(tmp_path))
+    assert [one["what"] for one in desk.data("audit", "list")][-4:] == ["models.declare"] * 2 + ["policies.apply"] * 2
+    (tmp_path / "models.yaml").write_text("models:\n- {name: order, key: number, states: [created, paid]}\n")
+    desk("apply", str(tmp_path), status=3)
+    assert "order: key is 'id' and 'number'" in desk.err
+    assert desk.data("history")[0]["revision"] == 1
+
+
 def _declare(desk: Desk) -> None:
     body = {"models": [BusinessModel("order", states=("created", "paid")).to_dict()]}
     headers = {"authorization": f"Bearer {desk.replica.token}"}
@@ -147,17 +160,17 @@ def test_the_log_is_verified_on_the_server_and_offline(desk: Desk, tmp_path: Pat
     """A whole log prints its head; one that was touched ends with 1 and the number of the entry."""
     for model in ("a", "b", "c"):
         desk("model", "own", model, "--service", "x")
-    assert "model.own" in desk("audit", "list", "--after", "2")
+    assert "model.own" in desk("audit", "list", "--after", "4")
     assert [one["number"] for one in desk.data("audit", "list", "--limit", "2")] == [1, 2]
     head = desk.data("audit", "verify")["head"]
     file = tmp_path / "audit.jsonl"
     desk("audit", "export", str(file))
     assert head in desk.err
     assert desk("audit", "export") == file.read_text()
-    assert "6 entries, unbroken" in desk("audit", "verify", str(file), "--head", head)
+    assert "10 entries, unbroken" in desk("audit", "verify", str(file), "--head", head)
     lines = file.read_text().splitlines()
     for touched, said in (
-        ([*lines[:3], lines[3].replace('"x"', '"y"'), *lines[4:]], "entry 4 is broken (altered)"),
+        ([*lines[:5], lines[5].replace('"x"', '"y"'), *lines[6:]], "entry 6 is broken (altered)"),
         (lines[:3] + lines[4:], "entry 4 is broken (gap)"),
         (lines[:4], "entry 5 is broken (truncated)"),
     ):

@@ -292,3 +292,13 @@ def test_explain_mends_misspelt_facts(shell: Shell, fact: str, said: str) -> Non
     """A fact that fits nothing is refused with the nearest that does."""
     assert shell("explain", "order-service", fact, "-p", str(shell.folder / "policies")) == 2
     assert said in shell.err
+
+
+def test_models_of_a_set_that_is_outrun_are_not_declared(shell: Shell) -> None:
+    """Models and policies are checked together, and the models come to stay with the policies only."""
+    assert shell("apply", str(shell.folder / "policies"), "-s", shell.url, "--replaces", "4") != 0
+    with Mesh(service="looker", control_plane=shell.url) as mesh:
+        assert dict(mesh.control_plane.snapshot().models) == {}
+    assert shell("apply", str(shell.folder / "policies"), "-s", shell.url) == 0
+    with Mesh(service="looker", control_plane=shell.url) as mesh:
+        assert set(mesh.control_plane.snapshot().models) == {"order"}

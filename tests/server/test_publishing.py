@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 from desks import Served, served
 
+from mcp_sdk import BusinessModel
 from mcp_sdk.context import Scope
 from mcp_sdk.server.callers import Grant
 from mcp_sdk.snapshot import PolicyRevision
@@ -139,5 +140,69 @@ def test_lifting_a_protection_takes_a_second_person() -> None:
         assert (await other.get("/v1/protections")).json()["kinds"] == []
         assert (await apply(author, 0, shop="permit")).status_code == 200
         assert (await author.delete("/v1/protections/AccessPolicy")).status_code == 404
+
+    served(work)
+
+
+ORDER = BusinessModel("order", states=("created", "paid"))
+ABOUT_ORDERS = policy("shop") + "  rules:\n  - {name: r, when: \"order.state == 'paid'\", effect: deny}\n"
+
+
+def with_models(replaces: int, *models: BusinessModel, text: str = ABOUT_ORDERS) -> dict[str, Any]:
+    """Give the body of a policy set that brings its models."""
+    declared = [model.to_dict() for model in models]
+    return {"sources": {"shop.yaml": text}, "models": declared, "replaces": replaces}
+
+
+def test_an_operator_applies_policies_with_the_models_that_they_are_about() -> None:
+    """Both are in force, and the log has the models first; the stored revision does not hold them."""
+
+    async def work(at: Served) -> None:
+        operator = await at.client(OPERATOR)
+        answer = await operator.post("/v1/policies", json=with_models(0, ORDER))
+        assert (answer.status_code, answer.json()["revision"]) == (200, 1)
+        held = await at.store.policies(Scope())
+        assert held is not None
+        assert (await at.store.models(Scope()), held.models) == ((ORDER,), ())
+        whats = [one["what"] for one in (await operator.get("/v1/audit")).json()["entries"]]
+        assert whats == ["models.declare"] * 2 + ["policies.apply"] * 2
+
+    served(work)
+
+
+def test_nothing_is_declared_where_the_policies_are_refused() -> None:
+    """A conflict, a finding, a contradiction, a dry run, a missing permission: each leaves the models as they were."""
+
+    async def work(at: Served) -> None:
+        operator, shop = await at.client(OPERATOR), await at.client(SHOP)
+        other = BusinessModel("cart", key="number")
+        assert (await operator.post("/v1/models", json={"models": [other.to_dict()]})).status_code == 204
+        bodies = [
+            (operator, with_models(7, ORDER), 409),
+            (operator, with_models(0, ORDER, text=policy("shop", "perhaps")), 422),
+            (operator, with_models(0, ORDER, BusinessModel("cart", key="id")), 422),
+            (operator, {**with_models(0, ORDER), "dry_run": True}, 200),
+            (shop, with_models(0, ORDER), 403),
+        ]
+        for client, body, status in bodies:
+            answer = await client.post("/v1/policies", json=body)
+            assert answer.status_code == status, answer.text
+            assert await at.store.models(Scope()) == (other,)
+
+    served(work)
+
+
+def test_models_wait_with_the_policies_for_a_second_person() -> None:
+    """They are declared when somebody else approves, who sees them before."""
+
+    async def work(at: Served) -> None:
+        author, other = [await at.client(Grant("admin"), name=name) for name in ("bob", "eve")]
+        await author.put("/v1/protections/AccessPolicy")
+        waits = await author.post("/v1/policies", json=with_models(0, ORDER))
+        assert (waits.status_code, await at.store.models(Scope())) == (202, ())
+        (listed,) = (await other.get("/v1/changes")).json()["changes"]
+        assert listed["models"] == [ORDER.to_dict()]
+        assert (await other.post(f"/v1/changes/{listed['id']}/approve")).status_code == 200
+        assert await at.store.models(Scope()) == (ORDER,)
 
     served(work)

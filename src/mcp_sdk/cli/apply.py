@@ -12,7 +12,9 @@ from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.cli.publishing import outrun
 from mcp_sdk.cli.sources import read_models, read_policies
 from mcp_sdk.exceptions import PolicyError, RevisionConflict
+from mcp_sdk.merging import merge_all
 from mcp_sdk.mesh import Mesh
+from mcp_sdk.models import BusinessModel
 from mcp_sdk.snapshot import PolicyRevision
 
 __all__ = ["COMMAND", "publish", "put_in_force"]
@@ -40,7 +42,7 @@ def _configure(parser: ArgumentParser) -> None:
 def publish(
     mesh: Mesh,
     sources: Mapping[str, str],
-    models: Mapping[str, object],
+    models: Mapping[str, BusinessModel],
     *,
     dry_run: bool = False,
     replaces: int | None = None,
@@ -55,7 +57,7 @@ def publish(
 def put_in_force(
     mesh: Mesh,
     sources: dict[str, str],
-    models: dict[str, object],
+    models: dict[str, BusinessModel],
     *,
     dry_run: bool = False,
     replaces: int | None = None,
@@ -63,7 +65,7 @@ def put_in_force(
     """Compile policy texts against the models of the store and ``models``, apply them, and give the revision.
 
     ``replaces`` is the revision that must be in force, else the one that is. Raises ``PolicyError`` with every finding,
-    and ``RevisionConflict`` when somebody else applied meanwhile.
+    ``ModelError`` for a model that is declared otherwise, ``RevisionConflict`` when somebody else applied meanwhile.
     """
     from mcp_sdk.policy import compile_policies, require_namespace  # noqa: PLC0415 - the compiler is an extra
 
@@ -71,9 +73,10 @@ def put_in_force(
     before = plane.snapshot()
     if replaces is not None and replaces != before.revision:
         raise RevisionConflict("policies", expected=replaces, actual=before.revision)
-    known = {**before.models, **models}
+    declared = tuple(models.values())
+    known = {**before.models, **{model.name: model for model in merge_all(before.models.values(), declared)}}
     try:
-        programs = compile_policies(sources, known, namespace=mesh.identity.namespace)  # type: ignore[arg-type]
+        programs = compile_policies(sources, known, namespace=mesh.identity.namespace)
         require_namespace(programs, mesh.identity.namespace)
     except PolicyError as error:
         if not known and any(finding.code == "MCP0021" for finding in error.findings):
@@ -81,9 +84,7 @@ def put_in_force(
         raise
     if dry_run:
         return before.revision
-    if models:
-        plane.start(models.values()).result(mesh.config.start_timeout)  # type: ignore[arg-type]
-    revision = PolicyRevision(before.revision, programs, sources, author=_author())
+    revision = PolicyRevision(before.revision, programs, sources, author=_author(), models=declared)
     return plane.apply(revision).result(mesh.config.start_timeout).revision
 
 
@@ -113,7 +114,7 @@ COMMAND = Command(
     description="""\
 Compile policy files and put them in force as the next revision. The files
 replace the whole set of the namespace. A set that does not compile changes
-nothing.
+nothing. Models of a models.yaml are checked with it, and declared just before.
 
   mcpctl apply policies/ -s sqlite:///mesh.db
   mcpctl apply policies/ -s sqlite:///mesh.db --dry-run

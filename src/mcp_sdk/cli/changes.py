@@ -78,13 +78,16 @@ def _approve(args: Namespace, output: Output) -> int:
         result = {"change": args.change, "rejected": True}
     else:
         stored = ask(args, "POST", f"{path}/approve", params=where)
-        result = {"change": args.change, **{name: stored[name] for name in ("revision", "lifted") if name in stored}}
+        names = ("revision", "lifted", "rollout")
+        result = {"change": args.change, **{name: stored[name] for name in names if name in stored}}
     if output.for_machines:
         output.data(result)
     elif args.reject:
         output.line(f"{args.change} is taken away")
     elif "lifted" in result:
         output.line(f"{result['lifted']} is protected no longer")
+    elif "rollout" in result:
+        output.line(f"{args.change} begins as the rollout {result['rollout']['id']}")
     else:
         output.line(f"{args.change} is in force as revision {result['revision']}")
     return OK

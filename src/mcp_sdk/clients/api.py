@@ -115,8 +115,10 @@ def deregister(scope: Scope, endpoint: Endpoint) -> Call[None]:
 
 
 def apply(scope: Scope, revision: PolicyRevision, *, dry_run: bool = False) -> Call[PolicyRevision]:
-    """Put policy files in force; the server compiles them itself."""
-    body = {"sources": dict(revision.sources), "replaces": revision.revision, "dry_run": dry_run}
+    """Put policy files in force, with the models that they need; the server compiles them itself."""
+    body: dict[str, Any] = {"sources": dict(revision.sources), "replaces": revision.revision, "dry_run": dry_run}
+    if revision.models:
+        body["models"] = [model.to_dict() for model in revision.models]
     return Call("POST", "/v1/policies", revision_from_plain, _at(scope), body)
 
 

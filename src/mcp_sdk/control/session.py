@@ -7,6 +7,7 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
@@ -19,8 +20,16 @@ from mcp_sdk.control.loop import LoopThread, logger
 from mcp_sdk.control.plane import Shared
 from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
 from mcp_sdk.control.trial import Tally
-from mcp_sdk.exceptions import MeshError, ModelError, ProtocolError, StoreError, StoreUnavailable
+from mcp_sdk.exceptions import (
+    MeshError,
+    ModelError,
+    ProtocolError,
+    RevisionConflict,
+    StoreError,
+    StoreUnavailable,
+)
 from mcp_sdk.merging import merge_all
+from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import (
     AppendResult,
     Applied,
@@ -126,10 +135,15 @@ class Session:
         await self.learn_policies()
 
     async def apply(self, revision: PolicyRevision) -> PolicyRevision:
-        """Check that a policy set loads, store it, and put it in force here."""
+        """Check that a policy set loads, declare its models, store it, and put it in force here."""
         store = await self.opened()
+        current = await store.policies(self._scope)
+        actual = 0 if current is None else current.revision
+        if actual != revision.revision:
+            raise RevisionConflict("policies", expected=revision.revision, actual=actual)
         await asyncio.to_thread(build, await self._snapshot(revision))
-        stored = await store.put_policies(self._scope, revision)
+        await self._declare(revision.models)
+        stored = await store.put_policies(self._scope, replace(revision, models=()))
         await self.learn_policies()
         return stored
 
@@ -248,12 +262,15 @@ class Session:
     async def _put_models(self) -> None:
         """Store what is declared here, merged with what other versions declared; a contradiction is not stored."""
         try:
-            stored = False
-            while not stored:  # unless another process declared one of them just now
-                held = await self._store.models(self._scope)
-                stored = await self._store.put_models(self._scope, merge_all(held, self._shared.models), held=held)
+            await self._declare(self._shared.models)
         except ModelError as error:
             logger.error("models are not stored, and hold in this process only: %s", error)
+
+    async def _declare(self, models: Sequence[BusinessModel]) -> None:
+        stored = not models
+        while not stored:  # unless another process declared one of them just now
+            held = await self._store.models(self._scope)
+            stored = await self._store.put_models(self._scope, merge_all(held, models), held=held)
 
     async def learn_policies(self) -> None:
         """Put the store's newest policies in force; a set that cannot be loaded is reported and changes nothing."""
@@ -276,7 +293,9 @@ class Session:
                 self._broken, self._shared.learned = False, True
 
     async def _snapshot(self, policies: PolicyRevision | None) -> Snapshot:
-        stored = {model.name: model for model in await self._store.models(self._scope)}
+        held = await self._store.models(self._scope)
+        more = () if policies is None else merge_all(held, policies.models)
+        stored = {model.name: model for model in (*held, *more)}
         models = stored | {model.name: model for model in self._shared.models}
         if policies is None:
             return Snapshot(models=models)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import RevisionConflict
+from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy import compile_policies, require_namespace
 from mcp_sdk.ports import Record
+from mcp_sdk.server import declaring
 from mcp_sdk.server.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
@@ -31,6 +33,7 @@ __all__ = [
     "propose_lift",
     "publish",
     "require_another",
+    "require_reach",
     "waiting",
 ]
 
@@ -63,32 +66,48 @@ class Pending:
     def shown(self) -> dict[str, Any]:
         """Give it as plain JSON."""
         names = ("author", "replaces", "kinds", "sources", "created_at", "expires_at")
-        return {"id": self.id, "lifts": self.lifts, **{name: self.content[name] for name in names}}
+        said = {name: self.content[name] for name in names}
+        return {"id": self.id, "lifts": self.lifts, "models": self.content.get("models", []), **said}
 
 
-async def checked(desk: Desk, caller: Caller, scope: Scope, sources: Mapping[str, str], base: int) -> PolicyRevision:
-    """Compile files into the revision after ``base``.
+async def checked(
+    desk: Desk,
+    caller: Caller,
+    scope: Scope,
+    sources: Mapping[str, str],
+    base: int,
+    models: Sequence[BusinessModel] = (),
+) -> PolicyRevision:
+    """Compile files into the revision after ``base``, against the models that are declared and ``models``.
 
-    Raises ``PolicyError``, ``RevisionConflict`` where the store holds another revision, and a 403 unless the caller may
-    apply for each service of which a policy is added, changed or left out.
+    Raises ``PolicyError``, ``ModelError``, ``RevisionConflict`` where the store holds another one, and a 403 unless the
+    caller may declare the models, and apply for each service of which a policy is added, changed or left out.
     """
     caller.require_some(Permission.APPLY, scope)
+    if models:
+        caller.require(Permission.DECLARE, scope, caller.service)
     await desk.known(scope)
     before = _programs(await _replaced(desk, scope, base))
-    models = {model.name: model for model in await desk.store.models(scope)}
+    known = await declaring.check(desk, caller, scope, models)
     async with desk.compiling:
-        programs = await asyncio.to_thread(compile_policies, sources, models, namespace=scope.namespace)
+        programs = await asyncio.to_thread(compile_policies, sources, known, namespace=scope.namespace)
     require_namespace(programs, scope.namespace)
-    caller.require_all(Permission.APPLY, scope, _touched(before, programs))
-    return PolicyRevision(base, programs, sources, caller.name)
+    require_reach(caller, scope, before, programs)
+    return PolicyRevision(base, programs, sources, caller.name, models=tuple(models))
 
 
 async def publish(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevision) -> PolicyRevision:
-    """Put a checked revision in force; raises ``RevisionConflict``."""
+    """Declare the models of a checked revision, and put it in force; raises ``RevisionConflict``.
+
+    Models first, for policies must not be in force without what they are about; where somebody publishes in between the
+    models stay, and only add.
+    """
     before = await _replaced(desk, scope, wanted.revision)
+    if wanted.models:
+        await declaring.declare(desk, caller, scope, wanted.models)
     said = None if before is None else _summary(before)
     async with desk.auditor.change(caller, "policies.apply", scope=scope, before=said) as change:
-        stored = await desk.store.put_policies(scope, wanted)
+        stored = await desk.store.put_policies(scope, replace(wanted, models=()))
         change.after = _summary(stored)
     await (await desk.known(scope)).learn_policies()
     return stored
@@ -113,6 +132,7 @@ async def propose(
 ) -> Pending:
     """Keep a policy set until somebody else approves it; with a ``plan`` it is then rolled out in stages."""
     content = {"sources": dict(wanted.sources), "replaces": wanted.revision, "kinds": list(kinds)}
+    content |= {"models": [model.to_dict() for model in wanted.models]}
     content |= {} if plan is None else {"plan": dict(plan)}
     said = {"replaces": wanted.revision, "sources": _digests(wanted.sources)}
     return await _keep(desk, caller, scope, content, said)
@@ -184,10 +204,11 @@ def _policies(programs: Mapping[str, Any]) -> list[Any]:
     return list(programs.get("policies", ()))
 
 
-def _touched(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Give the services of which a policy is in one of two programs only."""
+def require_reach(caller: Caller, scope: Scope, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Raise a 403 unless the caller may apply for each service of which a policy is in one of two programs only."""
+    caller.require_some(Permission.APPLY, scope)
     old, new = [{(each["service"], each["digest"]) for each in _policies(programs)} for programs in (before, after)]
-    return sorted({service for service, _ in old ^ new})
+    caller.require_all(Permission.APPLY, scope, sorted({service for service, _ in old ^ new}))
 
 
 async def _replaced(desk: Desk, scope: Scope, base: int) -> PolicyRevision | None:

@@ -52,4 +52,4 @@ class Scopes:
 
 
 def _empty(live: Live) -> bool:
-    return not live.decider.snapshot.revision and not live.models
+    return not live.decider.snapshot.revision and not live.models and live.rollout is None

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
 from pydantic import BaseModel, Field
 
 from mcp_sdk.context import Scope
+from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Record
-from mcp_sdk.protocol.plain import plain_revision
+from mcp_sdk.protocol.plain import each, plain_revision
 from mcp_sdk.rollout import Plan
 from mcp_sdk.server import bodies, publishing, rolling
 from mcp_sdk.server.callers import Caller, Permission
 from mcp_sdk.server.desk import Asker, At, Desk, Here
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.routes.policies import Waiting
-from mcp_sdk.snapshot import PolicyRevision
 
 __all__ = ["router"]
 
@@ -59,9 +60,9 @@ async def approve(desk: Here, caller: Asker, scope: At, change: Change) -> dict[
     if found.lifts:
         return await _lift(desk, caller, scope, found)
     content = found.content
-    checked = await publishing.checked(desk, caller, scope, content["sources"], content["replaces"])
-    author = f"{content['author']}, approved by {caller.name}"
-    wanted = PolicyRevision(checked.revision, checked.programs, checked.sources, author)
+    models = each(BusinessModel.from_dict, content.get("models", ()))
+    checked = await publishing.checked(desk, caller, scope, content["sources"], content["replaces"], models)
+    wanted = replace(checked, author=f"{content['author']}, approved by {caller.name}")
     if "plan" in content:
         begun = await rolling.begin(desk, caller, scope, wanted, Plan.from_dict(content["plan"]))
         said = {"rollout": begun.to_dict()}

@@ -8,7 +8,8 @@ from fastapi import Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from mcp_sdk.protocol.plain import plain_revision
+from mcp_sdk.models import BusinessModel
+from mcp_sdk.protocol.plain import each, plain_revision
 from mcp_sdk.server import bodies, publishing
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
@@ -24,6 +25,7 @@ class PolicySet(BaseModel):
 
     sources: dict[str, str]
     replaces: int = Field(ge=0, description="the revision that these files are to replace; 0 for the first")
+    models: list[dict[str, Any]] = Field(default=[], max_length=1000, description="declared with them, before them")
     dry_run: bool = Field(default=False, description="check everything, and change nothing")
 
 
@@ -59,7 +61,8 @@ class Revisions(BaseModel):
 )
 async def apply(desk: Here, caller: Asker, scope: At, policies: PolicySet, response: Response) -> Revision | Waiting:
     """Compile policy files and put them in force, all or nothing."""
-    wanted = await publishing.checked(desk, caller, scope, policies.sources, policies.replaces)
+    models = each(BusinessModel.from_dict, policies.models)
+    wanted = await publishing.checked(desk, caller, scope, policies.sources, policies.replaces, models)
     if policies.dry_run:
         return Revision(**plain_revision(wanted))
     kinds = await publishing.waiting(desk, scope, wanted)
@@ -78,7 +81,7 @@ async def list_revisions(
     """Give the revisions of the policy set, newest first."""
     caller.require(Permission.READ, scope)
     found = await desk.store.policy_history(scope, limit=limit)
-    return Revisions(revisions=[Revision(**plain_revision(each)) for each in found])
+    return Revisions(revisions=[Revision(**plain_revision(one)) for one in found])
 
 
 @router.get("/policies/{revision}", responses={404: {"description": "no such revision"}})

@@ -116,7 +116,6 @@ async def _require(desk: Here, caller: Asker, scope: At) -> None:
     caller.require_some(Permission.APPLY, scope)
     _, rollout = await rolling.running(desk, scope)
     wanted = await trials.candidate_of(desk.store, scope, rollout.id)
-    live = await desk.hub.scope(scope)
-    both = (live.decider.snapshot.programs, {} if wanted is None else wanted.programs)
-    services = [each["service"] for programs in both for each in programs.get("policies", ())]
-    caller.require_all(Permission.APPLY, scope, services or [""])
+    stored = await desk.store.policies(scope)
+    both = [{} if one is None else one.programs for one in (stored, wanted)]
+    publishing.require_reach(caller, scope, *both)
