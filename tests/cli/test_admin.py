@@ -125,6 +125,12 @@ def test_a_protected_policy_is_applied_by_two(desk: Desk, tmp_path: Path) -> Non
     assert "Somebody else" in desk.err
     desk.become(tokens[1])
     assert "revision 1" in desk("approve", change["id"], "-e", "prod")
+    (folder / "orders.yaml").write_text(POLICIES.replace("it is paid", "paid already"))
+    desk("rollout", "start", str(folder), "-e", "prod", "--stages", "shadow:1h", status=3)
+    (staged,) = desk.data("changes", "-e", "prod")
+    desk.become(tokens[0])
+    assert "begins as the rollout r-" in desk("approve", staged["id"], "-e", "prod")
+    desk.become(tokens[1])
     desk("protect", "-e", "prod", "--lift", status=3)
     (lift,) = desk.data("changes", "-e", "prod")
     assert "lift AccessPolicy" in desk("changes", "-e", "prod")

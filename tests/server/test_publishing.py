@@ -206,3 +206,21 @@ def test_models_wait_with_the_policies_for_a_second_person() -> None:
         assert await at.store.models(Scope()) == (ORDER,)
 
     served(work)
+
+
+def test_a_rollout_asks_for_the_services_that_it_changes_alone() -> None:
+    """Whoever may apply for these begins, advances and stops it, and nobody else."""
+
+    async def work(at: Served) -> None:
+        operator, pay, shop = [await at.client(grant) for grant in (OPERATOR, PAY, SHOP)]
+        assert (await apply(operator, 0, shop="permit", pay="permit")).status_code == 200
+        sources = {"shop.yaml": policy("shop"), "pay.yaml": policy("pay", "deny")}
+        body = {"sources": sources, "replaces": 1, "stages": [{"share": 0, "seconds": 3600}]}
+        assert (await shop.post("/v1/rollouts", json=body)).status_code == 403
+        assert (await pay.post("/v1/rollouts", json=body)).status_code == 201
+        why = {"reason": "a test"}
+        assert (await shop.post("/v1/rollouts/stop", json=why)).status_code == 403
+        assert (await (await at.client(Grant("viewer"))).post("/v1/rollouts/stop", json=why)).status_code == 403
+        assert (await pay.post("/v1/rollouts/stop", json=why)).status_code == 200
+
+    served(work)
