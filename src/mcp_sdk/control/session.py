@@ -137,8 +137,8 @@ class Session:
     async def apply(self, revision: PolicyRevision) -> PolicyRevision:
         """Check that a policy set loads, declare its models, store it, and put it in force here."""
         store = await self.opened()
-        current = await store.policies(self._scope)
-        actual = 0 if current is None else current.revision
+        newest = await store.policy_history(self._scope, limit=1)  # also of one whose programs are damaged
+        actual = newest[0].revision if newest else 0
         if actual != revision.revision:
             raise RevisionConflict("policies", expected=revision.revision, actual=actual)
         await asyncio.to_thread(build, await self._snapshot(revision))
