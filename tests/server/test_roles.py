@@ -50,7 +50,7 @@ ROUTES: dict[tuple[str, str], tuple[Permission | None, str, Any]] = {
     ("POST", "/v1/rollouts"): (
         A,
         "/v1/rollouts",
-        {"sources": {}, "replaces": 9, "stages": [{"share": 1, "seconds": 0}]},
+        {"sources": {"a": POLICY}, "replaces": 0, "stages": [{"share": 1, "seconds": 60}]},
     ),
     ("GET", "/v1/rollouts"): (R, "/v1/rollouts", None),
     ("POST", "/v1/rollouts/advance"): (A, "/v1/rollouts/advance", None),
