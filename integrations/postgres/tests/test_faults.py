@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +17,9 @@ from pathlib import Path
 import pytest
 from mcp_sdk_postgres import PostgresStore, connect
 from mcp_sdk_postgres.rows import decode, encode
+from postgres_servers import PASSWORD, PostgresServer
 from schemas import Schemas
 from servers import free_port
-from services import missing
 
 from mcp_sdk.context import EntityRef, Scope
 from mcp_sdk.exceptions import ConfigurationError, StoreError, StoreUnavailable
@@ -126,94 +125,58 @@ def test_a_store_moves_to_another_loop(schemas: Schemas) -> None:
 
 
 @pytest.fixture
-def private(tmp_path: Path) -> Iterator[tuple[str, Callable[..., None]]]:
-    """Give the URL of a server of the test's own, and ``control(action, …)`` of ``pg_ctl``."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found or os.geteuid() != 0:
-        missing("no PostgreSQL to start: it takes Debian's package and root")
-    folder, port = Path(f"/tmp/mcp-sdk-{os.getpid()}-{free_port()}"), free_port()
-    folder.mkdir()
-    shutil.chown(folder, "postgres")
-
-    def as_postgres(program: str, *arguments: str) -> None:
-        command = ["runuser", "-u", "postgres", "--", str(found[-1] / program), "-D", str(folder / "data"), *arguments]
-        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def control(action: str) -> None:
-        options = ("-o", f"-p {port} -h 127.0.0.1 -k {folder}", "-l", str(folder / "log")) if action == "start" else ()
-        as_postgres("pg_ctl", "-w", "-m", "fast", *options, action)
-
-    as_postgres("initdb", "--auth", "scram-sha-256", "--pwfile", _password(folder), "--no-sync")
-    control("start")
-    try:
-        yield f"postgresql://postgres:s3cr3t-word@127.0.0.1:{port}/postgres", control
-    finally:
-        if (folder / "data" / "postmaster.pid").exists():
-            control("stop")
-        shutil.rmtree(folder)
+def private() -> Iterator[PostgresServer]:
+    """Give a server of the test's own."""
+    with PostgresServer() as server:
+        yield server
 
 
-def _password(folder: Path) -> str:
-    file = folder / "password"
-    file.write_text("s3cr3t-word\n")
-    shutil.chown(file, "postgres")
-    return str(file)
-
-
-def test_a_server_that_stops_is_unavailable_and_comes_back(private: tuple[str, Callable[..., None]]) -> None:
+def test_a_server_that_stops_is_unavailable_and_comes_back(private: PostgresServer) -> None:
     """While the server is down calls fail in bounded time; a watcher and the calls go on when it is back."""
-    url, control = private
 
     async def outage(store: PostgresStore) -> list[str]:
         await store.append([move("before")])
         cursor = await store.cursor()
-        await asyncio.to_thread(control, "stop")
+        await asyncio.to_thread(private.stop)
         async with asyncio.timeout(30):
             with pytest.raises(StoreUnavailable) as caught:
                 await store.append([move("during")])
                 await store.append([move("during")])
             with pytest.raises(StoreUnavailable, match="Start the server"):
                 await store.get(SCOPE, [EntityRef("order", "o-1")])
-        assert "s3cr3t" not in str(caught.value)
-        await asyncio.to_thread(control, "start")
+        assert PASSWORD not in str(caught.value)
+        await asyncio.to_thread(private.start)
         await store.append([move("after")])
         return [change.applied.transition.entity_id for change in await collect(store, cursor, 1)]
 
-    assert run(connect(url), outage) == ["after"]
+    assert run(connect(private.url()), outage) == ["after"]
 
 
-def test_a_server_that_hangs_is_given_up(private: tuple[str, Callable[..., None]]) -> None:
-    """When the server takes no step any more a call ends in bounded time, and later ones work again."""
-    url, _ = private
+def test_a_server_that_hangs_is_given_up(private: PostgresServer) -> None:
+    """When it takes no step any more all calls end in the time of one, however many wait, and later ones work again."""
 
     async def hang(store: PostgresStore) -> AppendStatus:
         await store.append([move()])
-        port = url.rpartition(":")[2].partition("/")[0]
-        found = await asyncio.to_thread(subprocess.check_output, ["pgrep", "-f", f"postgres.*-p {port}"], text=True)
-        parent = int(found.split()[0])
-        children = await asyncio.to_thread(subprocess.check_output, ["pgrep", "-P", str(parent)], text=True)
-        pids = [parent, *map(int, children.split())]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        await asyncio.to_thread(private.halt)
         try:
+            calls = [store.append([move(f"o-{call}-{number}") for number in range(500)]) for call in range(40)]
             async with asyncio.timeout(30):
-                with pytest.raises(StoreUnavailable):
-                    await store.append([move("o-2")])
+                outcomes = await asyncio.gather(*calls, return_exceptions=True)
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            await asyncio.to_thread(private.resume)
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
         return (await store.append([move("o-3")]))[0].status
 
-    assert run(connect(f"{url}?timeout=1"), hang) is AppendStatus.APPLIED
+    assert run(connect(private.url(timeout=1)), hang) is AppendStatus.APPLIED
 
 
-def test_what_cannot_be_reached_is_told_without_the_password(private: tuple[str, Callable[..., None]]) -> None:
+def test_what_cannot_be_reached_is_told_without_the_password(private: PostgresServer) -> None:
     """Wrong passwords, databases, ports and hosts say what to mend, and the password is in no message."""
-    url, _ = private
+    url = private.url()
     wrong = {
-        url.replace("s3cr3t-word", "s3cr3t-other"): "Check user and password",
+        url.replace(PASSWORD, "s3cr3t-other"): "Check user and password",
         url.replace("/postgres", "/nowhere").replace("//nowhere", "//postgres"): "createdb nowhere",
-        url.replace(url.rpartition(":")[2], f"{free_port()}/postgres"): "Start the server",
+        url.replace(str(private.port), str(free_port())): "Start the server",
         url.replace("127.0.0.1", "nowhere.invalid"): "Nobody knows that host",
     }
     for address, advice in wrong.items():

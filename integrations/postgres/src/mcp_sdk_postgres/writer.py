@@ -1,7 +1,8 @@
 """Puts the calls that wait for one handle into one transaction.
 
 Transactions of a store commit one after another, each with a flush to disk. While one runs the next calls gather, and
-go together: each is settled as if it were alone, and answered when all are durable.
+go together: each is settled as if it were alone, and answered when all are durable. Where the server is away, those
+that wait are told so with those that tried: they waited for as long, and one after another their times would add up.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class Writer:
         try:
             answers = await self._append([waiting.call for waiting in group])
         except StoreUnavailable as error:
-            _refuse(group, error)
+            _refuse((*group, *self._waiting), error)
+            self._waiting.clear()
         except StoreError as error:
             await self._apart(group, error)
         except BaseException as error:
