@@ -1,31 +1,37 @@
-"""Connections before they say anything: how long they may take to, and how many there may be."""
+"""Connections before they say anything: how many there may be, and of them how many streams."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
+import pytest
 import uvicorn
 
-from mcp_sdk.server.connections import Bounded, allow_connections
+from mcp_sdk.server.connections import Http, allow_connections
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n"
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Quick(Bounded):
-    """Gives up soon."""
-
-    head = 0.05
-    most = 3
+CODE = """
+import resource, sys
+soft, hard, streams = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+from mcp_sdk.server.connections import allow_connections, allow_streams
+print(allow_streams(streams, allow_connections()), *resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+FEW = partial(Http, most=3)
 
 
 async def answering(scope: Any, receive: Any, send: Any) -> None:
-    """Answer in three times the time that a head may take."""
+    """Answer."""
     del scope, receive
-    await asyncio.sleep(0.15)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -36,7 +42,7 @@ def served(work: Callable[[Callable[[], Awaitable[Opened]]], Awaitable[None]]) -
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             port = listening.getsockname()[1]
-            server = uvicorn.Server(uvicorn.Config(answering, http=Quick, lifespan="off", log_config=None))
+            server = uvicorn.Server(uvicorn.Config(answering, http=FEW, lifespan="off", log_config=None))
             serving = asyncio.create_task(server.serve([listening]))
             async with asyncio.timeout(20):
                 await work(lambda: asyncio.open_connection("127.0.0.1", port))
@@ -52,32 +58,6 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
         return await reader.read()
     except ConnectionError:
         return b""
-
-
-def test_a_head_that_never_ends_is_given_up() -> None:
-    """Also one that comes after a request that was answered, and a connection on which nothing comes at all."""
-
-    async def work(connect: Callable[[], Awaitable[Opened]]) -> None:
-        for said in (b"", GET + b"x: ", GET + b"\r\n" + GET + b"x: "):
-            reader, writer = await connect()
-            writer.write(said)
-            assert (await ended(reader)).endswith(b"ok" if b"\r\n\r\n" in said else b"")
-            writer.close()
-
-    served(work)
-
-
-def test_a_request_under_way_is_not_given_up() -> None:
-    """An answer may take longer than a head, and so may the next."""
-
-    async def work(connect: Callable[[], Awaitable[Opened]]) -> None:
-        reader, writer = await connect()
-        for _ in range(2):
-            writer.write(GET + b"\r\n")
-            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
-        writer.close()
-
-    served(work)
 
 
 def test_connections_beyond_the_most_are_closed_at_once() -> None:
@@ -105,3 +85,21 @@ def test_connections_beyond_the_most_are_closed_at_once() -> None:
 def test_there_is_room_for_some_connections() -> None:
     """Whatever the system says of files."""
     assert allow_connections() > 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted", "found", "told"),
+    [
+        ((300, 900), 500, "500 900 900", ""),
+        ((300, 900), 5000, "700 900 900", "there is room for 700 streams, not 5000"),
+        ((300, 300), 5000, "118 300 300", "Raise that with: ulimit -Hn 5200"),
+    ],
+)
+def test_the_soft_limit_is_raised_and_what_does_not_fit_is_said(
+    limits: tuple[int, int], wanted: int, found: str, told: str
+) -> None:
+    """A stream is an open file: a replica takes as many as the administrator allows, and holds no more streams."""
+    command = [sys.executable, "-c", CODE, *map(str, limits), str(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == found
+    assert told in done.stderr

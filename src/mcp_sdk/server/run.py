@@ -7,7 +7,8 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,12 +20,11 @@ from mcp_sdk._plugins import STORES, load
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.ports import Store
-from mcp_sdk.problems import problem
 from mcp_sdk.server import peers
 from mcp_sdk.server.app import create_app
 from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.callers import Caller, Grant
-from mcp_sdk.server.connections import Bounded, allow_connections
+from mcp_sdk.server.connections import SPOKEN, allow_connections, allow_streams
 from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.identities import KIND as IDENTITY
 from mcp_sdk.server.live import SIGNER, signer_of
@@ -32,12 +32,8 @@ from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.tokens import KIND as TOKEN
 from mcp_sdk.server.tokens import Tokens, mint
 
-__all__ = ["Bind", "Prepared", "prepare", "serve"]
+__all__ = ["Bind", "Prepared", "prepare", "serve", "uvicorn_options"]
 
-LINGER = 1.0
-"""Seconds."""
-HEAD = 65_536
-"""Bytes that may come before a head is whole, or a trailer."""
 STARTING = Caller("mcpctl serve", key="local")
 """Who stands in the audit log for what a start makes: whoever may start a replica over the store."""
 
@@ -110,13 +106,15 @@ def serve(
 ) -> None:
     """Serve until the process is told to stop; streams get ``settings.drain`` seconds to leave. See ``prepare``.
 
-    Raises ``StoreError`` where the store cannot be opened and ``ConfigurationError`` for files that cannot be read.
+    It holds no more streams than the process may have open files. Raises ``StoreError`` where the store cannot be
+    opened and ``ConfigurationError`` for files that cannot be read.
     """
+    most = allow_connections()
+    settings = replace(settings, streams=allow_streams(settings.streams, most))
     store = load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval)
     announce(asyncio.run(prepare(store, now=time.time(), new_admin=new_admin)))
-    Bounded.most = allow_connections()
     app = create_app(settings)
-    Leaving(uvicorn.Config(app, **_options(settings, bind)), app, settings).run()
+    Leaving(uvicorn.Config(app, **uvicorn_options(settings, bind, most)), app, settings).run()
 
 
 class Leaving(uvicorn.Server):
@@ -140,60 +138,14 @@ class Leaving(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class _Speaking(Bounded):
-    """HTTP/1.1 that says in a problem also what was no request at all.
-
-    It listens a while longer, for closing at once would reset the connection before the answer is read.
-    """
-
-    _answered = False
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes, and pass over what follows an answer of this kind."""
-        if not self._answered:
-            super().data_received(data)
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be read."""
-        made = problem(400, "malformed", "Bad Request", f"no HTTP request: {msg}", headers=(("connection", "close"),))
-        head = "".join(f"{name}: {value}\r\n" for name, value in made.headers)
-        self.transport.write(f"HTTP/1.1 {made.status_line}\r\n{head}\r\n".encode() + made.body)
-        self._answered = True
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.loop.call_later(LINGER, self.transport.close)
-
-
-class _Bounded(_Speaking):
-    """The same over httptools, which holds as long a head as it is sent; h11 has this bound itself."""
-
-    _waiting = 0
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes, and no more than ``HEAD`` of which nothing becomes whole."""
-        self._waiting += len(data)
-        super().data_received(data)
-        if self._waiting > HEAD and not self._answered:
-            self.send_400_response("its head is too large")
-
-    def on_headers_complete(self) -> None:
-        """Begin to count anew."""
-        self._waiting = 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """Begin to count anew; what a body may be is bounded elsewhere."""
-        self._waiting = 0
-        super().on_body(body)
-
-
-def _options(settings: ServerSettings, bind: Bind) -> dict[str, Any]:
+def uvicorn_options(settings: ServerSettings, bind: Bind, most: int) -> dict[str, Any]:
+    """Give what a replica of ``most`` connections asks of uvicorn; raises ``ConfigurationError``."""
     options: dict[str, Any] = {
         "host": bind.host,
         "port": bind.port,
         "fd": bind.fd,
         "log_level": "warning",
-        "http": _Bounded if hasattr(peers.Http, "on_headers_complete") else _Speaking,
+        "http": partial(SPOKEN, head_time=settings.head_time, most=most),
         "ws": peers.WebSocket,
         "ws_max_size": settings.frame_size,
         "ws_per_message_deflate": False,

@@ -17,11 +17,12 @@ class ServerSettings:
     ``store`` is a URL as services take it. ``body_size`` bounds the body of a request, ``bodies`` all that are under
     way, ``streams`` how many streams a replica holds at once, ``scopes`` how many namespaces and environments it knows,
     ``outbox`` the frames that wait for a slow reader before it has to read anew. ``body_time`` is what a body may take
-    to arrive. A server that is told to stop is unready for ``notice`` before streams get ``drain`` to leave, and
-    requests as much to end. ``staleness`` is how long a replica that lost its store goes on deciding by what it knew.
-    ``oidc_issuer`` is whose bearer tokens are taken, for ``oidc_audience``; ``rates`` are how fast one caller may ask,
-    by kind of work (see ``rates.DEFAULTS``). ``housekeeping`` is how often outlived entities are erased, by one replica
-    for all, ``rollout_check`` how often rollouts are looked after.
+    to arrive, ``head_time`` what headers may, and the first frame of a stream. A server that is told to stop is unready
+    for ``notice`` before streams get ``drain`` to leave, and requests as much to end. ``staleness`` is how long a
+    replica goes on deciding by what it knows after it last heard its store. ``oidc_issuer`` is whose bearer tokens are
+    taken, for ``oidc_audience``; ``rates`` are how fast one caller may ask, by kind of work (see ``rates.DEFAULTS``).
+    ``housekeeping`` is how often outlived entities are erased, by one replica for all, ``rollout_check`` how often
+    rollouts are looked after.
     """
 
     store: str = "sqlite:///mesh.db"
@@ -36,6 +37,7 @@ class ServerSettings:
     holds: int = 10_000
     batch: int = 1_000
     body_time: float = 30.0
+    head_time: float = 10.0
     notice: float = 1.0
     drain: float = 5.0
     lease_check: float = 2.0

@@ -23,8 +23,7 @@ from mcp_sdk.server.streams import Stream, listed, names
 __all__ = ["router"]
 
 router = APIRouter()
-HELLO = 10.0
-GOING_AWAY = 1001
+GOING_AWAY, TRY_AGAIN = 1001, 1013
 
 
 @router.websocket("/v1/stream")
@@ -38,11 +37,10 @@ async def stream(socket: WebSocket) -> None:
         return
     await socket.accept()
     try:
-        said = await _hello(socket)
+        said = await _hello(socket, desk.settings.head_time)
         scope = Scope(_name(said, "namespace"), _name(said, "environment"))
         caller.require(Permission.READ, scope, caller.service)
         signs = caller.may(Permission.PUBLISH, scope, caller.service)
-        _admit(desk)
         live = await desk.live(scope)
         if signs:
             await first_key(desk, caller, live)
@@ -54,7 +52,7 @@ async def stream(socket: WebSocket) -> None:
         return
     except (Fault, MeshError) as error:
         with suppress(RuntimeError):
-            code = 1013 if isinstance(error, Fault) and error.status == 503 else CLOSE_REFUSED
+            code = TRY_AGAIN if isinstance(error, Fault) and error.status in (408, 503) else CLOSE_REFUSED
             await socket.close(code, str(error)[:120])
 
 
@@ -63,11 +61,15 @@ def _admit(desk: Desk) -> None:
         raise Fault(503, "too-many-streams", "this replica holds as many streams as it may; try another one")
 
 
-async def _hello(socket: WebSocket) -> dict[str, Any]:
+async def _hello(socket: WebSocket, seconds: float) -> dict[str, Any]:
     try:
-        async with asyncio.timeout(HELLO):
+        async with asyncio.timeout(seconds):
             said = read(await socket.receive_text())
-    except (TimeoutError, KeyError) as error:
+    except TimeoutError as error:  # this side may be the slow one, so the client may try again
+        raise Fault(
+            408, "hello-too-slow", f"a stream begins with a frame 'hello'; {seconds:g} s brought none"
+        ) from error
+    except KeyError as error:
         raise ProtocolError("a stream begins with a frame 'hello'") from error
     if said["op"] != "hello":
         raise ProtocolError(f"a stream begins with a frame 'hello', not {said['op']!r:.40}")
@@ -83,11 +85,12 @@ def _name(said: dict[str, Any], field: str) -> str:
 
 async def _serve(socket: WebSocket, held: Stream, said: dict[str, Any], desk: Desk, fall: Callable[[], Any]) -> None:
     version, models = negotiate(listed(said, "protocol")), names(said, "models")
-    time = datetime.now(UTC).isoformat()
-    await socket.send_text(frame("welcome", protocol=version, cursor=desk.hub.cursor, time=time))
+    welcome = frame("welcome", protocol=version, cursor=desk.hub.cursor, time=datetime.now(UTC).isoformat())
     thin = said.get("evaluation") == "server"
     try:
+        _admit(desk)  # it counts from ``begin`` on: what waits in between would let in too many
         held.begin(str(said.get("cursor") or ""), models, thin=thin)
+        await socket.send_text(welcome)
         await _both(_send(socket, held), _receive(socket, held), fall())
     finally:
         held.end()
