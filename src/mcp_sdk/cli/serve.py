@@ -33,6 +33,13 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of host and port")
     parser.add_argument("--mesh", default="default", help="the mesh's name, which manifests carry (default: default)")
     parser.add_argument("--streams", type=int, default=10_000, help="clients at once (default: 10000)")
+    parser.add_argument(
+        "--staleness",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long to decide by what is known while the store is away (default: 30)",
+    )
     parser.add_argument("--token-file", metavar="PATH", help="write the admin's token there, and do not print it")
     parser.add_argument(
         "--new-admin", action="store_true", help="make an admin's token though there were others: nobody has one left"
@@ -95,6 +102,8 @@ def _run(args: Namespace, output: Output) -> int:
         from mcp_sdk.server.settings import ServerSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a package", extra="server", purpose="mcpctl serve") from error
+    if args.staleness < 1:
+        raise ConfigurationError(f"--staleness {args.staleness:g}: give a second at least")
     bind = Bind(args.host, args.port, args.fd, args.tls_certificate, args.tls_private_key, args.tls_client_ca)
     _check(args, bind)
 
@@ -105,6 +114,7 @@ def _run(args: Namespace, output: Output) -> int:
         store=args.store,
         mesh=args.mesh,
         streams=args.streams,
+        staleness=args.staleness,
         oidc_issuer=args.oidc_issuer,
         oidc_audience=args.oidc_audience,
         rates=read_rates(args.rate),

@@ -58,10 +58,13 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
         hub = Hub(store, settings)
         shelf, door = open_door(hub, settings)
         parts = (shelf, door, Auditor(store))
-        app.state.desk = Desk(store, hub, settings, Metrics(hub), Exits(hub.everyone), *parts)
+        exits = Exits(hub.everyone)
+        app.state.desk = Desk(store, hub, settings, Metrics(hub), exits, *parts)
         await hub.start()
         driver = Driver(app.state.desk, interval=settings.rollout_check)
-        tasks = [asyncio.create_task(work) for work in (housekeep(hub, settings.housekeeping), driver.run())]
+        watching = exits.watch(lambda: hub.stale, settings.lease_check)
+        keeping = housekeep(hub, settings.housekeeping), driver.run(), watching
+        tasks = [asyncio.create_task(work) for work in keeping]
         try:
             yield
         finally:

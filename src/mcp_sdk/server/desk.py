@@ -70,13 +70,8 @@ class Desk:
     async def known(self, scope: Scope) -> Live:
         """Give what is known of a scope; raises a 503 where it has been too long since the store was heard."""
         found = await self.hub.scope(scope)
-        if not self.hub.fresh:
-            raise Fault(
-                503,
-                "stale",
-                f"this replica has not heard its store for {self.hub.silence:.0f} s, and decides no longer",
-                headers=(("retry-after", "1"),),
-            )
+        if self.hub.stale:
+            raise Fault(503, "stale", self.hub.stale, headers=(("retry-after", "1"),))
         return found
 
 

@@ -1,4 +1,7 @@
-"""How a replica leaves: it says so where load balancers look, sends its streams away, and only then stops listening."""
+"""How a replica leaves: it says so where load balancers look, sends its streams away, and only then stops listening.
+
+One that may not decide any more sends them away likewise, and stays: another replica may know what this one does not.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +39,27 @@ class Exits:
         """Tell whether this replica is about to stop."""
         return self._going
 
+    async def watch(self, stale: Callable[[], object], interval: float) -> None:
+        """Look every ``interval`` seconds, and send everyone away while what is known here is stale."""
+        while True:
+            await asyncio.sleep(interval)
+            if stale() and not self._going:
+                self._send_away(set())
+
     async def leave(self, *, notice: float, patience: float) -> None:
         """Be unready for ``notice`` seconds, send every stream away, and wait ``patience`` seconds for the last."""
         self._going = True
         await asyncio.sleep(notice)
         loop = asyncio.get_running_loop()
         until, told = loop.time() + patience, set[Leaver]()
-        while (left := [*self.feeds, *self._streams()]) and loop.time() < until:
-            for one in left:
-                if one not in told:
-                    told.add(one)
-                    one.bye(spread(len(left), self._most))
+        while self._send_away(told) and loop.time() < until:  # noqa: ASYNC110 - they end by themselves
             await asyncio.sleep(0.02)
+
+    def _send_away(self, told: set[Leaver]) -> int:
+        """Send away who was not told yet; give how many are still here."""
+        left = [*self.feeds, *self._streams()]
+        for one in left:
+            if one not in told:
+                told.add(one)
+                one.bye(spread(len(left), self._most))
+        return len(left)

@@ -1,7 +1,9 @@
 """The one watch of a replica: it hears every change of the store, and passes each on to the scope that it is of.
 
 The last changes are kept, so that a stream that comes back with its cursor is told what it missed. While the store is
-away the replica goes on by what it knows, for ``staleness`` seconds; after that it says so instead of deciding.
+away the replica goes on by what it knows, for ``staleness`` seconds; after that it says so instead of deciding. A watch
+that hears nothing looks like one that is cut off, so the store is asked for a sign of life too; what counts is when it
+was asked, not when an answer was given up.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from mcp_sdk.tasks import ended
 __all__ = ["Hub"]
 
 logger = logging.getLogger("mcp_sdk.server")
+BEAT = 2.0
+"""Seconds between signs of life."""
 _LEARNED_BY = {
     "policies": Live.learn_policies,
     "models": Live.learn_policies,
@@ -73,13 +77,15 @@ class Hub:
 
     @property
     def silence(self) -> float:
-        """Seconds for which the store has not been heard; 0 while it is."""
-        return 0.0 if self._connected else time.monotonic() - self._heard
+        """Seconds since the store was heard; a few at the most while it answers."""
+        return time.monotonic() - self._heard
 
     @property
-    def fresh(self) -> bool:
-        """Whether what is known here may still be decided by."""
-        return self.silence <= self._settings.staleness
+    def stale(self) -> str:
+        """Why nothing may be decided by what is known here; empty while it may."""
+        if self.silence <= self._settings.staleness:
+            return ""
+        return f"this replica has not heard its store for {self.silence:.0f} s, and decides no longer"
 
     @property
     def signer(self) -> Signer:
@@ -91,7 +97,7 @@ class Hub:
     async def start(self) -> None:
         """Open the store and begin to watch; raises ``StoreError`` where it cannot be opened."""
         await self._reach()
-        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._look())]
+        self._tasks = [asyncio.create_task(each) for each in (self._run(), self._look(), self._listen())]
 
     async def close(self) -> None:
         """Stop, and close the store."""
@@ -141,6 +147,7 @@ class Hub:
         return self._kept.since(cursor)
 
     async def _reach(self) -> None:
+        began = time.monotonic()
         await self.store.open()
         self._signer = await signer_of(self.store)
         if not self.cursor:
@@ -148,7 +155,7 @@ class Hub:
         await self.tokens.learn()
         for live in self.scopes:
             await self._learn_all(live)
-        self._connected = True
+        self._connected, self._heard = True, began
 
     async def _run(self) -> None:
         backoff = Backoff()
@@ -158,7 +165,6 @@ class Hub:
                     await self._reach()
                     backoff.reset()
                 async for change in self.store.watch(self.cursor):
-                    self._heard = time.monotonic()
                     await self._hear(change)
                     self.cursor = change.cursor
             except Exception as error:  # noqa: BLE001 - the watch must outlive whatever happens to it
@@ -167,7 +173,6 @@ class Hub:
 
     def _lost(self, error: Exception) -> None:
         if self._connected:
-            self._heard = time.monotonic()
             logger.warning("the store is away; what is known holds for %g s: %s", self._settings.staleness, error)
         self._connected = False
 
@@ -221,3 +226,15 @@ class Hub:
                         await live.learn_services()
                 except StoreError as error:
                     logger.info("endpoints wait for the store: %s", error)
+
+    async def _listen(self) -> None:
+        """Ask the store for a sign of life, several times within what may be decided by silence."""
+        while True:
+            await asyncio.sleep(min(BEAT, self._settings.staleness / 4))
+            began = time.monotonic()
+            try:
+                await self.store.cursor()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the store was not heard
+                logger.info("the store gives no sign of life: %s", error)
+            else:
+                self._heard = began if self._connected else self._heard

@@ -182,6 +182,8 @@ class Stream:
 
     async def _decided(self, request: DecisionRequest) -> Decision:
         decider, scope = self._live.decider, self._live.scope
+        if self._hub.stale:
+            raise StoreUnavailable(self._hub.stale)
         if (request.namespace, request.environment) != scope:
             raise ProtocolError(f"the question is of {request.namespace}/{request.environment}, the stream of {scope}")
         refs = decider.needs(request)

@@ -27,8 +27,8 @@ async def readyz(desk: Here) -> dict[str, Any]:
     """Tell that this replica hears its store, and is not about to stop."""
     if desk.exits.leaving():
         raise Fault(503, "leaving", "this replica is about to stop")
-    if not desk.hub.fresh:
-        raise Fault(503, "stale", f"the store has not been heard for {desk.hub.silence:.0f} s")
+    if desk.hub.stale:
+        raise Fault(503, "stale", desk.hub.stale)
     for live in desk.hub.scopes:
         if why := live.unusable(desk.settings.staleness):
             raise Fault(503, "not-loaded", why)
