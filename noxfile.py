@@ -31,6 +31,12 @@ HERE = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
 MEMBERS = sorted(path.parent.name for path in (HERE / "integrations").glob("*/pyproject.toml"))
 PINS = ("-c", "constraints.txt")
+FAULTS = (
+    "tests/server/test_many_streams.py",
+    "integrations/postgres/tests/test_partition.py",
+    "integrations/postgres/tests/test_halted.py",
+    "integrations/redis/tests/test_halted.py",
+)
 SCHEMATHESIS = "schemathesis==4.32.5"
 TOOLS = ("hypothesis", "sybil", "httpx", "uvicorn", "gunicorn", "websockets", "opentelemetry-sdk")
 
@@ -61,6 +67,14 @@ def nightly(session: nox.Session) -> None:
     session.run("pytest", "tests/policy/cel/test_codegen.py", *session.posargs, env={"MCP_SDK_TEST_EXAMPLES": "100000"})
     session.run("pytest", "integrations/demo/tests/test_mutations.py", env={"MCP_SDK_DEMO_MUTANTS": "all"})
     session.run("pytest", "integrations/redis/tests/test_agreement.py", env={"MCP_SDK_TEST_EXAMPLES": "2000"})
+
+
+@nox.session(python=PYTHONS[0])
+def faults(session: nox.Session) -> None:
+    """Break networks, stores and clients for minutes: a partition, a halted store, 10 000 streams. Needs root."""
+    _install(session)
+    long = {"MCP_SDK_TEST_LONG": "1", "MCP_SDK_TEST_SERVICES": "required"}
+    session.run("pytest", "-s", *FAULTS, *session.posargs, env=long)
 
 
 @nox.session(python=PYTHONS[0])

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import Replica
+from serving import Replica, resident
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -51,11 +51,6 @@ def moves(count: int, entity: str = "o-1", **fields: Any) -> list[dict[str, Any]
 def post(http: httpx.Client, transitions: list[dict[str, Any]]) -> httpx.Response:
     """Publish transitions."""
     return http.post("/v1/transitions", json={"transitions": transitions})
-
-
-def resident(pid: int) -> int:
-    """Give the resident memory of a process in bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_batches_that_are_replayed_and_reordered_apply_once(replica: Replica) -> None:
@@ -107,10 +102,13 @@ def test_a_replica_that_is_killed_under_load_loses_nothing_it_acknowledged(repli
 
 
 def test_a_slow_reader_costs_bounded_memory_and_is_told_to_read_anew(replica: Replica) -> None:
-    """A client that listens and does not read gets one ``resync`` for all that it missed; the server does not grow."""
+    """A client, or an onlooker, that does not read gets one ``resync`` for what it missed; the server does not grow."""
 
     async def run() -> None:
         headers = {"authorization": f"Bearer {replica.token}"}
+        reader, writer = await asyncio.open_connection("127.0.0.1", replica.port, limit=1024)
+        writer.write(f"GET /v1/tap HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {replica.token}\r\n\r\n".encode())
+        assert b"200" in await reader.readline()
         async with connect(
             f"{replica.url.replace('http', 'ws')}/v1/stream", additional_headers=headers, max_queue=1, compression=None
         ) as slow:
@@ -118,9 +116,16 @@ def test_a_slow_reader_costs_bounded_memory_and_is_told_to_read_anew(replica: Re
             before = resident(replica.pid)
             await asyncio.to_thread(flood)
             assert resident(replica.pid) - before < 80_000_000
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while json.loads(await slow.recv())["op"] != "resync":
                     pass
+                await onlook(reader)
+        writer.close()
+
+    async def onlook(reader: asyncio.StreamReader) -> None:
+        seen = b""
+        while b"event: resync" not in seen:
+            seen = seen[-20:] + await reader.read(65_536)
 
     def flood() -> None:
         text = "x" * 20_000

@@ -6,16 +6,22 @@ import asyncio
 import json
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from desks import Served, served
-from serving import Replica
+from serving import Replica, resident
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
-from mcp_sdk.context import Scope
+from mcp_sdk.context import Scope, Transition
+from mcp_sdk.protocol.frames import frame
 from mcp_sdk.server.app import create_app
 from mcp_sdk.server.bodies import parse
 from mcp_sdk.server.callers import Grant
@@ -74,11 +80,6 @@ def replica(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             yield running
 
 
-def rss(pid: int) -> int:
-    """Give the resident memory of a process, in bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
-
-
 def chunks(size: int) -> Iterator[bytes]:
     """Give a body without saying how long it is."""
     yield from (b"x" * MIB for _ in range(size // MIB))
@@ -86,7 +87,7 @@ def chunks(size: int) -> Iterator[bytes]:
 
 def test_a_body_of_100_mb_is_refused_and_not_kept(replica: Replica, admin: httpx.Client) -> None:
     """Refused at once where the length is said, at the limit where it is not; the process hardly grows by either."""
-    before = rss(replica.pid)
+    before = resident(replica.pid)
     for content in (b"x" * 100 * MIB, chunks(100 * MIB)):
         try:
             response = admin.post("/v1/transitions", content=content, headers={"content-type": JSON})
@@ -94,7 +95,7 @@ def test_a_body_of_100_mb_is_refused_and_not_kept(replica: Replica, admin: httpx
             continue  # the server answered and closed while this was still sending
         assert response.status_code == 413
         assert "8388608 bytes" in response.json()["detail"]
-    assert rss(replica.pid) - before < 40 * MIB
+    assert resident(replica.pid) - before < 40 * MIB
     assert admin.get("/healthz").status_code == 200
 
 
@@ -145,12 +146,12 @@ def test_a_head_without_end_is_refused(replica: Replica) -> None:
 def test_a_trailer_without_end_is_refused(replica: Replica) -> None:
     """What follows the last chunk of a body is bounded as a head is."""
     head = b"POST /healthz HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"
-    before = rss(replica.pid)
+    before = resident(replica.pid)
     with socket.create_connection(("127.0.0.1", replica.port), timeout=10) as connection, suppress(OSError):
         connection.sendall(head)
         for _ in range(40):
             connection.sendall(b"a: b\r\n" * (MIB // 6))
-    assert rss(replica.pid) - before < 20 * MIB
+    assert resident(replica.pid) - before < 20 * MIB
 
 
 def test_a_body_that_does_not_come_is_given_up() -> None:
@@ -172,6 +173,58 @@ def test_a_body_that_does_not_come_is_given_up() -> None:
 
     response = asyncio.run(ask())
     assert (response.status_code, response.json()["type"]) == (408, "urn:mcp-sdk:problem:body-too-slow")
+
+
+def said(entity: str, state: str, **more: Any) -> dict[str, Any]:
+    """Give a transition as it is posted."""
+    return {"transitions": [Transition("parcel", entity, state, uuid.uuid4().hex, **more).to_dict()]}
+
+
+def test_a_stolen_token_opens_nothing_past_its_scope(replica: Replica, admin: httpx.Client) -> None:
+    """A token of one service in one namespace is refused for all else, and once it is revoked for everything."""
+    asked = {"name": "s", "service": "post", "grants": [{"role": "publisher", "namespace": "post"}], "ttl": 600}
+    made = admin.post("/v1/tokens", json=asked).json()
+    headers = {"authorization": f"Bearer {made['text']}"}
+
+    async def opened(namespace: str) -> str:
+        async with connect(f"ws://127.0.0.1:{replica.port}/v1/stream", additional_headers=headers) as socket:
+            await socket.send(frame("hello", protocol=[1], models=["parcel"], namespace=namespace))
+            try:
+                return str(json.loads(await socket.recv())["op"])
+            except ConnectionClosed:
+                return f"{socket.close_code} {(socket.close_reason or '')[:3]}"
+
+    with httpx.Client(base_url=replica.url, headers=headers, trust_env=False, timeout=30) as thief:
+
+        def status(path: str, body: Any = None, **where: str) -> int:
+            return thief.request("POST" if body else "GET", path, json=body, params=where).status_code
+
+        assert status("/v1/transitions", said("p-1", "sent", namespace="post")) == 200
+        assert asyncio.run(opened("post")) == "welcome"
+        for namespace in ("default", "bank"):
+            assert status("/v1/transitions", said("p-1", "sent", namespace=namespace)) == 403
+            assert status("/v1/contexts/parcel", namespace=namespace) == 403
+            assert status("/v1/decide", {"service": "post", "namespace": namespace}) == 403
+            assert asyncio.run(opened(namespace)) == "4400 's'"
+            assert admin.get("/v1/contexts/parcel", params={"namespace": namespace}).json()["contexts"] == []
+        assert status("/v1/policies", {"sources": {}, "replaces": 0}, namespace="post") == 403
+        assert status("/v1/tokens", asked) == 403
+        assert admin.delete(f"/v1/tokens/{made['id']}").status_code == 204
+        assert status("/v1/transitions", said("p-1", "sent", namespace="post")) == 401
+
+
+def test_clocks_that_are_apart_change_no_order(admin: httpx.Client) -> None:
+    """What services say is ordered as it comes, however wrong their clocks are, and said again changes nothing."""
+    hours = (1, -1, 24, -24 * 365, 0)
+    bodies = [said("p-2", f"s{each}", observed_at=datetime.now(UTC) + timedelta(hours=each)) for each in hours]
+    for status in ("applied", "duplicate"):
+        for number, body in enumerate(bodies, 1):
+            (result,) = admin.post("/v1/transitions", json=body).json()["results"]
+            assert (result["status"], result["revision"]) == (status, number)
+    context = admin.get("/v1/contexts/parcel/entity", params={"id": "p-2"}).json()
+    assert (context["state"], context["revision"]) == ("s0", len(hours))
+    found = admin.get("/v1/contexts/parcel/history", params={"id": "p-2"}).json()["transitions"]
+    assert [each["transition"]["to_state"] for each in found] == [f"s{each}" for each in hours]
 
 
 def test_unknown_paths_and_methods_are_problems(admin: httpx.Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,15 +17,31 @@ import httpx
 from servers import free_port
 
 
+def resident(pid: int) -> int:
+    """Give the resident memory of a process in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 class Replica:
-    """``mcpctl serve`` over ``store`` (a file in ``directory`` unless given); its log is ``serve.log`` there."""
+    """``mcpctl serve`` over ``store`` (a file in ``directory`` unless given); its log is ``serve-PORT.log`` there.
+
+    ``inside`` are words before its command, e.g. those that run it in a network namespace.
+    """
 
     def __init__(
-        self, directory: Path, store: str = "", *, port: int = 0, token: str = "", options: tuple[str, ...] = ()
+        self,
+        directory: Path,
+        store: str = "",
+        *,
+        port: int = 0,
+        token: str = "",
+        host: str = "127.0.0.1",
+        inside: tuple[str, ...] = (),
+        options: tuple[str, ...] = (),
     ):
-        self.directory, self.port, self.options = directory, port or free_port(), options
+        self.directory, self.port, self.options, self.inside = directory, port or free_port(), options, inside
         self.store = store or f"sqlite:///{directory / 'mesh.db'}"
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.host, self.url = host, f"http://{host}:{self.port}"
         self._token = token
 
     def __enter__(self) -> Self:
@@ -48,7 +65,8 @@ class Replica:
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
-        command = [sys.executable, "-m", "mcp_sdk.cli", "serve", "--store", self.store, "--port", str(self.port)]
+        command = [*self.inside, sys.executable, "-m", "mcp_sdk.cli", "serve", "--store", self.store]
+        command += ["--host", self.host, "--port", str(self.port)]
         command += ["--token-file", str(self.directory / "token"), *self.options]
         with (self.directory / f"serve-{self.port}.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory, env=dict(os.environ))
@@ -59,7 +77,7 @@ class Replica:
             raise
 
     def _await_ready(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             assert self.process.poll() is None, (self.directory / f"serve-{self.port}.log").read_text()[-2000:]
             with suppress(httpx.TransportError):
@@ -73,7 +91,7 @@ class Replica:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.wait(15)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
