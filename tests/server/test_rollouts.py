@@ -121,6 +121,7 @@ def test_a_change_goes_from_shadow_over_a_share_to_all(replica: Replica, admin: 
         assert 50 < sum(permitted) < 150
         until(lambda: mesh.control_plane.snapshot().revision == 2)
         assert not any(calls(mesh, "created", 40))
+    until(lambda: now(admin)["rollout"]["status"] != "running")
     ended = now(admin)["rollout"]
     assert (ended["status"], ended["reason"]) == ("done", "revision 2")
     shadow, share = ended["history"]

@@ -69,13 +69,13 @@ def until(holds: Callable[[], object]) -> None:
 
 
 def test_where_nothing_was_in_force_nothing_is_decided(replica: Replica, admin: httpx.Client) -> None:
-    """Neither by our shape nor by AuthZEN, nor is the replica ready; the other scopes go on."""
+    """And readiness says so; the other scopes go on."""
     put(replica, 0, "prod")
     answer = admin.post("/v1/decide", json={**QUESTION, "environment": "prod"})
-    assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (503, "not-loaded"), answer.text
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (503, "not-loaded"), answer.text
     assert "cannot be loaded here" in answer.json()["detail"]
-    assert admin.get("/readyz").status_code == 503
     assert admin.post("/v1/decide", json=QUESTION).status_code == 200
+    assert len(admin.get("/readyz").json()["not_loaded"]) == 1
 
 
 def test_what_was_in_force_holds_for_a_while_and_a_mend_can_be_applied(replica: Replica, admin: httpx.Client) -> None:
@@ -87,6 +87,7 @@ def test_what_was_in_force_holds_for_a_while_and_a_mend_can_be_applied(replica: 
         put(replica, 1)
         assert admin.post("/v1/decide", json=QUESTION).json()["verdict"] == "deny"
         until(lambda: admin.post("/v1/decide", json=QUESTION).status_code == 503)
+        assert admin.get("/readyz").status_code == 503
         wanted = {"service": "shop", "ttl": 60, "reason": "the new set cannot be read"}
         assert admin.post("/v1/overrides", json=wanted).status_code == 201
         until(lambda: mesh.control_plane.override is not None)

@@ -24,15 +24,18 @@ async def healthz() -> dict[str, Any]:
 
 @router.get("/readyz")
 async def readyz(desk: Here) -> dict[str, Any]:
-    """Tell that this replica hears its store, and is not about to stop."""
+    """Tell that this replica hears its store, can load policies of it, and is not about to stop.
+
+    ``not_loaded`` says of which scopes it cannot: of others it goes on deciding.
+    """
     if desk.exits.leaving():
         raise Fault(503, "leaving", "this replica is about to stop")
     if desk.hub.stale:
         raise Fault(503, "stale", desk.hub.stale)
-    for live in desk.hub.scopes:
-        if why := live.unusable(desk.settings.staleness):
-            raise Fault(503, "not-loaded", why)
-    return {"status": "ready", "silence": round(desk.hub.silence, 3)}
+    whys = [live.unusable(desk.settings.staleness) for live in desk.hub.scopes]
+    if whys and all(whys):
+        raise Fault(503, "not-loaded", whys[0])
+    return {"status": "ready", "silence": round(desk.hub.silence, 3), "not_loaded": list(filter(None, whys))}
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
