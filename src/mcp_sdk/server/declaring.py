@@ -126,18 +126,14 @@ async def _put(
         async with desk.auditor.change(caller, "models.declare", scope=scope, before=before) as change:
             await _store(desk, scope, models, held)
             change.after = before | _digests(models)
-    except _Moved:
+    except Fault:
         return False
     return True
 
 
 async def _store(desk: Desk, scope: Scope, models: Sequence[BusinessModel], held: Sequence[BusinessModel]) -> None:
     if not await desk.store.put_models(scope, models, held=held):
-        raise _Moved("models were declared meanwhile; it is done again")
-
-
-class _Moved(StoreUnavailable):
-    """What was read is not what is stored any more."""
+        raise Fault(409, "outrun", "models were declared meanwhile; it is done again")
 
 
 def _digests(models: Iterable[BusinessModel]) -> dict[str, str]:
