@@ -150,7 +150,7 @@ def test_an_operator_applies_a_folder_with_its_models(desk: Desk, tmp_path: Path
     assert "revision 1" in desk("apply", str(tmp_path))
     assert [one["what"] for one in desk.data("audit", "list")][-4:] == ["models.declare"] * 2 + ["policies.apply"] * 2
     (tmp_path / "models.yaml").write_text("models:\n- {name: order, key: number, states: [created, paid]}\n")
-    desk("apply", str(tmp_path), status=3)
+    desk("apply", str(tmp_path), status=2)
     assert "order: key is 'id' and 'number'" in desk.err
     assert desk.data("history")[0]["revision"] == 1
 
