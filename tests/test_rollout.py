@@ -107,7 +107,24 @@ def test_stages_are_said_as_people_say_them() -> None:
     assert [str(stage) for stage in DEFAULT_STAGES] == ["shadow", "5 %", "25 %"]
 
 
-numbers = st.builds(Counts, *[st.integers(0, 1000)] * 10)
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"decisions": 3, "candidate_refusals": 4},
+        {"decisions": 3, "newly_refused": 2, "newly_permitted": 2},
+        {"candidate_decisions": 1},
+        {"decisions": 9, "candidate_calls": 2, "candidate_errors": 3},
+    ],
+)
+def test_no_part_of_counts_is_greater_than_its_whole(counts: dict[str, int]) -> None:
+    with pytest.raises(ProtocolError, match="greater than the whole"):
+        Counts.from_dict(counts)
+
+
+parts = st.integers(0, 500)
+numbers = st.builds(
+    Counts, st.integers(1000, 2000), *[parts] * 6, st.integers(500, 900), parts, st.integers(500, 900), parts
+)
 
 
 @given(numbers, numbers, numbers)
@@ -115,3 +132,4 @@ def test_counts_add_up_in_any_order(one: Counts, two: Counts, three: Counts) -> 
     assert (one + two) + three == one + (two + three)
     assert one + two == two + one
     assert Counts.from_dict((one + two).to_dict()) == one + two
+    assert (one + two).possible

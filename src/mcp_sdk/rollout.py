@@ -90,7 +90,18 @@ class Counts:
         for name, value in found.items():
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
                 raise ProtocolError(f"the count {name} is a whole number, not {value!r:.40}")
-        return cls(**found)
+        counts = cls(**found)
+        if not counts.possible:
+            raise ProtocolError("a part of the counts is greater than the whole that it is of")
+        return counts
+
+    @property
+    def possible(self) -> bool:
+        """Whether no part is greater than its whole."""
+        parts = (self.candidate_decisions, self.current_refusals, self.candidate_refusals, self.faults)
+        changed = self.newly_refused + self.newly_permitted
+        errors = self.current_errors <= self.current_calls and self.candidate_errors <= self.candidate_calls
+        return max(*parts, changed) <= self.decisions and errors
 
     @property
     def rise_of_refusals(self) -> float:

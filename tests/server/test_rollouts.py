@@ -230,6 +230,8 @@ def test_a_protected_kind_is_rolled_out_when_somebody_else_approved(replica: Rep
     answer = admin.post("/v1/rollouts", json=plan("created", (0.0, LONG), (0.5, LONG)))
     assert answer.status_code == 202
     assert now(admin)["rollout"] is None
+    (waiting,) = admin.get("/v1/changes").json()["changes"]
+    assert [stage["share"] for stage in waiting["plan"]["stages"]] == [0.0, 0.5]
     with mint_client(replica, Grant("operator")) as other:
         other.params = admin.params
         approved = other.post(f"/v1/changes/{answer.json()['change']}/approve")
@@ -277,7 +279,13 @@ def test_counts_of_another_stage_and_of_nonsense_change_nothing(replica: Replica
     begun = begin(admin, "created", (0.0, LONG))
     headers = {"authorization": f"Bearer {replica.token}"}
     place = replica.url.replace("http", "ws") + "/v1/stream"
-    for stage, counts in ((7, {"decisions": 5}), (0, {"decisions": -5}), (0, {"decisions": 2**60}), (0, 3)):
+    for stage, counts in (
+        (7, {"decisions": 5}),
+        (0, {"decisions": -5}),
+        (0, {"decisions": 2**60}),
+        (0, {"decisions": 2_000_000}),
+        (0, 3),
+    ):
         with connect(place, additional_headers=headers, proxy=None) as stream:
             stream.send(json.dumps({"op": "hello", "protocol": [1], **dict(admin.params)}))
             stream.send(

@@ -67,7 +67,8 @@ class Pending:
         """Give it as plain JSON."""
         names = ("author", "replaces", "kinds", "sources", "created_at", "expires_at")
         said = {name: self.content[name] for name in names}
-        return {"id": self.id, "lifts": self.lifts, "models": self.content.get("models", []), **said}
+        more = {"models": self.content.get("models", []), "plan": self.content.get("plan")}
+        return {"id": self.id, "lifts": self.lifts, **more, **said}
 
 
 async def checked(

@@ -29,6 +29,8 @@ __all__ = ["Outbox", "Stream", "listed", "names"]
 
 MOST_MODELS = 1_000
 """Models that one stream listens to."""
+MOST_COUNTED = 1_000_000
+"""Decisions that one process counts between two reports; more would drown what all others counted."""
 _UNNAMED: Mapping[str, str] = MappingProxyType({})
 SIZE = 4 * 1024 * 1024
 
@@ -208,7 +210,10 @@ class Stream:
             if not isinstance(told, dict):
                 raise ProtocolError("a stage's counts are an object")
             if (told.get("rollout"), told.get("stage")) == (rollout.id, rollout.stage):
-                self._live.tally.add((rollout.id, rollout.stage), Counts.from_dict(told.get("counts")))
+                counts = Counts.from_dict(told.get("counts"))
+                if max(counts.decisions, counts.current_calls, counts.candidate_calls) > MOST_COUNTED:
+                    raise ProtocolError(f"no process decides {MOST_COUNTED} times between two reports")
+                self._live.tally.add((rollout.id, rollout.stage), counts)
 
     async def _drop(self, said: dict[str, Any]) -> None:
         for ref in each(ref_from_plain, listed(said, "refs")):
