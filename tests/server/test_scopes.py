@@ -40,7 +40,7 @@ def test_scopes_in_which_something_is_stored_stay() -> None:
     async def work(at: Served) -> None:
         await at.desk.hub.scope(Scope("used"))
         await at.store.put_models(Scope("used"), [BusinessModel("order")])
-        while not (await at.desk.hub.scope(Scope("used"))).models:
+        while not (await at.desk.hub.scope(Scope("used"))).models:  # noqa: ASYNC110 - the watch is waited for
             await asyncio.sleep(0.01)
         for number in range(EMPTY + 1):
             await at.desk.hub.scope(Scope(f"n{number}"))
