@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import queue
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from threading import Thread
+from typing import Any, TypeAlias
 
 from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.entities import model_of, move_of, plain_applied
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, configured, connected
 from mcp_sdk.cli.servers import greet, is_server
-from mcp_sdk.cli.watching import changes, heard
+from mcp_sdk.cli.watching import LIMIT, POLL, changes, heard
 from mcp_sdk.config import Config
 from mcp_sdk.exceptions import StoreError, StoreUnavailable, did_you_mean
 from mcp_sdk.mesh import Mesh
@@ -26,6 +28,7 @@ __all__ = ["COMMAND", "decision_line", "events", "transition_line"]
 VERDICTS = ("permit", "deny", "step_up", "review", "throttle", "shed")
 _AS_SAID = {"permitted": "permit", "denied": "deny", "throttled": "throttle"}
 SILENCE = 60.0
+Event: TypeAlias = tuple[str, dict[str, Any]]
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -103,7 +106,43 @@ def _telling(kind: str, data: dict[str, Any], output: Output) -> bool:
     return True
 
 
-def _events(config: Config, args: Namespace, output: Output) -> Iterator[tuple[str, dict[str, Any]]]:
+def _events(config: Config, args: Namespace, output: Output) -> Iterator[Event]:
+    """Yield what every replica tells that is named: each hears of its own clients, and of every transition."""
+    urls = [part.strip().rstrip("/") for part in config.control_plane.split(",") if part.strip()]
+    kinds = ["all" if args.transitions else "decisions", *["decisions"] * (len(urls) - 1)]
+    taps = [_told_by(url, kind, config, args, output) for url, kind in zip(urls, kinds, strict=True)]
+    if len(taps) == 1:
+        yield from taps[0]
+        return
+    waiting: queue.Queue[Event | Exception] = queue.Queue(LIMIT)
+    for tap in taps:
+        Thread(target=_pass_on, args=(tap, waiting), daemon=True).start()
+    for left in range(len(urls) - 1, -1, -1):
+        while not isinstance(said := _next(waiting), Exception):
+            yield said
+        if not left:
+            raise said
+        output.say(f"{said}; the other replicas are listened to")
+
+
+def _pass_on(told: Iterator[Event], waiting: queue.Queue[Event | Exception]) -> None:
+    try:
+        for said in told:
+            waiting.put(said)
+        waiting.put(StoreUnavailable("a replica ended its tap"))
+    except Exception as error:  # noqa: BLE001 - whoever reads the queue raises or tells it
+        waiting.put(error)
+
+
+def _next(waiting: queue.Queue[Event | Exception]) -> Event | Exception:
+    while True:
+        try:
+            return waiting.get(timeout=POLL)
+        except queue.Empty:  # so that Ctrl-C is heard
+            continue
+
+
+def _told_by(url: str, kind: str, config: Config, args: Namespace, output: Output) -> Iterator[Event]:
     import httpx  # noqa: PLC0415 - an extra, which greeting the server has found
 
     from mcp_sdk.clients.api import refusal, tls_context  # noqa: PLC0415 - as above
@@ -111,10 +150,8 @@ def _events(config: Config, args: Namespace, output: Output) -> Iterator[tuple[s
     params: list[tuple[str, str | int | float | bool | None]] = [("filter", each) for each in args.filters]
     params += [("service", args.service)] if args.service else []
     params += [("verdict", _AS_SAID.get(args.verdict, args.verdict))] if args.verdict else []
-    params += [("kind", "all" if args.transitions else "decisions")]
-    params += [("namespace", config.namespace), ("environment", config.environment)]
+    params += [("kind", kind), ("namespace", config.namespace), ("environment", config.environment)]
     headers = {"accept": "text/event-stream"} | ({"authorization": f"Bearer {config.token}"} if config.token else {})
-    url = config.control_plane.split(",")[0].strip().rstrip("/")
     try:
         with (
             httpx.Client(verify=tls_context(config) or True, trust_env=False, timeout=SILENCE) as client,
@@ -131,7 +168,7 @@ def _events(config: Config, args: Namespace, output: Output) -> Iterator[tuple[s
         raise StoreUnavailable(f"the tap of {url} broke off: {error or type(error).__name__}") from error
 
 
-def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def events(lines: Iterator[str]) -> Iterator[Event]:
     """Yield name and JSON object of each server-sent event (WHATWG HTML, 9.2); one without an object is passed over."""
     data: list[str] = []
     name = ""

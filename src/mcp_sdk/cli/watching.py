@@ -10,7 +10,7 @@ from mcp_sdk.context import EntityRef
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.ports import Change
 
-__all__ = ["POLL", "changes", "heard"]
+__all__ = ["LIMIT", "POLL", "changes", "heard"]
 
 POLL = 0.2
 """Seconds that a wait lasts, so that Ctrl-C is heard while nothing happens."""
