@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mcp_sdk import BusinessModel, Decision, DecisionLog, DecisionRequest, EntityRef, ModelContext, Principal
 from mcp_sdk.decision_log import describe
 from mcp_sdk.decision_record import request_from_record
-from mcp_sdk.decisions import Geo, Phase, RequestFacts, Source
+from mcp_sdk.decisions import Denied, Geo, Phase, RequestFacts, Rolled, Source
 from mcp_sdk.exceptions import RecordError
 from mcp_sdk.telemetry import Telemetry
 
@@ -157,3 +157,11 @@ def test_what_cannot_be_read_is_said(record: Any, message: str) -> None:
     with pytest.raises(RecordError) as caught:
         request_from_record(record)
     assert str(caught.value).startswith(message)
+
+
+def test_while_a_change_is_rolled_out_both_answers_are_logged() -> None:
+    """Which side decided, and what the other would have; no member of it otherwise."""
+    rolled = Decision(rolled=Rolled("r-1", 2, "current", Decision(Denied("not here"))))
+    told = describe(DecisionRequest("shop"), rolled, Telemetry())["rollout"]
+    assert (told["id"], told["stage"], told["arm"], told["other"]["verdict"]) == ("r-1", 2, "current", "deny")
+    assert "rollout" not in describe(DecisionRequest("shop"), Decision(), Telemetry())

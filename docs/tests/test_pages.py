@@ -65,6 +65,14 @@ def test_every_verb_has_a_section() -> None:
     assert verbs <= set(re.findall(r"^## `mcpctl ([\w-]+)", page("cli.md"), re.MULTILINE))
 
 
+def test_every_verb_has_an_example() -> None:
+    """A session of it, in its section."""
+    sections = re.split(r"^## `mcpctl ", page("cli.md"), flags=re.MULTILINE)[1:]
+    names = {text.partition("`")[0].split()[0]: text for text in sections}
+    shown = {name for name, text in names.items() if any(f"mcpctl {name}" in code for code in CODE.findall(text))}
+    assert shown == set(names)
+
+
 def test_the_index_leads_to_every_page() -> None:
     """No page is out of reach."""
     linked = {(DOCS / target).resolve() for target, _ in LINK.findall(page("index.md")) if target}

@@ -6,7 +6,7 @@ import io
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from servers import free_port
 from serving import Replica
+from waiting import until
 
 from mcp_sdk import Config, Mesh
 from mcp_sdk.cli import main
@@ -26,14 +27,6 @@ def mcpctl(*argv: str) -> tuple[int, str, str]:
     """Run a command line; give its exit status and what it wrote."""
     out, err = io.StringIO(), io.StringIO()
     return main(argv, out, err), out.getvalue(), err.getvalue()
-
-
-def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from relay import Relay
 from serving import Replica
+from waiting import until
 
 from mcp_sdk import BusinessModel, Config, Mesh
 from mcp_sdk.context import EntityRef, Transition
@@ -50,14 +51,6 @@ def mesh(replica: Replica, **settings: Any) -> Mesh:
     settings.setdefault("control_plane", replica.url)
     config = Config(service="shop", linger=0.001, fetch_timeout=5.0, **settings)
     return Mesh(config, models=[ORDER])
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.01)
 
 
 def apply(plane: ControlPlane, text: str = ACCESS, replaces: int = 0) -> int:

@@ -6,12 +6,13 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from serving import Replica
+from waiting import until
 
 from mcp_sdk import BusinessModel, Config, Mesh
 from mcp_sdk.clients import api
@@ -49,14 +50,6 @@ def keep(replica: Replica, record: Record | None, name: str) -> None:
             await store.close()
 
     asyncio.run(put())
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("by", ["a grant that is gone", "a token that is gone"])

@@ -82,7 +82,9 @@ def test_while_a_change_is_rolled_out_the_plane_hears_how_calls_end(serve, plane
         serve(lambda _, status=status: Response("ok", status))
     with pytest.raises(ZeroDivisionError):
         serve(lambda _: 1 / 0)
-    assert plane.ends == [False, False, True, True]
+    streamed, _ = serve(lambda _: Response(iter([b"away"]), 503))
+    streamed.body.close()
+    assert plane.ends == [False, False, True, True, True]
 
 
 def test_a_refusal_is_answered_without_the_handler(serve, plane):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from serving import Replica
+from waiting import until
 
 from mcp_sdk import BusinessModel, Config, Mesh
 from mcp_sdk.policy import compile_policies
@@ -47,14 +48,6 @@ def client(replica: Replica) -> httpx.Client:
     """Give an HTTP client of the admin's."""
     headers = {"authorization": f"Bearer {replica.token}"}
     return httpx.Client(base_url=replica.url, headers=headers, timeout=30, trust_env=False)
-
-
-def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.01)
 
 
 def kept_order(directory: Path) -> tuple[int, int]:

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 from desks import Served, served
-from listening import Event, Reader, until
+from listening import Event, Reader
 from serving import Replica
+from waiting import until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as connect_stream
 

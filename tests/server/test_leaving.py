@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from listening import Reader, until
+from listening import Reader
 from serving import Replica
+from waiting import until
 
 from mcp_sdk import BusinessModel, Mesh
 from mcp_sdk.ports import Status

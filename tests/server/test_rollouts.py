@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ import pytest
 from minting import mint_client
 from relay import Relay
 from serving import Replica
+from waiting import until
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from mcp_sdk import BusinessModel, Config, DecisionRequest, Mesh, ModelContext
 from mcp_sdk.decisions import Principal
@@ -39,14 +42,6 @@ NOW, LONG = 0.0, 3600.0
 def sources(state: str) -> dict[str, str]:
     """Give a policy set that refuses orders in a state."""
     return {"a.yaml": POLICY.format(state=state)}
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -273,9 +268,6 @@ def test_what_cannot_be_rolled_out_changes_nothing(
 
 def test_counts_of_another_stage_and_of_nonsense_change_nothing(replica: Replica, admin: httpx.Client) -> None:
     """A client that sends what cannot be counted is sent away; its stream's own counts are all that it harms."""
-    from websockets.exceptions import ConnectionClosed  # noqa: PLC0415 - as the client imports it
-    from websockets.sync.client import connect  # noqa: PLC0415
-
     begun = begin(admin, "created", (0.0, LONG))
     headers = {"authorization": f"Bearer {replica.token}"}
     place = replica.url.replace("http", "ws") + "/v1/stream"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from serving import Replica
+from waiting import until
 
 from mcp_sdk import BusinessModel, Config, Mesh
 from mcp_sdk.context import Scope
@@ -58,14 +58,6 @@ def put(replica: Replica, base: int, environment: str = "default") -> None:
             await store.close()
 
     asyncio.run(write())
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.05)
 
 
 def test_where_nothing_was_in_force_nothing_is_decided(replica: Replica, admin: httpx.Client) -> None:

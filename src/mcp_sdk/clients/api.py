@@ -85,10 +85,7 @@ class Call(Generic[T]):
 def append(transitions: Sequence[Transition]) -> Call[tuple[AppendResult, ...]]:
     """Store transitions."""
     body = {"transitions": [transition.to_dict() for transition in transitions]}
-    read: Callable[[Any], tuple[AppendResult, ...]] = lambda plain: tuple(  # noqa: E731
-        each(result_from_plain, plain["results"])
-    )
-    return Call("POST", "/v1/transitions", read, json=body, waits=True)
+    return Call("POST", "/v1/transitions", _results, json=body, waits=True)
 
 
 def list_contexts(scope: Scope, model: str, *, state: str | None, id_prefix: str, limit: int, after: str) -> Call[Page]:
@@ -244,6 +241,10 @@ def refusal(status: int, content: bytes, *, waits: bool = False) -> Exception:
 
 def _at(scope: Scope) -> dict[str, str | int]:
     return {"namespace": scope.namespace, "environment": scope.environment}
+
+
+def _results(plain: Any) -> tuple[AppendResult, ...]:
+    return tuple(each(result_from_plain, plain["results"]))
 
 
 def _page(plain: Any) -> Page:

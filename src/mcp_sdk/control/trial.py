@@ -6,7 +6,8 @@ See ``docs/decisions/0011-staged-rollouts.md``. What is counted here is sent to 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from threading import Lock
@@ -78,44 +79,53 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._counts: dict[tuple[str, int], Counts] = {}
+        self._sums: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
 
     def decided(self, decision: Decision) -> None:
         """Count a decision that both sides made."""
         rolled = decision.rolled
         if rolled is not None:
-            self.add((rolled.id, rolled.stage), compared(decision, rolled))
+            self._count(rolled, compared(decision, rolled))
 
     def ended(self, decision: Decision, *, failed: bool) -> None:
         """Count the end of a call that was permitted, to the side that decided it."""
         rolled = decision.rolled
         if rolled is not None and decision.permitted:
-            counts = {f"{rolled.arm}_calls": 1, f"{rolled.arm}_errors": int(failed)}
-            self.add((rolled.id, rolled.stage), Counts(**counts))
+            calls, errors = f"{rolled.arm}_calls", f"{rolled.arm}_errors"
+            self._count(rolled, (calls, errors) if failed else (calls,))
 
     def add(self, stage: tuple[str, int], counts: Counts) -> None:
         """Count what was counted elsewhere, of a rollout's id and stage."""
         with self._lock:
-            self._counts[stage] = self._counts.get(stage, Counts()) + counts
+            self._sums[stage].update(counts.to_dict())
 
     def take(self) -> dict[tuple[str, int], Counts]:
         """Give what was counted since the last time."""
         with self._lock:
-            taken, self._counts = self._counts, {}
-            return taken
+            taken, self._sums = self._sums, defaultdict(Counter)
+        return {stage: Counts(**sums) for stage, sums in taken.items()}
+
+    def _count(self, rolled: Rolled, names: Iterable[str]) -> None:
+        with self._lock:
+            sums = self._sums[rolled.id, rolled.stage]
+            for name in names:
+                sums[name] += 1
 
 
-def compared(decision: Decision, rolled: Rolled) -> Counts:
-    """Count one decision of both sides."""
+def compared(decision: Decision, rolled: Rolled) -> Iterator[str]:
+    """Yield what one decision of both sides counts for, as ``Counts`` names it."""
+    yield "decisions"
     other, took = rolled.other, rolled.arm == "candidate"
-    if other is None:
-        return Counts(decisions=1, current_refusals=int(not decision.permitted), faults=1)
     current, candidate = (other, decision) if took else (decision, other)
-    return Counts(
-        decisions=1,
-        candidate_decisions=int(took),
-        current_refusals=int(not current.permitted),
-        candidate_refusals=int(not candidate.permitted),
-        newly_refused=int(current.permitted and not candidate.permitted),
-        newly_permitted=int(candidate.permitted and not current.permitted),
-    )
+    if took:
+        yield "candidate_decisions"
+    before, after = current is None or current.permitted, candidate is None or candidate.permitted
+    if not before:
+        yield "current_refusals"
+    if candidate is None:
+        yield "faults"
+        return
+    if not after:
+        yield "candidate_refusals"
+    if before is not after:
+        yield "newly_permitted" if after else "newly_refused"

@@ -61,7 +61,8 @@ class Outcome(NamedTuple):
     """What became of a request: ``response`` refuses it, None lets it go on with ``record`` as its work.
 
     ``request`` is what was decided on, None when our own failure kept it from being known. ``began`` is monotonic
-    seconds; ``place`` says that it holds one of the service's places, to be given back by ``Enforcer.finish``.
+    seconds; ``place`` says that it holds one of the service's places, to be given back by ``Enforcer.finish``;
+    ``failed`` that the service answered with a status of 500 or more.
     """
 
     record: Record
@@ -71,6 +72,7 @@ class Outcome(NamedTuple):
     began: float
     place: bool = False
     headers: tuple[tuple[str, str], ...] = ()
+    failed: bool = False
 
 
 class _Call:
@@ -139,14 +141,14 @@ class Enforcer:
     def finish(self, outcome: Outcome, *, failed: bool = False) -> None:
         """Count a request out, once, refused or not: gives its place back and records how long it took.
 
-        ``failed`` says that the service answered with a status of 500 or more, or raised.
+        ``failed`` says that the service failed it, where the outcome does not say so.
         """
         if outcome.place and self._gate is not None:
             self._gate.leave()
         seconds = self.mesh.runtime.clock.monotonic() - outcome.began
         self.mesh.telemetry.request(seconds, outcome.record.contexts, outcome.decision.verdict.name)
         if outcome.decision.rolled is not None and outcome.response is None:
-            self.mesh.control_plane.ended(outcome.decision, failed=failed)
+            self.mesh.control_plane.ended(outcome.decision, failed=failed or outcome.failed)
 
     def _broken(self, error: Exception) -> Outcome:
         self.mesh.telemetry.failed("enforce", error)
@@ -336,7 +338,7 @@ class Enforcer:
         if not decision.permitted and self.mesh.enforcing:
             return Outcome(work, decision, request, respond(decision), call.began, place)
         headers = quota_headers(map(self._buckets.left, decision.limits)) if decision.limits else ()
-        return _tuple(Outcome, (work, decision, request, None, call.began, place, headers))
+        return _tuple(Outcome, (work, decision, request, None, call.began, place, headers, False))
 
     def _admission(self, request: DecisionRequest, decision: Decision) -> tuple[Decision, bool]:
         gate, priority = self._gate, decision.qos.priority if decision.qos is not None else "normal"

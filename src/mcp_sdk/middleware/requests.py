@@ -117,7 +117,9 @@ class _Work:
 
     def end(self) -> Any:
         """Give the response, and count the request out unless its stream does that."""
-        if not self._middleware.passed(self.response, self._outcome):
-            status = getattr(self.response, "status_code", None)
-            self._middleware.enforcer.finish(self._outcome, failed=isinstance(status, int) and status >= 500)
+        status, outcome = getattr(self.response, "status_code", None), self._outcome
+        if isinstance(status, int) and status >= 500:
+            outcome = outcome._replace(failed=True)
+        if not self._middleware.passed(self.response, outcome):
+            self._middleware.enforcer.finish(outcome)
         return self.response

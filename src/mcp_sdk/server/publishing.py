@@ -32,6 +32,7 @@ __all__ = [
     "propose",
     "propose_lift",
     "publish",
+    "replaced",
     "require_another",
     "require_reach",
     "waiting",
@@ -88,7 +89,7 @@ async def checked(
     if models:
         caller.require(Permission.DECLARE, scope, caller.service)
     await desk.known(scope)
-    before = _programs(await _replaced(desk, scope, base))
+    before = _programs(await replaced(desk, scope, base))
     known = await declaring.check(desk, caller, scope, models)
     async with desk.compiling:
         programs = await asyncio.to_thread(compile_policies, sources, known, namespace=scope.namespace)
@@ -103,7 +104,7 @@ async def publish(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevisi
     Models first, for policies must not be in force without what they are about; where somebody publishes in between the
     models stay, and only add.
     """
-    before = await _replaced(desk, scope, wanted.revision)
+    before = await replaced(desk, scope, wanted.revision)
     if wanted.models:
         await declaring.declare(desk, caller, scope, wanted.models)
     said = None if before is None else _summary(before)
@@ -119,7 +120,7 @@ async def waiting(desk: Desk, scope: Scope, wanted: PolicyRevision) -> tuple[str
     protected = {record.name for record in await desk.store.records(scope, PROTECTION)}
     if not protected:
         return ()
-    before = _programs(await _replaced(desk, scope, wanted.revision))
+    before = _programs(await replaced(desk, scope, wanted.revision))
     return tuple(sorted(kind for kind in protected if _effect(before, kind) != _effect(wanted.programs, kind)))
 
 
@@ -212,7 +213,7 @@ def require_reach(caller: Caller, scope: Scope, before: Mapping[str, Any], after
     caller.require_all(Permission.APPLY, scope, sorted({service for service, _ in old ^ new}))
 
 
-async def _replaced(desk: Desk, scope: Scope, base: int) -> PolicyRevision | None:
+async def replaced(desk: Desk, scope: Scope, base: int) -> PolicyRevision | None:
     """Give the revision that is to be replaced, as the store holds it; raises ``RevisionConflict`` unless it is that.
 
     What a number names never changes, so whoever looks at it again sees the same.

@@ -15,7 +15,7 @@ from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import MeshError, RevisionConflict
 from mcp_sdk.ports import Record
 from mcp_sdk.rollout import Counts, Plan, Rollout, judge
-from mcp_sdk.server import trials
+from mcp_sdk.server import publishing, trials
 from mcp_sdk.server.callers import Caller
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
@@ -36,10 +36,7 @@ async def begin(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevision
     record, last = await trials.held(desk.store, scope)
     if last is not None and last.running:
         raise Fault(409, "rollout-runs", f"the rollout {last.id} by {last.author!r} runs. Stop it first")
-    stored = await desk.store.policies(scope)
-    actual = 0 if stored is None else stored.revision
-    if actual != wanted.revision:
-        raise RevisionConflict("policies", expected=wanted.revision, actual=actual)
+    await publishing.replaced(desk, scope, wanted.revision)
     now = datetime.now(UTC).isoformat()
     made = Rollout(f"r-{secrets.token_hex(5)}", wanted.author, wanted.revision, plan, since=now)
     async with desk.auditor.change(caller, "rollout.begin", scope=scope, target=made.id) as change:

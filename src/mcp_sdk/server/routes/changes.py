@@ -120,6 +120,4 @@ async def lift(desk: Here, caller: Asker, scope: At, kind: Kind) -> Waiting:
     """Have changes of a kind need no second approver any more, once somebody else approved that."""
     caller.require(Permission.ADMIN, scope)
     await _protection(desk, scope, kind)
-    change = await publishing.propose_lift(desk, caller, scope, kind)
-    detail = f"another admin has to approve that {kind} needs no second person here: mcpctl approve {change.id}"
-    return Waiting(change=change.id, detail=detail, expires_at=change.content["expires_at"])
+    return Waiting.of(await publishing.propose_lift(desk, caller, scope, kind))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import Path, Query
 from fastapi.responses import Response
@@ -39,11 +39,21 @@ class Revision(BaseModel):
 
 
 class Waiting(BaseModel):
-    """A policy set that waits for a second approver until ``expires_at``, in seconds since the epoch."""
+    """What waits for a second approver until ``expires_at``, in seconds since the epoch."""
 
     change: str
     detail: str
     expires_at: float
+
+    @classmethod
+    def of(cls, change: publishing.Pending) -> Self:
+        """Say that a change waits, and who may do what about it."""
+        kinds, verb = ", ".join(change.content["kinds"]), f"mcpctl approve {change.id}"
+        if change.lifts:
+            detail = f"another admin has to approve that {kinds} needs no second person here: {verb}"
+        else:
+            detail = f"{kinds} needs a second approver here. Somebody else does it with: {verb}"
+        return cls(change=change.id, detail=detail, expires_at=change.content["expires_at"])
 
 
 class Revisions(BaseModel):
@@ -68,10 +78,8 @@ async def apply(desk: Here, caller: Asker, scope: At, policies: PolicySet, respo
     kinds = await publishing.waiting(desk, scope, wanted)
     if not kinds:
         return Revision(**plain_revision(await publishing.publish(desk, caller, scope, wanted)))
-    change = await publishing.propose(desk, caller, scope, wanted, kinds)
     response.status_code = 202
-    detail = f"{', '.join(kinds)} needs a second approver here. Somebody else does it with: mcpctl approve {change.id}"
-    return Waiting(change=change.id, detail=detail, expires_at=change.content["expires_at"])
+    return Waiting.of(await publishing.propose(desk, caller, scope, wanted, kinds))
 
 
 @router.get("/policies")

@@ -76,10 +76,8 @@ async def begin(desk: Here, caller: Asker, scope: At, wanted: Wanted, response: 
     kinds = await publishing.waiting(desk, scope, checked)
     if not kinds:
         return Rolling(rollout=(await rolling.begin(desk, caller, scope, checked, plan)).to_dict())
-    change = await publishing.propose(desk, caller, scope, checked, kinds, plan.to_dict())
     response.status_code = 202
-    detail = f"{', '.join(kinds)} needs a second approver here. Somebody else does it with: mcpctl approve {change.id}"
-    return Waiting(change=change.id, detail=detail, expires_at=change.content["expires_at"])
+    return Waiting.of(await publishing.propose(desk, caller, scope, checked, kinds, plan.to_dict()))
 
 
 def _plan(wanted: Wanted) -> Plan:
