@@ -58,7 +58,18 @@ def replica(store: str, *options: str) -> Iterator[tuple[str, str, int]]:
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         url, place = f"http://127.0.0.1:{port}", store or f"sqlite:///{folder}/mesh.db"
-        command = [sys.executable, "-m", "mcp_sdk.cli", "serve", "--store", place, "--port", str(port), *options]
+        command = [
+            sys.executable,
+            "-m",
+            "mcp_sdk.cli",
+            "serve",
+            "--store",
+            place,
+            "--port",
+            str(port),
+            "--new-admin",
+            *options,
+        ]
         with serving([*command, "--token-file", f"{folder}/token"], url, folder) as pid:
             yield url, Path(f"{folder}/token").read_text().strip(), pid
 

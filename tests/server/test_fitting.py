@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_sdk.context import Transition
-from mcp_sdk.server.bodies import INT53
-from mcp_sdk.server.fitting import INT64, LONG, MOST_ATTRIBUTES, NAME, TEXT, transition
+from mcp_sdk.server.bodies import INT53, parse
+from mcp_sdk.server.fitting import INT64, LONG, MOST_ATTRIBUTES, NAME, TEXT, transitions
 from mcp_sdk.server.routes.transitions import _validated
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -33,13 +33,19 @@ ODD += [{"a": "x\0"}, {"a": ["b"]}, {"a": [1]}, {str(number): 1 for number in ra
 NAMES = [*Transition.__dataclass_fields__, "unknown"]
 
 
-def same(plain: Any) -> bool:
+def body(*plain: Any) -> bytes:
+    """Write a batch as a client might."""
+    return json.dumps({"transitions": plain}).encode()
+
+
+def same(sent: bytes) -> bool:
     """Tell whether it was read in haste; then the models read it alike."""
-    made = transition(plain, NOW)
+    made = transitions(sent, NOW)
     if made is None:
         return False
-    assert made == _validated(0, plain, NOW)
-    assert type(made) is Transition
+    plain = parse(sent)["transitions"]
+    assert made == [_validated(number, one, NOW) for number, one in enumerate(plain)]
+    assert {type(one) for one in made} <= {Transition}
     return True
 
 
@@ -48,30 +54,95 @@ def test_what_clients_send() -> None:
     sent = Transition(
         "order", "o-1", "paid", "e-1", attributes={"a": 1, "b": "x", "c": True, "d": 0.5}, base_revision=3
     )
-    assert same(json.loads(json.dumps(sent.to_dict())))
-    assert same(LEAST)
+    assert same(body(sent.to_dict(), LEAST))
+    assert same(body())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_values(name: str) -> None:
     """A value that the models would refuse, or read in another way, is left to them; in every field."""
     for value in ODD:
-        same({**LEAST, name: value})
+        same(body({**LEAST, name: value}))
 
 
 @pytest.mark.parametrize("name", sorted(LEAST))
 def test_what_is_missing(name: str) -> None:
     """Nothing is made up for what a transition must have."""
-    assert transition({key: value for key, value in LEAST.items() if key != name}, NOW) is None
+    assert transitions(body({key: value for key, value in LEAST.items() if key != name}), NOW) is None
 
 
-@pytest.mark.parametrize("plain", [None, [], "x", 1, [LEAST]])
-def test_no_object(plain: Any) -> None:
-    """What is no object is left to the models."""
-    assert transition(plain, NOW) is None
+@pytest.mark.parametrize("sent", [b"", b"{}", b"[]", b"null", b'{"transitions": {}}', b'{"transitions": [null]}'])
+def test_no_batch(sent: bytes) -> None:
+    """What is no batch is left to the models."""
+    assert transitions(sent, NOW) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1.0",
+        "-0",
+        "-0.0",
+        "1e5",
+        "1E400",
+        "-1e400",
+        "5e-324",
+        "NaN",
+        "Infinity",
+        "0.1000000000000000055511151231257827021181583404541015625",
+        "123456789012345678901234567890.5",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "-9223372036854775809",
+        "18446744073709551616",
+        "01",
+        '"\\ud800"',
+        '"\\ud83d\\ude00"',
+        '"\\u0000"',
+        '"\\\\u0000"',
+        '"\u00e9\U0001f600"',
+        '"a\tb"',
+        "tru",
+    ],
+)
+def test_values_as_they_are_written(value: str) -> None:
+    """Numbers and texts are read as the standard library reads them, or left to it."""
+    sent = (
+        f'{{"transitions": [{{"model": "order", "entity_id": "o", "event_id": "e", "attributes": {{"a": {value}}}}}]}}'
+    )
+    same(sent.encode())
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        body(LEAST) + b"x",
+        b"\xef\xbb\xbf" + body(LEAST),
+        body(LEAST).replace(b"o-1", b"\xff"),
+        body(LEAST).replace(b"o-1", b"\xed\xa0\x80"),
+        body(LEAST).replace(b'"model"', b'"model": "other", "model"'),
+        body({**LEAST, "attributes": {"a": 1}}).replace(b'"a": 1', b'"a": 1, "a": 2'),
+        body(LEAST).replace(b'{"transitions"', b'{"transitions": [], "transitions"'),
+        b'{"transitions": ' + b"[" * 100_000,
+    ],
+)
+def test_bodies_as_they_are_written(sent: bytes) -> None:
+    """What is no JSON is not read in haste; of two values of one name the last counts, as it does for the models."""
+    same(sent)
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(ODD) | st.text(max_size=40) | st.datetimes().map(str)))
 def test_anything(plain: dict[str, Any]) -> None:
     """Whatever is sent, it is read as the models read it or not at all."""
-    same({**LEAST, **plain})
+    same(body({**LEAST, **plain}))
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70) | st.text(max_size=9))
+def test_any_attribute(value: Any) -> None:
+    """An attribute keeps its value and its type."""
+    sent = body({**LEAST, "attributes": {"a": value}})
+    if same(sent):
+        made = transitions(sent, NOW)
+        assert made is not None
+        assert type(made[0].attributes["a"]) is type(value)

@@ -16,6 +16,7 @@ from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.door import open_door
 from mcp_sdk.server.exits import Exits
+from mcp_sdk.server.gathering import Gathering
 from mcp_sdk.server.housekeeping import housekeep
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
@@ -57,7 +58,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(store, settings)
         shelf, door = open_door(hub, settings)
-        parts = (shelf, door, Auditor(store))
+        parts = (shelf, door, Auditor(store), Gathering(store))
         exits = Exits(hub.everyone)
         app.state.desk = Desk(store, hub, settings, Metrics(hub), exits, *parts)
         await hub.start()

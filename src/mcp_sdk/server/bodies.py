@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from mcp_sdk.protocol.plain import require_characters
 from mcp_sdk.server.faults import Fault
 
-__all__ = ["INT53", "ROUTE", "When", "content_type", "parse", "router"]
+__all__ = ["INT53", "ROUTE", "When", "content_type", "parse", "require_few", "router"]
 
 ROUTE = "mcp_sdk.route"
 """Where a request's scope holds a list that its route's template is put into, for the metrics."""
@@ -94,8 +94,7 @@ def _require_json(request: Request) -> None:
 
 def parse(body: bytes) -> Any:
     """Read JSON; raises a 400 that says what is wrong with it, and a 413 for one that says too many things."""
-    if _has_more(body, TOKENS):
-        raise Fault(413, "too-many-values", f"a body has {TOKENS} strings, commas and opening brackets at most")
+    require_few(body)
     try:
         text = body.decode()
         plain = json.loads(text, parse_constant=_never, parse_float=_finite)
@@ -107,6 +106,12 @@ def parse(body: bytes) -> Any:
     except ValueError as error:
         raise Fault(400, "malformed", f"the body is not JSON: {str(error)[:120]}") from error
     return plain
+
+
+def require_few(body: bytes) -> None:
+    """Raise a 413 for a body that says too many things."""
+    if _has_more(body, TOKENS):
+        raise Fault(413, "too-many-values", f"a body has {TOKENS} strings, commas and opening brackets at most")
 
 
 def _has_more(body: bytes, most: int) -> bool:

@@ -19,6 +19,7 @@ from mcp_sdk.server.callers import Caller
 from mcp_sdk.server.door import Door
 from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.gathering import Gathering
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live, Part
 from mcp_sdk.server.metrics import Metrics
@@ -47,6 +48,7 @@ class Desk:
     shelf: Shelf
     door: Door
     auditor: Auditor
+    gathering: Gathering
     compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while policies are compiled: one set at a time, for many would take every thread from everybody else."""
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)

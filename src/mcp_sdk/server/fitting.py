@@ -1,19 +1,21 @@
-"""Transitions of plain JSON that surely fit, read in half of the time that their models take.
+"""Transitions that surely fit, read from a body at once, in a small part of the time that their models take.
 
 What is read here those models accept, and read alike; of anything else this says nothing, and they are asked. They are
-in ``mcp_sdk.server.routes.transitions``, and so are the words that a refusal uses.
+in ``mcp_sdk.server.routes.transitions``, and so are the words that a refusal uses. Reads JSON (RFC 8259) with msgspec.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
 
 from mcp_sdk.context import NewTransition, Outcome, Transition
 from mcp_sdk.server.bodies import INT53
 
-__all__ = ["INT64", "LONG", "MOST_ATTRIBUTES", "NAME", "TEXT", "transition"]
+__all__ = ["INT64", "LONG", "MOST_ATTRIBUTES", "NAME", "TEXT", "transitions"]
 
 INT64 = 2**63
 """The bound of whole numbers that are attributes."""
@@ -23,105 +25,87 @@ MOST_ATTRIBUTES = 1_000
 _SECONDS, _MICROSECONDS = len("2026-01-01T00:00:00+00:00"), len("2026-01-01T00:00:00.000000+00:00")
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
-
-def _text(value: Any) -> bool:
-    return type(value) is str and len(value) <= TEXT and "\0" not in value
-
-
-def _name(value: Any) -> bool:
-    return type(value) is str and 0 < len(value) <= NAME and "\0" not in value
-
-
-def _short(value: Any) -> bool:
-    return value == "" or _name(value)
+_Name = Annotated[str, Meta(min_length=1, max_length=NAME)]
+_Short = Annotated[str, Meta(max_length=NAME)]
+_Text = Annotated[str, Meta(max_length=TEXT)]
+_Long = Annotated[str, Meta(max_length=LONG)]
+_Whole = Annotated[int, Meta(ge=-INT64, le=INT64 - 1)]
+_Value = bool | _Whole | float | _Long
 
 
-def _state(value: Any) -> bool:
-    return value is None or _text(value)
+class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    model: _Name
+    entity_id: Annotated[str, Meta(min_length=1, max_length=TEXT)]
+    event_id: _Name
+    to_state: _Text | None = None
+    from_state: _Text | None = None
+    attributes: Annotated[dict[_Name, _Value], Meta(max_length=MOST_ATTRIBUTES)] = {}
+    outcome: Literal["committed", "aborted"] = "committed"
+    base_revision: Annotated[int, Meta(ge=0, le=INT53)] | None = None
+    batch_id: _Short = ""
+    namespace: _Name = "default"
+    environment: _Name = "default"
+    observed_at: str | None = None
+    source: _Text = ""
+    operation: _Text = ""
+    cause: _Text = ""
+    duration: Annotated[float, Meta(ge=0)] = 0.0
+    trace_id: _Short = ""
 
 
-def _attributes(value: Any) -> bool:
-    return (
-        type(value) is dict
-        and len(value) <= MOST_ATTRIBUTES
-        and all(_name(name) and _value(one) for name, one in value.items())
-    )
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
+    transitions: list[_Said]
 
 
-def _value(value: Any) -> bool:
-    kind = type(value)
-    if kind is str:
-        return len(value) <= LONG and "\0" not in value
-    return kind is float or kind is bool or (kind is int and -INT64 <= value < INT64)
+_read = msgspec.json.Decoder(_Batch).decode
 
 
-def _moment(value: Any) -> bool:
-    """Tell whether it is a moment in the one form that clients of ours write; others are read too, but not here."""
-    if value is None:
-        return True
-    size = len(value) if type(value) is str else 0
-    if size not in (_SECONDS, _MICROSECONDS) or value[-6:] != "+00:00" or value[10] != "T":
-        return False
-    return value[4] == value[7] == "-" and value[13] == value[16] == ":" and (size == _SECONDS or value[19] == ".")
+def transitions(body: bytes, now: datetime) -> list[Transition] | None:
+    """Give the transitions of a batch, observed ``now`` unless they say when; None where any of them may not fit.
 
-
-_FITS: Mapping[str, Callable[[Any], bool]] = {
-    "model": _name,
-    "entity_id": lambda value: value != "" and _text(value),
-    "to_state": _state,
-    "event_id": _name,
-    "from_state": _state,
-    "attributes": _attributes,
-    "outcome": lambda value: type(value) is str and value in _OUTCOMES,
-    "base_revision": lambda value: value is None or (type(value) is int and 0 <= value <= INT53),
-    "batch_id": _short,
-    "namespace": _name,
-    "environment": _name,
-    "observed_at": _moment,
-    "source": _text,
-    "operation": _text,
-    "cause": _text,
-    "duration": lambda value: type(value) is float and value >= 0,
-    "trace_id": _short,
-}
-_REQUIRED = frozenset({"model", "entity_id", "event_id"})
-
-
-def transition(plain: Any, now: datetime) -> Transition | None:
-    """Give the transition that plain JSON is, observed ``now`` unless it says when; None where it may not fit."""
-    if type(plain) is not dict or not plain.keys() >= _REQUIRED:
+    A batch is ``{"transitions": […]}``, in UTF-8.
+    """
+    if b"\\u0000" in body:  # no text may hold it
         return None
-    for name, value in plain.items():
-        fits = _FITS.get(name)
-        if fits is None or not fits(value):
-            return None
-    said = plain.get("observed_at")
     try:
-        return _made(plain.get, now if said is None else datetime.fromisoformat(said))
-    except ValueError:
+        return [_made(said, now) for said in _read(body).transitions]
+    except (msgspec.MsgspecError, ValueError):
         return None
 
 
-def _made(said: Callable[..., Any], observed_at: datetime) -> Transition:
+def _made(said: _Said, now: datetime) -> Transition:
     new: Any = NewTransition(
-        said("model"),
-        said("entity_id"),
-        said("to_state"),
-        said("event_id"),
-        said("from_state"),
-        said("attributes", {}),
-        _OUTCOMES[said("outcome", "committed")],
-        said("base_revision"),
-        said("batch_id", ""),
-        said("namespace", "default"),
-        said("environment", "default"),
-        observed_at,
-        said("source", ""),
-        said("operation", ""),
-        said("cause", ""),
-        said("duration", 0.0),
-        said("trace_id", ""),
+        said.model,
+        said.entity_id,
+        said.to_state,
+        said.event_id,
+        said.from_state,
+        said.attributes,
+        _OUTCOMES[said.outcome],
+        said.base_revision,
+        said.batch_id,
+        said.namespace,
+        said.environment,
+        now if said.observed_at is None else _moment(said.observed_at),
+        said.source,
+        said.operation,
+        said.cause,
+        said.duration,
+        said.trace_id,
     )
     new.__class__ = Transition
     made: Transition = new
     return made
+
+
+def _moment(text: str) -> datetime:
+    """Read a moment in the one form that clients of ours write; raises ``ValueError``.
+
+    Others are read too, but not here.
+    """
+    size = len(text)
+    if size not in (_SECONDS, _MICROSECONDS) or text[-6:] != "+00:00" or text[10] != "T":
+        raise ValueError(text)
+    if not (text[4] == text[7] == "-" and text[13] == text[16] == ":" and (size == _SECONDS or text[19] == ".")):
+        raise ValueError(text)
+    return datetime.fromisoformat(text)

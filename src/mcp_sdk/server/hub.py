@@ -48,6 +48,7 @@ class Hub:
         self.store: Store = store
         self.tokens: Tokens = Tokens(store)
         self.taps: set[Callable[[Change], None]] = set()
+        """They are told every change but transitions."""
         self.cursor: Cursor = Cursor("")
         self.resyncs = 0
         self._settings = settings
@@ -165,7 +166,10 @@ class Hub:
                     await self._reach()
                     backoff.reset()
                 async for change in self.store.watch(self.cursor):
-                    await self._hear(change)
+                    if change.kind == "transition":  # the many: nothing is learned of them, and nobody waits for them
+                        self._moved(change)
+                    else:
+                        await self._hear(change)
                     self.cursor = change.cursor
             except Exception as error:  # noqa: BLE001 - the watch must outlive whatever happens to it
                 self._lost(error)
@@ -176,6 +180,12 @@ class Hub:
             logger.warning("the store is away; what is known holds for %g s: %s", self._settings.staleness, error)
         self._connected = False
 
+    def _moved(self, change: Change) -> None:
+        self._kept.add(change)
+        live = self._scopes.get(change.scope)
+        if live is not None:
+            live.hear(change)
+
     async def _hear(self, change: Change) -> None:
         if change.kind == "resync":
             await self._resync(change)
@@ -183,8 +193,7 @@ class Hub:
         self._kept.add(change)
         live = self._scopes.get(change.scope)
         if live is not None:
-            if change.kind != "transition":  # nothing is learned of the many
-                await self._learn(live, change)
+            await self._learn(live, change)
             live.hear(change)
         if change.kind == "records":
             await self._records(change)

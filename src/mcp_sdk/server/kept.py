@@ -23,7 +23,8 @@ class Kept:
 
     def __init__(self, count: int = COUNT, size: int = SIZE) -> None:
         self._count, self._size = count, size
-        self._held: deque[tuple[Change, int]] = deque()
+        self._held: deque[Change] = deque()
+        self._weights: deque[int] = deque()
         self._weight = 0
 
     def add(self, change: Change) -> None:
@@ -31,42 +32,50 @@ class Kept:
         if change.kind == "forgotten":
             self._strike(change)
         weight = _weight(change)
-        self._held.append((change, weight))
+        self._held.append(change)
+        self._weights.append(weight)
         self._weight += weight
         while len(self._held) > self._count or self._weight > self._size:
-            self._weight -= self._held.popleft()[1]
+            self._held.popleft()
+            self._weight -= self._weights.popleft()
 
     def _strike(self, forgotten: Change) -> None:
-        for index, (change, weight) in enumerate(self._held):
+        for index, change in enumerate(self._held):
             applied = change.applied
             if applied is not None and (change.scope, applied.context.ref) == (forgotten.scope, forgotten.ref):
-                self._held[index] = (replace(change, applied=None), EACH)
-                self._weight += EACH - weight
+                self._held[index] = replace(change, applied=None)
+                self._weight += EACH - self._weights[index]
+                self._weights[index] = EACH
 
     def since(self, cursor: Cursor) -> tuple[Change, ...] | None:
         """Give the changes after a position, or None where it is none of a change that is kept."""
-        for index, (change, _) in enumerate(self._held):
+        for index, change in enumerate(self._held):
             if change.cursor == cursor:
-                return tuple(later for later, _ in islice(self._held, index + 1, None))
+                return tuple(islice(self._held, index + 1, None))
         return None
 
     def clear(self) -> None:
         """Keep nothing."""
         self._held.clear()
+        self._weights.clear()
         self._weight = 0
 
 
 def _weight(change: Change) -> int:
-    if change.applied is None:
+    applied = change.applied
+    if applied is None:
         return EACH
-    return EACH + _texts(change.applied.transition.attributes) + _texts(change.applied.context.attributes)
+    said, known = applied.transition.attributes, applied.context.attributes
+    texts = _texts(said)
+    return EACH + texts + (texts if known is said else _texts(known))
 
 
 def _texts(attributes: Mapping[str, Value]) -> int:
-    return sum(_size(value) for value in attributes.values())
-
-
-def _size(value: Value) -> int:
-    if isinstance(value, tuple):
-        return sum(map(_size, value))
-    return len(value) if isinstance(value, str) else 0
+    """Give how many characters they hold; a loop, for this is done for each change that there is."""
+    size = 0
+    for value in attributes.values():
+        if isinstance(value, str):
+            size += len(value)
+        elif isinstance(value, tuple):
+            size += sum(map(len, value))
+    return size

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mcp_sdk.context import Scope, Transition
+from mcp_sdk.context import Scope
 from mcp_sdk.ports import Record
 from mcp_sdk.server.callers import Caller
 from mcp_sdk.server.desk import Desk
@@ -46,17 +46,13 @@ async def _put(desk: Desk, scope: Scope, caller: Caller, record: Record, held: R
         change.after = record.content["services"]
 
 
-async def require_owner(shelf: Shelf, caller: Caller, transitions: Iterable[Transition]) -> None:
-    """Raise a 403 that names the owners, unless the caller may assert the model of every transition."""
-    for scope, models in _by_scope(transitions).items():
-        await require_own(shelf, caller, scope, models)
-
-
-def _by_scope(transitions: Iterable[Transition]) -> Mapping[Scope, Iterable[str]]:
-    found: dict[Scope, dict[str, None]] = {}
-    for one in transitions:
-        found.setdefault(one.scope, {})[one.model] = None
-    return found
+async def require_owner(shelf: Shelf, caller: Caller, asserted: Iterable[tuple[str, str, str]]) -> None:
+    """Raise a 403 that names the owners, unless the caller may assert each model: (namespace, environment, name)."""
+    found: dict[Scope, set[str]] = {}
+    for namespace, environment, model in asserted:
+        found.setdefault(Scope(namespace, environment), set()).add(model)
+    for scope, models in found.items():
+        await require_own(shelf, caller, scope, sorted(models))
 
 
 async def require_own(shelf: Shelf, caller: Caller, scope: Scope, models: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import time
@@ -114,7 +115,18 @@ def serve(
     store = load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval)
     announce(asyncio.run(prepare(store, now=time.time(), new_admin=new_admin)))
     app = create_app(settings)
+    _collect_seldom()
     Leaving(uvicorn.Config(app, **uvicorn_options(settings, bind, most)), app, settings).run()
+
+
+def _collect_seldom() -> None:
+    """Look for cycles of garbage seldom: a replica holds many small values for long, and makes few cycles.
+
+    By default Python looks after every 700 new objects, and again and again at all that is held.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 class Leaving(uvicorn.Server):

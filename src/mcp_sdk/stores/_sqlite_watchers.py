@@ -35,14 +35,13 @@ class Appended:
 
     def changes(self, identity: str) -> list[Change]:
         """Give the entries as steps of a watch of the file ``identity``."""
-        return [
-            Change("transition", Cursor(f"{identity}:{number}"), _scope(entry), entry)
-            for number, entry in enumerate(self.entries, self.first)
-        ]
-
-
-def _scope(entry: Applied) -> Scope:
-    return Scope(entry.transition.namespace, entry.transition.environment)
+        scopes: dict[tuple[str, str], Scope] = {}
+        made = []
+        for number, entry in enumerate(self.entries, self.first):
+            named = (entry.transition.namespace, entry.transition.environment)
+            scope = scopes.get(named) or scopes.setdefault(named, Scope(*named))
+            made.append(Change("transition", Cursor(f"{identity}:{number}"), scope, entry))
+        return made
 
 
 class Watcher:

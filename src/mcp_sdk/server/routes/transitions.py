@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from mcp_sdk.context import Transition
-from mcp_sdk.protocol.plain import plain_result
-from mcp_sdk.server import bodies, cloudevents
+from mcp_sdk.context import Scope, Transition
+from mcp_sdk.server import bodies, cloudevents, fitting
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, Desk, Here
 from mcp_sdk.server.faults import Fault
-from mcp_sdk.server.fitting import INT64, LONG, MOST_ATTRIBUTES, NAME, TEXT, transition
+from mcp_sdk.server.fitting import INT64, LONG, MOST_ATTRIBUTES, NAME, TEXT
 from mcp_sdk.server.owners import require_owner
 
 __all__ = ["router"]
@@ -146,26 +146,36 @@ _BODY: dict[str, Any] = {
 async def publish(desk: Here, caller: Asker, request: Request) -> Response:
     """Store transitions durably; an event id that came before changes nothing, so a batch may be sent again."""
     caller.require_some(Permission.PUBLISH)
-    plain = _read(request, await request.body())
-    if isinstance(plain, list) and len(plain) > desk.settings.batch:
-        raise Fault(422, "batch-too-large", f"{len(plain)} transitions; send {desk.settings.batch} at most")
-    transitions = _checked(plain)
-    for scope in {one.scope for one in transitions}:
+    transitions = _received(request, await request.body(), desk.settings.batch)
+    asserted = {(one.namespace, one.environment, one.model) for one in transitions}
+    for scope in {Scope(namespace, environment) for namespace, environment, _ in asserted}:
         caller.require(Permission.PUBLISH, scope, caller.service)
-    await require_owner(desk.shelf, caller, transitions)
+    await require_owner(desk.shelf, caller, asserted)
     return await _stored(desk, transitions)
 
 
 async def _stored(desk: Desk, transitions: list[Transition]) -> Response:
     """Store them; the answer is what ``Outcomes`` describes, which our own values need not be checked against."""
-    results = await desk.store.append(transitions)
+    results = await desk.gathering.append(transitions)
     desk.metrics.stored(results)
-    return JSONResponse({"results": [plain_result(result) for result in results]})
+    return Response(msgspec.json.encode({"results": results}), media_type="application/json")
 
 
-def _read(request: Request, body: bytes) -> Any:
+def _received(request: Request, body: bytes, most: int) -> list[Transition]:
+    """Give the transitions of a body, ``most`` at most; raises a 4xx that says what does not fit."""
+    kind, now = bodies.content_type(request), datetime.now(UTC)
+    found = None
+    if kind == "application/json" and "ce-specversion" not in request.headers:
+        bodies.require_few(body)
+        found = fitting.transitions(body, now)
+    plain = _read(request, kind, body) if found is None else found
+    if isinstance(plain, list) and len(plain) > most:
+        raise Fault(422, "batch-too-large", f"{len(plain)} transitions; send {most} at most")
+    return _checked(plain, now) if found is None else found
+
+
+def _read(request: Request, kind: str, body: bytes) -> Any:
     """Give what is to be a list of transitions."""
-    kind = bodies.content_type(request)
     if kind == cloudevents.STRUCTURED:
         return [cloudevents.from_structured(bodies.parse(body))]
     if kind == cloudevents.BATCH:
@@ -184,21 +194,21 @@ def _list(plain: Any) -> list[Any]:
     return plain
 
 
-def _checked(plain: Any) -> list[Transition]:
+def _checked(plain: Any, now: datetime) -> list[Transition]:
     """Give transitions whose every field fits; raises a 422 that names the first that does not."""
     if not isinstance(plain, list):
         raise Fault(422, "invalid", "transitions: a list of transitions")
-    now = datetime.now(UTC)
-    return [transition(one, now) or _validated(number, one, now) for number, one in enumerate(plain)]
+    return [_validated(number, one, now) for number, one in enumerate(plain)]
 
 
 def _validated(number: int, plain: Any, now: datetime) -> Transition:
     """Give one as the models read it."""
     try:
-        _SAID.validate_python(plain)
+        duration = _SAID.validate_python(plain).duration
     except ValidationError as error:
         raise _unfit(number, error) from error
-    return Transition.from_dict(_LEFT_OUT | plain | {"observed_at": plain.get("observed_at") or now.isoformat()})
+    observed_at = plain.get("observed_at") or now.isoformat()
+    return Transition.from_dict(_LEFT_OUT | plain | {"observed_at": observed_at, "duration": duration})
 
 
 def _unfit(number: int, error: ValidationError) -> Fault:
