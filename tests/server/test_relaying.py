@@ -12,6 +12,7 @@ import httpx
 import pytest
 from desks import Served, served, served_by_two
 from listening import Reader
+from looking import SCOPE, WHO, Looking, decide, eventually, gone, kept
 from serving import Replica
 from waiting import until
 
@@ -28,56 +29,6 @@ from mcp_sdk.stores.memory import MemoryStore
 from mcp_sdk.stores.sqlite import connect
 
 ORDER = BusinessModel("order", states=("created",), attributes={"amount": "int"})
-SCOPE = Scope()
-WHO = {"service": "shop"}
-
-
-class Looking:
-    """Somebody who looks on, and what was shown."""
-
-    def __init__(self, live: Live, wanted: Filter) -> None:
-        self.filter, self._live = wanted, live
-        self.shown: list[Any] = []
-        self.missing = 0
-
-    def __enter__(self) -> Looking:
-        self._live.taps.enter(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.taps.leave(self)
-
-    def decision(self, record: Any, who: Any) -> None:
-        self.shown.append(record["operation"])
-        assert who == WHO
-
-    def lost(self, count: int) -> None:
-        self.missing += count
-
-    def transition(self, *_: Any) -> None:
-        """Take what is not looked at here."""
-
-    missed = bye = transition
-
-
-def decide(live: Live, operation: str, **more: Any) -> None:
-    """Have a client of a replica decide."""
-    if live.taps.open:
-        live.taps.decided({"operation": operation, "service": "shop", **more}, WHO)
-
-
-async def eventually(holds: Callable[[], Awaitable[object] | object]) -> None:
-    """Wait until something holds."""
-    while True:
-        found = holds()
-        if await found if isinstance(found, Awaitable) else found:
-            return
-        await asyncio.sleep(0.02)
-
-
-async def kept(store: Store, scope: Scope = SCOPE) -> tuple[Record, ...]:
-    """Give all that taps have in the store."""
-    return await store.records(MESH, lookouts.KIND) + await store.records(scope, batches.KIND)
 
 
 def two(work: Callable[[Store, Live, Live], Awaitable[None]], store: Store | None = None) -> None:
@@ -107,13 +58,9 @@ def test_decisions_of_another_replica_are_shown_once_and_nothing_stays() -> None
             assert [each for each in looking.shown if each.startswith("there")] == [f"there {n}" for n in range(5)]
             assert looking.missing == 0
         await eventually(lambda: not (here.taps.open or there.taps.open))
-        await eventually(lambda: _gone(store))
+        await eventually(lambda: gone(store))
 
     two(work)
-
-
-async def _gone(store: Store) -> bool:
-    return not await kept(store)
 
 
 def test_only_what_somebody_wants_is_passed_on() -> None:
@@ -352,13 +299,24 @@ def test_clients_that_drop_decisions_say_so() -> None:
 # Processes of their own
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Replica, Replica]]:
-    """Two servers over one file."""
-    place = tmp_path / "other"
+def beside(folder: Path) -> Iterator[tuple[Replica, Replica]]:
+    """Serve by two processes over one file."""
+    place = folder / "other"
     place.mkdir()
-    with Replica(tmp_path) as one, Replica(place, one.store, token=one.token) as two_:
-        yield one, two_
+    with Replica(folder) as one, Replica(place, one.store, token=one.token) as other:
+        yield one, other
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Replica, Replica]]:
+    """Two servers over one file."""
+    yield from beside(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture
+def doomed(tmp_path: Path) -> Iterator[tuple[Replica, Replica]]:
+    """Two servers over one file that a test may kill."""
+    yield from beside(tmp_path)
 
 
 def client(replica: Replica) -> httpx.Client:
@@ -404,10 +362,10 @@ def test_a_thin_client_is_seen_from_the_other_replica(pair: tuple[Replica, Repli
 
 
 def test_a_replica_that_is_killed_leaves_nothing_for_ever(
-    pair: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
+    doomed: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is there erases what it had in the store, and clients send nothing more."""
-    one, other = pair
+    one, other = doomed
     monkeypatch.setattr(lookouts, "LEFT", 3.0)
     monkeypatch.setattr(lookouts, "COUNTS", 2.0)
     with ExitStack() as open_now:
@@ -423,7 +381,7 @@ def test_a_replica_that_is_killed_leaves_nothing_for_ever(
     async def work(at: Served) -> None:
         assert len(await at.store.records(MESH, lookouts.KIND)) == 2
         live = await at.desk.hub.scope(SCOPE)
-        await eventually(lambda: _gone(at.store))
+        await eventually(lambda: gone(at.store))
         await eventually(lambda: not live.taps.open)
 
     served(work, connect(one.store, poll_interval=0.05))
