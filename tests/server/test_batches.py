@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 from mcp_sdk.ports import Record
 from mcp_sdk.server.batches import KEPT, KIND, RATE, SIZE, Batch, Incoming, Outgoing, Slot
+from mcp_sdk.server.sealing import seal
 
 WHO = {"service": "shop"}
 
@@ -14,14 +15,19 @@ WHO = {"service": "shop"}
 def written(batch: Batch | None, name: str = "b.0") -> Record:
     """Give a batch as it stands in the store, but for the seal."""
     assert batch is not None
-    plain = asdict(batch)
-    return Record(KIND, name, {"first": plain["first"], "next": plain["next"], "sealed": list(plain["decisions"])})
+    return Record(KIND, name, {"first": batch.first, "next": batch.next, "sealed": list(batch.decisions)})
 
 
 def read(incoming: Incoming, *records: Record) -> tuple[list[Any], int]:
-    """Give what is new, and how much was missed."""
-    taken = incoming.take(records, "a", lambda sealed: sealed)
+    """Give what is new, and how much was missed, of records that are sealed for nobody else."""
+    sealed = [replace(each, content=_sealed(each, incoming)) for each in records]
+    taken = incoming.take(sealed)
     return [record["n"] for record, _ in taken.decisions], taken.missed
+
+
+def _sealed(record: Record, incoming: Incoming) -> dict[str, Any]:
+    told = record.content.get("sealed")
+    return dict(record.content) | {"sealed": seal(told, {incoming.reader.public}) if told else None}
 
 
 def filled(count: int, outgoing: Outgoing | None = None, now: float = 0.0) -> Outgoing:
@@ -74,8 +80,7 @@ def test_what_is_forgotten_is_neither_sent_nor_left_there() -> None:
     assert outgoing.batch() == Batch(0, 4, ())
 
 
-def test_a_replicas_own_records_and_what_is_none_hold_nothing() -> None:
-    """Nor does what was not for this replica."""
-    own = written(filled(1).batch(), "a.0")
+def test_what_is_not_for_this_replica_and_what_is_none_hold_nothing() -> None:
+    """It is not missed either."""
     foreign = Record(KIND, "c.0", {"first": 0, "next": 5, "sealed": None})
-    assert read(Incoming(), own, foreign, Record(KIND, "d.0", {}), Record(KIND, "e.0", {"first": "x"})) == ([], 0)
+    assert read(Incoming(), foreign, Record(KIND, "d.0", {}), Record(KIND, "e.0", {"first": "x"})) == ([], 0)

@@ -10,11 +10,14 @@ import pytest
 from mcp_sdk.context import Scope
 from mcp_sdk.ports import Record
 from mcp_sdk.protocol.filters import Filter
-from mcp_sdk.server.lookouts import COUNTS, KIND, LEFT, Lookouts, content
+from mcp_sdk.server.lookouts import COUNTS, KIND, LEFT, Look, Lookouts, content
 from mcp_sdk.server.sealing import Reader
 
 SCOPE = Scope("shop", "prod")
-LOOKS = {SCOPE: (Filter(service="shop"),)}
+FILTERS = (Filter(service="shop"),)
+KEY = bytes(range(32))
+LOOKS = {SCOPE: Look(FILTERS, KEY)}
+WANTED = {SCOPE: FILTERS}
 
 
 def record(reader: Reader, of: Reader, revision: int = 1, name: str = "a") -> Record:
@@ -28,11 +31,11 @@ def test_a_record_counts_while_it_is_renewed() -> None:
     first = record(here, there)
     known.learn([first], 0.0, here)
     known.learn([first], COUNTS, here)
-    assert (known.wanted(COUNTS), known.readers(SCOPE, COUNTS)) == (LOOKS, {there.public})
+    assert (known.wanted(COUNTS), known.readers(SCOPE, COUNTS)) == (WANTED, {KEY})
     assert known.looking(COUNTS)
     assert (known.wanted(COUNTS + 1), known.keys(COUNTS + 1), known.looking(COUNTS + 1)) == ({}, set(), False)
     known.learn([record(here, there, 2)], COUNTS + 1, here)
-    assert known.wanted(COUNTS + 2) == LOOKS
+    assert known.wanted(COUNTS + 2) == WANTED
     assert not known.left(COUNTS + 1 + LEFT)
     assert [one.relays for one in known.left(COUNTS + 2 + LEFT)] == [(SCOPE,)]
 
@@ -48,7 +51,7 @@ def test_filters_of_several_replicas_are_put_together() -> None:
     """And gone with their records."""
     here, known = Reader(), Lookouts()
     known.learn([record(here, Reader()), record(here, Reader(), name="b")], 0.0, here)
-    assert known.wanted(0.0) == {SCOPE: LOOKS[SCOPE] * 2}
+    assert known.wanted(0.0) == {SCOPE: FILTERS * 2}
     known.learn([], 0.0, here)
     assert not known.any
 

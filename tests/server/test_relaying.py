@@ -19,6 +19,7 @@ from waiting import until
 from mcp_sdk import BusinessModel, Config, DecisionRequest, Mesh
 from mcp_sdk.context import MESH, EntityRef, Scope, Transition
 from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.middleware import MeshMiddleware
 from mcp_sdk.ports import Record, Store
 from mcp_sdk.protocol.filters import Filter
 from mcp_sdk.server import batches, lookouts
@@ -203,6 +204,23 @@ def test_a_store_that_forgets_by_itself_erases_what_waits(monkeypatch: pytest.Mo
     two(work)
 
 
+def test_a_tap_shows_nothing_that_was_decided_before_it_began() -> None:
+    """Though it still is in the store, and was for a tap before it."""
+
+    async def work(store: Store, here: Live, there: Live) -> None:
+        with Looking(here, Filter()) as first:
+            await eventually(lambda: there.taps.open)
+            decide(there, "before")
+            await eventually(lambda: first.shown)
+        with Looking(here, Filter()) as second:
+            while not second.shown:
+                decide(there, "after")
+                await asyncio.sleep(0.05)
+            assert set(second.shown) == {"after"}
+
+    two(work)
+
+
 def test_a_scope_sees_nothing_of_another() -> None:
     """Neither are its clients asked for anything."""
 
@@ -299,24 +317,13 @@ def test_clients_that_drop_decisions_say_so() -> None:
 # Processes of their own
 
 
-def beside(folder: Path) -> Iterator[tuple[Replica, Replica]]:
-    """Serve by two processes over one file."""
-    place = folder / "other"
-    place.mkdir()
-    with Replica(folder) as one, Replica(place, one.store, token=one.token) as other:
-        yield one, other
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Replica, Replica]]:
-    """Two servers over one file."""
-    yield from beside(tmp_path_factory.mktemp("pair"))
-
-
 @pytest.fixture
-def doomed(tmp_path: Path) -> Iterator[tuple[Replica, Replica]]:
-    """Two servers over one file that a test may kill."""
-    yield from beside(tmp_path)
+def pair(tmp_path: Path) -> Iterator[tuple[Replica, Replica]]:
+    """Two servers over one file."""
+    place = tmp_path / "other"
+    place.mkdir()
+    with Replica(tmp_path) as one, Replica(place, one.store, token=one.token) as other:
+        yield one, other
 
 
 def client(replica: Replica) -> httpx.Client:
@@ -334,7 +341,7 @@ def mesh(replica: Replica, evaluation: Any = "local") -> Mesh:
 
 
 def test_clients_of_every_kind_are_seen_from_the_other_replica(pair: tuple[Replica, Replica]) -> None:
-    """Those that decide by themselves, and who asks the server to decide."""
+    """Those that decide by themselves, thin ones for which the server does, and who asks it: each decision once."""
     one, other = pair
     with client(one) as admin, client(other) as asker, Reader(admin, "/v1/tap", {"kind": "decisions"}) as reader:
         with mesh(other) as shop:
@@ -345,27 +352,35 @@ def test_clients_of_every_kind_are_seen_from_the_other_replica(pair: tuple[Repli
         assert asker.post("/v1/decide", json={"service": "shop", "operation": "GET /asked"}).status_code == 200
         shown = reader.next("decision").data
         assert (shown["record"]["operation"], shown["by"]) == ("GET /asked", {"server": True})
+        with mesh(other, "server") as thin:
+            until(lambda: thin.decision_log.enabled)
+            assert get(thin, "/thin").status_code == 204
+            shown = [reader.next("decision").data["record"]["operation"]]
+            assert get(thin, "/last").status_code == 204
+            shown += [reader.next("decision").data["record"]["operation"]]
+            assert shown == ["GET /thin", "GET /last"]
 
 
-def test_a_thin_client_is_seen_from_the_other_replica(pair: tuple[Replica, Replica]) -> None:
-    """Its decisions are made by the replica that it is connected to, and shown once."""
-    one, other = pair
-    with client(one) as admin, Reader(admin, "/v1/tap", {"kind": "decisions"}) as reader, mesh(other, "server") as shop:
-        until(lambda: shop.decision_log.enabled)
-        waiting = shop.control_plane.consult(DecisionRequest("shop", "GET /thin"))
-        assert waiting is not None
-        decision = waiting.result(20)
-        shop.decision_log.write(DecisionRequest("shop", "GET /thin"), decision, shop.telemetry)
-        shop.decision_log.write(DecisionRequest("shop", "GET /last"), decision, shop.telemetry)
-        shown = [reader.next("decision").data["record"]["operation"] for _ in range(2)]
-        assert shown == ["GET /thin", "GET /last"]
+def get(shop: Mesh, path: str) -> httpx.Response:
+    """Ask an application behind the middleware."""
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(MeshMiddleware(app, mesh=shop))
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as asking:
+            return await asking.get(path)
+
+    return asyncio.run(ask())
 
 
 def test_a_replica_that_is_killed_leaves_nothing_for_ever(
-    doomed: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is there erases what it had in the store, and clients send nothing more."""
-    one, other = doomed
+    one, other = pair
     monkeypatch.setattr(lookouts, "LEFT", 3.0)
     monkeypatch.setattr(lookouts, "COUNTS", 2.0)
     with ExitStack() as open_now:

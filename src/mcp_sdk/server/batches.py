@@ -7,11 +7,12 @@ A batch says the number of its first decision and the number that comes after it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mcp_sdk.ports import Record
+from mcp_sdk.server.sealing import Reader
 
 __all__ = ["KIND", "SLOTS", "Batch", "Incoming", "Outgoing", "Slot", "Taken"]
 
@@ -106,18 +107,22 @@ class Taken:
 
 
 class Incoming:
-    """What one replica was shown of one scope, by the others; nothing is shown twice."""
+    """What one replica was shown of one scope, by the others, since it began to look; nothing is shown twice.
+
+    ``reader`` is its own, so that it can read nothing that was written before.
+    """
 
     def __init__(self) -> None:
+        self.reader: Reader = Reader()
         self._next: dict[str, int] = {}
 
-    def take(self, records: Iterable[Record], own: str, opened: Callable[[Any], Any]) -> Taken:
-        """Give what is new in the records that are there; those of replica ``own`` hold nothing new."""
+    def take(self, records: Iterable[Record]) -> Taken:
+        """Give what is new in the records that are there."""
         taken, missed = list[tuple[Mapping[str, Any], Mapping[str, Any]]](), 0
         for first, after, by, sealed in sorted(filter(None, map(_read, records)), key=lambda each: each[:2]):
-            if by == own or after <= self._next.get(by, -1):
+            if after <= self._next.get(by, -1):
                 continue
-            decisions, before = opened(sealed), self._next.get(by, first)
+            decisions, before = self.reader.open(sealed), self._next.get(by, first)
             self._next[by] = after
             if isinstance(decisions, list):  # else it was not for us
                 taken += [(each["record"], each["by"]) for each in map(json.loads, decisions)]

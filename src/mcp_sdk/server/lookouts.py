@@ -17,9 +17,9 @@ from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import MeshError
 from mcp_sdk.ports import Record
 from mcp_sdk.protocol.filters import Filter
-from mcp_sdk.server.sealing import Reader, seal
+from mcp_sdk.server.sealing import SIZE, Reader, seal
 
-__all__ = ["KIND", "RENEW", "Lookout", "Lookouts", "Looks", "content"]
+__all__ = ["KIND", "RENEW", "Look", "Lookout", "Lookouts", "Looks", "content"]
 
 KIND = "tap"
 """The kind of the records, which are in ``MESH``."""
@@ -31,7 +31,17 @@ LEFT = 60.0
 """Seconds without a change after which a record is taken for that of a replica that died."""
 MOST = 200
 """Scopes in which one replica looks on at others."""
-Looks = Mapping[Scope, tuple[Filter, ...]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a replica looks at in a scope, and the key that it has as long as it does."""
+
+    filters: tuple[Filter, ...]
+    key: bytes
+
+
+Looks = Mapping[Scope, Look]
 
 
 @dataclass(frozen=True)
@@ -48,15 +58,18 @@ class Lookout:
 
 def content(reader: Reader, looks: Looks, relays: Iterable[Scope], readers: set[bytes]) -> Mapping[str, Any]:
     """Give what a replica's record says; only those who own the keys ``readers`` can tell what it looks at."""
-    told = [
-        {"scope": list(scope), "filters": [each.to_dict() for each in filters]} for scope, filters in looks.items()
-    ][:MOST]
+    told = [_plain(scope, look) for scope, look in looks.items()][:MOST]
     return {
         "key": reader.public.hex(),
         "looking": bool(looks),
         "looks": seal(told, readers),
         "relays": [list(scope) for scope in relays],
     }
+
+
+def _plain(scope: Scope, look: Look) -> dict[str, Any]:
+    filters = [each.to_dict() for each in look.filters]
+    return {"scope": list(scope), "filters": filters, "key": look.key.hex()}
 
 
 class Lookouts:
@@ -91,15 +104,15 @@ class Lookouts:
         return {one.key for one in self._counting(now)}
 
     def readers(self, scope: Scope, now: float) -> set[bytes]:
-        """Give the keys of those that look on in a scope."""
-        return {one.key for one in self._counting(now) if one.looks.get(scope)}
+        """Give the keys that those have who look on in a scope."""
+        return {one.looks[scope].key for one in self._counting(now) if scope in one.looks}
 
-    def wanted(self, now: float) -> Looks:
+    def wanted(self, now: float) -> Mapping[Scope, tuple[Filter, ...]]:
         """Give what they look at, together."""
         found: dict[Scope, tuple[Filter, ...]] = defaultdict(tuple)
         for one in self._counting(now):
-            for scope, filters in one.looks.items():
-                found[scope] += filters
+            for scope, look in one.looks.items():
+                found[scope] += look.filters
         return dict(found)
 
     def left(self, now: float) -> list[Lookout]:
@@ -111,12 +124,19 @@ def _read(record: Record, now: float, reader: Reader) -> Lookout:
     """Read a record; one that cannot be read, as another version may write it, says nothing."""
     told, relays = record.content, tuple[Scope, ...]()
     try:
-        key, relays = bytes.fromhex(told["key"]), tuple(Scope(*each) for each in told["relays"])
-        looks = {Scope(*each["scope"]): _filters(each["filters"]) for each in reader.open(told["looks"]) or ()}
-        return Lookout(record, now, key if len(key) == 32 else b"", bool(told["looking"]), looks, relays)
+        relays = tuple(Scope(*each) for each in told["relays"])
+        looks = {Scope(*each["scope"]): _look(each) for each in reader.open(told["looks"]) or ()}
+        return Lookout(record, now, _key(told), bool(told["looking"]), looks, relays)
     except (KeyError, TypeError, ValueError, AttributeError, MeshError):
         return Lookout(record, now, b"", looking=False, looks={}, relays=relays)
 
 
-def _filters(plain: Iterable[Any]) -> tuple[Filter, ...]:
-    return tuple(map(Filter.from_dict, plain))
+def _look(plain: Mapping[str, Any]) -> Look:
+    return Look(tuple(map(Filter.from_dict, plain["filters"])), _key(plain))
+
+
+def _key(plain: Mapping[str, Any]) -> bytes:
+    key = bytes.fromhex(plain["key"])
+    if len(key) != SIZE:
+        raise ValueError("a key has 32 bytes")
+    return key

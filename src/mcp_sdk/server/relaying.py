@@ -20,11 +20,12 @@ from weakref import WeakValueDictionary
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import MeshError, RevisionConflict, StoreUnavailable
 from mcp_sdk.ports import Change, Record, Store
+from mcp_sdk.protocol.filters import Filter
 from mcp_sdk.server import batches, lookouts
 from mcp_sdk.server.batches import SLOTS, Batch, Incoming, Outgoing, Slot
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live
-from mcp_sdk.server.lookouts import Lookout, Lookouts, Looks
+from mcp_sdk.server.lookouts import Look, Lookout, Lookouts, Looks
 from mcp_sdk.server.sealing import Reader, seal
 
 __all__ = ["Relay", "erase"]
@@ -47,7 +48,7 @@ class Relay:
         self._lives: WeakValueDictionary[Scope, Live] = WeakValueDictionary()
         self._lookouts = Lookouts()
         self._reader = Reader()
-        self._wanted: Looks = {}
+        self._wanted: Mapping[Scope, tuple[Filter, ...]] = {}
         self._incoming: dict[Scope, Incoming] = {}
         self._outgoing: dict[Scope, Outgoing] = {}
         self._unread: set[Scope] = set()
@@ -164,8 +165,8 @@ class Relay:
             self._said, self._named, self._renewed = said, relays, now
 
     def _looks(self) -> Looks:
-        lives = ((scope, self._lives.get(scope)) for scope in self._incoming)
-        return {scope: live.taps.filters for scope, live in lives if live is not None}
+        found = ((scope, self._lives.get(scope), one.reader.public) for scope, one in self._incoming.items())
+        return {scope: Look(live.taps.filters, key) for scope, live, key in found if live is not None}
 
     async def _withdraw(self) -> None:
         """Take the record away, and the key: nobody can read any more what was written for it."""
@@ -184,7 +185,7 @@ class Relay:
                 raise
             live, incoming = self._lives.get(scope), self._incoming.get(scope)
             if live is not None and incoming is not None:
-                taken = incoming.take(records, self.name, self._reader.open)
+                taken = incoming.take(records)
                 live.taps.lost(taken.missed)
                 for record, who in taken.decisions:
                     live.taps.show(record, who)

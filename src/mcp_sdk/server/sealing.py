@@ -19,10 +19,12 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-__all__ = ["Reader", "seal"]
+__all__ = ["SIZE", "Reader", "seal"]
 
 ONCE = bytes(12)
 """The nonce: every key here encrypts one text."""
+SIZE = 32
+"""Bytes of a public key."""
 MOST = 4 * 1024 * 1024
 """Bytes of a text that is opened."""
 
