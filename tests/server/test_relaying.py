@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ from waiting import until
 
 from mcp_sdk import BusinessModel, Config, DecisionRequest, Mesh
 from mcp_sdk.context import MESH, EntityRef, Scope, Transition
-from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.exceptions import RevisionConflict, StoreUnavailable
 from mcp_sdk.middleware import MeshMiddleware
 from mcp_sdk.ports import Record, Store
 from mcp_sdk.protocol.filters import Filter
 from mcp_sdk.server import batches, lookouts
+from mcp_sdk.server.app import create_app
 from mcp_sdk.server.callers import Grant
 from mcp_sdk.server.live import Live
+from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.streams import Stream
 from mcp_sdk.stores.memory import MemoryStore
 from mcp_sdk.stores.sqlite import connect
@@ -312,6 +314,49 @@ def test_clients_that_drop_decisions_say_so() -> None:
             assert (near.shown, near.missing, far.shown, far.missing) == (["x"], 3, ["x"], 3)
 
     served_by_two(work)
+
+
+def test_a_replica_that_leaves_erases_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though somebody looks on at another, and at itself."""
+    monkeypatch.setattr(batches, "KEPT", 1000.0)
+
+    async def work(one: Served) -> None:
+        here, store = await one.desk.hub.scope(SCOPE), one.store
+
+        async def beside() -> None:
+            app = create_app(ServerSettings(), store)
+            async with app.router.lifespan_context(app):
+                there = await app.state.desk.hub.scope(SCOPE)
+                there.taps.enter(Looking(there, Filter()))
+                await eventually(lambda: there.taps._wanted)
+                decide(there, "x")
+                await eventually(lambda: looking.shown)
+                assert len(await kept(store)) == 3
+
+        with Looking(here, Filter()) as looking:
+            await beside()
+            await store.open()
+            assert [record.kind for record in await kept(store)] == [lookouts.KIND]
+
+    served(work)
+
+
+def test_a_replica_that_was_taken_for_dead_is_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its record is written anew when the time comes to renew it."""
+    monkeypatch.setattr(lookouts, "RENEW", 0.5)
+
+    async def work(store: Store, here: Live, there: Live) -> None:
+        with Looking(here, Filter()) as looking:
+            await eventually(lambda: there.taps.open)
+            for record in await store.records(MESH, lookouts.KIND):
+                with suppress(RevisionConflict):
+                    await store.delete_record(MESH, record)
+            await eventually(lambda: kept(store))
+            while not looking.shown:
+                decide(there, "x")
+                await asyncio.sleep(0.05)
+
+    two(work)
 
 
 # Processes of their own

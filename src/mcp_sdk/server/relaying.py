@@ -279,11 +279,13 @@ class _Place:
 async def erase(store: Store, scope: Scope, *, of: str = "") -> None:
     """Erase decisions that wait in a scope for the taps of other replicas: those of one replica, or all of them.
 
+    One that is written anew meanwhile is of a replica that lives, and erases it itself when it hears of the reason.
     Raises ``StoreUnavailable``.
     """
     for record in await store.records(scope, batches.KIND):
         if of in ("", record.name.partition(".")[0]):
-            await _delete(store, scope, record)
+            with suppress(RevisionConflict):
+                await store.delete_record(scope, record)
 
 
 async def _put(store: Store, scope: Scope, record: Record) -> Record:
