@@ -18,7 +18,7 @@ class Looking:
     def decision(self, *_: Any) -> None:
         """Take a decision."""
 
-    transition = missed = bye = decision
+    transition = missed = bye = lost = decision
 
 
 def told(*filters: Filter) -> list[dict[str, Any]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import queue
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from threading import Thread
+from itertools import cycle, islice
 from typing import Any, TypeAlias
 
 from mcp_sdk.cli.command import OK, Command, WrongUsage
@@ -15,7 +14,7 @@ from mcp_sdk.cli.entities import model_of, move_of, plain_applied
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, configured, connected
 from mcp_sdk.cli.servers import greet, is_server
-from mcp_sdk.cli.watching import LIMIT, POLL, changes, heard
+from mcp_sdk.cli.watching import changes, heard
 from mcp_sdk.config import Config
 from mcp_sdk.exceptions import StoreError, StoreUnavailable, did_you_mean
 from mcp_sdk.mesh import Mesh
@@ -28,6 +27,9 @@ __all__ = ["COMMAND", "decision_line", "events", "transition_line"]
 VERDICTS = ("permit", "deny", "step_up", "review", "throttle", "shed")
 _AS_SAID = {"permitted": "permit", "denied": "deny", "throttled": "throttle"}
 SILENCE = 60.0
+PAUSE = 1.0
+"""Seconds before a replica that ended the tap is asked again, where it did not say how many."""
+MOST_AWAY = 30.0
 Event: TypeAlias = tuple[str, dict[str, Any]]
 
 
@@ -95,7 +97,7 @@ def _check_filter(model: BusinessModel, name: str, value: str) -> None:
 def _telling(kind: str, data: dict[str, Any], output: Output) -> bool:
     """Print one event; tell whether it was one to be printed."""
     if kind not in {"decision", "transition"}:
-        output.say(f"the server says: {kind}" + (", some lines were missed" if kind == "resync" else ""))
+        output.say(_said(kind, data))
         return False
     if output.for_machines:
         output.record({"event": kind} | data)
@@ -106,43 +108,36 @@ def _telling(kind: str, data: dict[str, Any], output: Output) -> bool:
     return True
 
 
+def _said(kind: str, data: dict[str, Any]) -> str:
+    if kind == "missed":
+        return f"too many decisions to show them all; not shown so far, about: {data.get('decisions')}"
+    return f"the server says: {kind}" + (", some lines were missed" if kind == "resync" else "")
+
+
 def _events(config: Config, args: Namespace, output: Output) -> Iterator[Event]:
-    """Yield what every replica tells that is named: each hears of its own clients, and of every transition."""
+    """Yield what a replica tells, which hears of what happens at all of them; when it goes, the next one is asked.
+
+    Raises ``StoreUnavailable`` when none of those that are named answers.
+    """
     urls = [part.strip().rstrip("/") for part in config.control_plane.split(",") if part.strip()]
-    kinds = ["all" if args.transitions else "decisions", *["decisions"] * (len(urls) - 1)]
-    taps = [_told_by(url, kind, config, args, output) for url, kind in zip(urls, kinds, strict=True)]
-    if len(taps) == 1:
-        yield from taps[0]
-        return
-    waiting: queue.Queue[Event | Exception] = queue.Queue(LIMIT)
-    for tap in taps:
-        Thread(target=_pass_on, args=(tap, waiting), daemon=True).start()
-    for left in range(len(urls) - 1, -1, -1):
-        while not isinstance(said := _next(waiting), Exception):
-            yield said
-        if not left:
-            raise said
-        output.say(f"{said}; the other replicas are listened to")
-
-
-def _pass_on(told: Iterator[Event], waiting: queue.Queue[Event | Exception]) -> None:
-    try:
-        for said in told:
-            waiting.put(said)
-        waiting.put(StoreUnavailable("a replica ended its tap"))
-    except Exception as error:  # noqa: BLE001 - whoever reads the queue raises or tells it
-        waiting.put(error)
-
-
-def _next(waiting: queue.Queue[Event | Exception]) -> Event | Exception:
-    while True:
+    silent = 0
+    for url in cycle(urls):
+        after = PAUSE
         try:
-            return waiting.get(timeout=POLL)
-        except queue.Empty:  # so that Ctrl-C is heard
-            continue
+            for kind, data in _told_by(url, config, args, output):
+                silent = 0
+                after = min(float(data.get("after", after)), MOST_AWAY) if kind == "bye" else PAUSE
+                yield kind, data
+        except StoreUnavailable as error:
+            silent += 1
+            if silent >= len(urls):
+                raise
+            output.say(f"{error}; going on at the next replica, some lines may be missed")
+        else:
+            time.sleep(after)
 
 
-def _told_by(url: str, kind: str, config: Config, args: Namespace, output: Output) -> Iterator[Event]:
+def _told_by(url: str, config: Config, args: Namespace, output: Output) -> Iterator[Event]:
     import httpx  # noqa: PLC0415 - an extra, which greeting the server has found
 
     from mcp_sdk.clients.api import refusal, tls_context  # noqa: PLC0415 - as above
@@ -150,7 +145,8 @@ def _told_by(url: str, kind: str, config: Config, args: Namespace, output: Outpu
     params: list[tuple[str, str | int | float | bool | None]] = [("filter", each) for each in args.filters]
     params += [("service", args.service)] if args.service else []
     params += [("verdict", _AS_SAID.get(args.verdict, args.verdict))] if args.verdict else []
-    params += [("kind", kind), ("namespace", config.namespace), ("environment", config.environment)]
+    params += [("kind", "all" if args.transitions else "decisions")]
+    params += [("namespace", config.namespace), ("environment", config.environment)]
     headers = {"accept": "text/event-stream"} | ({"authorization": f"Bearer {config.token}"} if config.token else {})
     try:
         with (

@@ -21,6 +21,7 @@ from mcp_sdk.server.housekeeping import housekeep
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
 from mcp_sdk.server.metrics import Counted, Metrics
+from mcp_sdk.server.relaying import Relay
 from mcp_sdk.server.rolling import Driver
 from mcp_sdk.server.routes import (
     about,
@@ -61,15 +62,17 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
         parts = (shelf, door, Auditor(store), Gathering(store))
         exits = Exits(hub.everyone)
         app.state.desk = Desk(store, hub, settings, Metrics(hub), exits, *parts)
+        relay = Relay(hub)
         await hub.start()
         driver = Driver(app.state.desk, interval=settings.rollout_check)
         watching = exits.watch(lambda: hub.stale, settings.lease_check)
-        keeping = housekeep(hub, settings.housekeeping), driver.run(), watching
+        keeping = housekeep(hub, settings.housekeeping), driver.run(), watching, relay.run()
         tasks = [asyncio.create_task(work) for work in keeping]
         try:
             yield
         finally:
             await ended(tasks)
+            await relay.close()
             await hub.close()
 
     app = FastAPI(

@@ -42,13 +42,16 @@ _LEARNED_BY = {
 
 
 class Hub:
-    """Runs on the server's loop. ``start`` it, ``close`` it."""
+    """Runs on the server's loop. ``start`` it, ``close`` it.
+
+    ``taps`` are told every change but transitions, ``opened`` every scope that is known from now on.
+    """
 
     def __init__(self, store: Store, settings: ServerSettings) -> None:
         self.store: Store = store
         self.tokens: Tokens = Tokens(store)
         self.taps: set[Callable[[Change], None]] = set()
-        """They are told every change but transitions."""
+        self.opened: set[Callable[[Live], None]] = set()
         self.cursor: Cursor = Cursor("")
         self.resyncs = 0
         self._settings = settings
@@ -116,6 +119,8 @@ class Hub:
     async def _open(self, scope: Scope) -> Live:
         self._make_room()
         live = Live(scope, self.store, self.signer, self._settings.mesh)
+        for tell in self.opened:
+            tell(live)
         await self._learn_all(live)
         self._scopes.keep(live)
         await self._learn_all(live)  # what changed in between was told to nobody

@@ -200,6 +200,9 @@ class Stream:
         record = said.get("record")
         if isinstance(record, dict) and self._live.taps.open:
             self._live.taps.decided(record, self.who)
+            dropped = said.get("dropped", 0)
+            if isinstance(dropped, int) and 0 < dropped <= MOST_COUNTED:
+                self._live.taps.dropped(dropped)
 
     async def _counted(self, said: dict[str, Any]) -> None:
         """Add what a client counted of the rollout's stage; late words of an earlier stage are passed over."""

@@ -14,6 +14,7 @@ from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.relaying import erase
 
 __all__ = ["router"]
 
@@ -104,5 +105,6 @@ async def forget(
     named = f"{model} sha256:{hashlib.sha256(entity.encode(errors='replace')).hexdigest()}"  # the log keeps no id
     async with desk.auditor.change(caller, "context.forget", scope=scope, target=named) as change:
         receipt = await desk.store.forget(scope, EntityRef(model, entity))
+        await erase(desk.store, scope)
         change.after = {"contexts": receipt.contexts, "transitions": receipt.transitions}
     return Erased(contexts=receipt.contexts, transitions=receipt.transitions, by=caller.name)

@@ -98,6 +98,7 @@ class _Tap(Feed):
     def __init__(self, desk: Desk, live: Live, wanted: Filter, after: str) -> None:
         super().__init__(desk)
         self._hub, self._live, self._after, self.filter = desk.hub, live, after, wanted
+        self._lost = 0
 
     def enter(self) -> None:
         super().enter()
@@ -121,6 +122,11 @@ class _Tap(Feed):
     def decision(self, record: Mapping[str, Any], who: Mapping[str, Any]) -> None:
         """Show a decision."""
         self.outbox.push(event("decision", {"record": record, "by": who}))
+
+    def lost(self, count: int) -> None:
+        """Say how many decisions there were since this began that could not be shown."""
+        self._lost += count
+        self.outbox.replace("missed", event("missed", {"decisions": self._lost}))
 
     def transition(self, change: Change, plain: Mapping[str, Any]) -> None:
         """Show a transition."""
