@@ -51,7 +51,7 @@ def test_a_structured_event_is_a_transition(admin: httpx.Client) -> None:
     """Each attribute of the event has its place in the transition."""
     assert send(admin, event("t-2")).json()["results"][0]["status"] == "applied"
     found = stored(admin, "t-2")
-    assert (found["event_id"], found["source"], found["to_state"]) == ("ce-t-2", "billing", "paid")
+    assert (found["event_id"], found["source"], found["to_state"]) == ("billing#ce-t-2", "billing", "paid")
     assert found["observed_at"].startswith("2026-01-02T03:04:05")
     assert found["attributes"] == {"amount": 5}
 
@@ -68,6 +68,19 @@ def test_a_batch_of_events_is_applied_in_order(admin: httpx.Client) -> None:
     """One outcome an event."""
     answer = send(admin, [event("t-4"), event("t-5"), event("t-4")], BATCH)
     assert [result["status"] for result in answer.json()["results"]] == ["applied", "applied", "duplicate"]
+
+
+def test_two_producers_may_use_one_id(admin: httpx.Client) -> None:
+    """CloudEvents are told apart by source and id together: what one counts hides nothing of another."""
+    sources = ("billing", "shop", "a#b", "a", "s" * 300, "s" * 301)
+    ids = ("17", "17", "c", "b#c", "17", "17")
+    events = [
+        event(f"tp-{number}", source=source, id=name)
+        for number, (source, name) in enumerate(zip(sources, ids, strict=True))
+    ]
+    for status in ("applied", "duplicate"):
+        answer = send(admin, events, BATCH)
+        assert [result["status"] for result in answer.json()["results"]] == [status] * len(events), answer.text
 
 
 def test_a_binary_event_is_a_transition(admin: httpx.Client) -> None:

@@ -1,7 +1,7 @@
 """Transitions as CloudEvents 1.0 (https://github.com/cloudevents/spec, HTTP binding): structured, batched, binary.
 
     type     mcp_sdk.transition            subject  model/id
-    id       the event id                  source   who says so
+    id       the event id, with source     source   who says so
     time     when it was observed          data     {"to_state", "from_state", "attributes", …}
 
 The extension attributes ``namespace`` and ``environment`` say where the entity lives.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,8 @@ __all__ = ["BATCH", "OF_EVENT", "STRUCTURED", "TYPE", "from_binary", "from_struc
 
 TYPE = "mcp_sdk.transition"
 STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
+LONGEST = 200
+"""Characters of an event id; of a longer one its SHA-256 is taken."""
 OF_EVENT = ("model", "entity_id", "event_id", "observed_at", "source", "namespace", "environment")
 
 
@@ -64,12 +67,18 @@ def _transition(attributes: Mapping[str, Any], data: Any) -> dict[str, Any]:
     return data | {
         "model": model,
         "entity_id": entity,
-        "event_id": _text(attributes, "id"),
+        "event_id": _event_id(_text(attributes, "source"), _text(attributes, "id")),
         "source": _text(attributes, "source"),
         "observed_at": attributes.get("time") or datetime.now(UTC).isoformat(),
         "namespace": attributes.get("namespace", "default"),
         "environment": attributes.get("environment", "default"),
     }
+
+
+def _event_id(source: str, name: str) -> str:
+    """Give what tells an event apart: producers answer for ``source`` and ``id`` together (CloudEvents 1.0, "id")."""
+    told = f"{source.replace('%', '%25').replace('#', '%23')}#{name}"
+    return told if len(told) <= LONGEST else hashlib.sha256(told.encode(errors="replace")).hexdigest()
 
 
 def _text(attributes: Mapping[str, Any], name: str) -> str:
