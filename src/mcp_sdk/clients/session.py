@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from mcp_sdk.clients import api
+from mcp_sdk.clients.installing import Installer
 from mcp_sdk.clients.lastgood import LastGood
 from mcp_sdk.clients.replicas import Replicas
-from mcp_sdk.clients.snapshots import Trust, candidate_of, check_part, snapshot_of
+from mcp_sdk.clients.snapshots import Trust
 from mcp_sdk.clients.stream import AWAY, ClientStream, connected
 from mcp_sdk.clients.tapping import Tapping
 from mcp_sdk.context import EntityRef, ModelContext, Transition
 from mcp_sdk.control.cache import ContextCache
 from mcp_sdk.control.fetcher import Fetcher
+from mcp_sdk.control.known import Known
+from mcp_sdk.control.leases import Leases
 from mcp_sdk.control.loop import LoopThread, logger
 from mcp_sdk.control.plane import Shared
-from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
-from mcp_sdk.control.trial import Tally, Trial
+from mcp_sdk.control.publisher import Backoff, Publisher
+from mcp_sdk.control.trial import Tally
 from mcp_sdk.decisions import Decision, DecisionRequest
-from mcp_sdk.exceptions import MeshError, ProtocolError, StoreError, StoreUnavailable
-from mcp_sdk.models import BusinessModel
+from mcp_sdk.exceptions import MeshError, StoreError, StoreUnavailable
 from mcp_sdk.ports import AppendResult, Applied, Change, Page, Probe, Receipt, SigningKey, Status
 from mcp_sdk.protocol.frames import PROTOCOL
-from mcp_sdk.protocol.manifests import Envelope, Manifest, digest
+from mcp_sdk.protocol.manifests import Envelope
 from mcp_sdk.protocol.plain import change_from_plain, each, ref_from_plain
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
@@ -44,8 +44,6 @@ SPREAD = 5.0
 
 REPORT = 1.0
 """Seconds between two reports of what was counted of a rollout."""
-LARGE = 131_072
-"""Bytes of parts that are read on a thread, for they would hold the loop up; smaller ones are read in less time."""
 
 
 class RemoteSession:
@@ -53,19 +51,14 @@ class RemoteSession:
 
     def __init__(self, shared: Shared, urls: Sequence[str], trust: Trust) -> None:
         config = shared.config
-        self._shared, self._trust = shared, trust
-        self._scope = shared.identity.scope
+        self._shared, self._scope = shared, shared.identity.scope
         self._replicas = Replicas(urls, config)
-        self._disk = LastGood(config.state_dir, ",".join(urls), self._scope)
+        self._installer = Installer(shared, trust, LastGood(config.state_dir, ",".join(urls), self._scope))
         self.loop: LoopThread = LoopThread(f"mcp-sdk-{shared.identity.service or 'mesh'}")
-        self.cache: ContextCache = ContextCache(everything=False)
-        self.publisher: Publisher = Publisher(
-            self._append,
-            Hooks(self._settled, self._dropped, self.cache.based),
-            loop=self.loop,
-            options=PublisherOptions(config.queue_size, config.batch_size, config.linger),
-        )
-        self.fetcher: Fetcher = Fetcher(self._lookup)
+        self._known = known = Known(shared, self.loop, self._append, self._lookup, everything=False)
+        self.cache: ContextCache = known.cache
+        self.publisher: Publisher = known.publisher
+        self.fetcher: Fetcher = known.fetcher
         self.tally: Tally = Tally()
         self.begun = False
         self._stream: ClientStream | None = None
@@ -74,11 +67,8 @@ class RemoteSession:
         self._why = ""
         self._fresh = False
         self._cursor = ""
-        self._parts: dict[str, bytes] = {}
-        self._models: tuple[bytes | None, Mapping[str, BusinessModel]] = (None, {})
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._registered: dict[tuple[str, str], Endpoint] = {}
-        self._putting = asyncio.Lock()
+        self._leases = Leases(self._register, self._deregister, self._spawn)
         self._tapping = Tapping(self.loop, self._spawn)
         self._after = 0.0
 
@@ -97,10 +87,7 @@ class RemoteSession:
 
     def publish(self, transitions: Sequence[Transition]) -> None:
         """Put transitions on top of the cache, and queue them."""
-        for transition in transitions:
-            if (transition.namespace, transition.environment) == self._scope:
-                self.cache.push(transition)
-        self.publisher.publish(transitions)
+        self._known.publish(transitions)
 
     async def first(self) -> None:
         """Wait for the first snapshot, of the server or of the disk; raises what makes waiting for it useless."""
@@ -123,13 +110,7 @@ class RemoteSession:
 
     async def register(self, endpoint: Endpoint, ttl: float) -> None:
         """Announce an endpoint, when the server is back at the latest, and keep its lease until the end."""
-        key, backoff = (endpoint.service, endpoint.url), Backoff()
-        renewed = key in self._registered
-        self._registered[key] = endpoint
-        while not await self._announce(endpoint, ttl):  # noqa: ASYNC110 - the server, not an event, is waited for
-            await asyncio.sleep(backoff.delay())
-        if not renewed:
-            self._spawn(self._renew(key, ttl))
+        await self._leases.keep(endpoint, ttl)
 
     async def list(self, model: str, *, state: str | None, id_prefix: str, limit: int, after: str) -> Page:
         """List entities of a model as the server's store holds them."""
@@ -172,15 +153,12 @@ class RemoteSession:
         """Stop the tasks, take the endpoints away and close the connections."""
         await self._tell_counts()
         await ended(self._tasks)
-        for endpoint in self._registered.values():
-            try:
-                await self._ask(api.deregister(self._scope, endpoint))
-            except StoreError as error:
-                logger.warning("%s stays registered until its lease runs out: %s", endpoint.url, error)
+        await self._leases.end()
         await self._replicas.close()
 
     def _start(self) -> None:
-        self._recall()
+        if self._installer.recall():
+            self._first.set()
         self._spawn(self._run())
         self._spawn(self._report())
 
@@ -189,84 +167,6 @@ class RemoteSession:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: work.close())  # where it was cancelled before it had begun
-
-    # The snapshot
-
-    def _recall(self) -> None:
-        """Begin with the last good snapshot of the disk, if there is one that is to be believed."""
-        try:
-            found = self._disk.read()
-            if found is not None:
-                key, envelope, parts = found
-                self._trust.learn(key)
-                manifest = self._trust.manifest(envelope, self._scope, self._shared.identity.mesh)
-                # a candidate may have been stopped since: nobody is here to say so
-                self._install(replace(manifest, candidate=None), parts)
-                self._first.set()
-        except MeshError as error:
-            logger.warning("the last good snapshot is not used: %s", error)
-
-    def _install(self, manifest: Manifest, parts: Mapping[str, bytes]) -> None:
-        decider = self._shared.decider
-        if manifest.order < decider.snapshot.order:
-            raise ProtocolError(
-                f"revision {manifest.order} was offered and {decider.snapshot.order} is in force: snapshots never go "
-                "back. After a restore from a backup an operator says: mcpctl epoch open"
-            )
-        held = self._parts.get("policies")
-        if manifest.order == decider.snapshot.order and held is not None and held != parts.get("policies"):
-            raise ProtocolError(
-                f"revision {manifest.order} was offered with other policies than it has here: the store was set back "
-                "and went on from there. An operator says which history holds: mcpctl epoch open"
-            )
-        held, models = self._models
-        snapshot = snapshot_of(manifest, parts, models if held is not None and parts.get("models") is held else None)
-        self._models = (parts.get("models"), snapshot.models)
-        if decider.newer(snapshot):
-            decider.install(snapshot, decider.build(snapshot))
-        decider.trial = self._trial(manifest, parts)
-        self._parts, self._shared.learned = dict(parts), True
-        self._shared.override = manifest.overrides.get(self._shared.identity.service)
-
-    def _trial(self, manifest: Manifest, parts: Mapping[str, bytes]) -> Trial | None:
-        """Give the trial of a manifest's candidate; one that cannot be loaded here decides nothing here."""
-        if manifest.candidate is None:
-            return None
-        try:
-            return self._shared.decider.try_out(manifest.candidate, candidate_of(manifest, parts))
-        except MeshError as error:
-            logger.warning("the candidate of the rollout %s cannot be loaded: %s", manifest.candidate.id, error)
-            return None
-
-    async def _take(self, envelope: Envelope, sent: Mapping[str, Any]) -> None:
-        """Put what a manifest names in force, and keep it; what is not to be believed changes nothing."""
-        async with self._putting:
-            manifest = self._trust.manifest(envelope, self._scope, self._shared.identity.mesh)
-            parts = {name: await self._part(name, manifest, sent.get(name)) for name in manifest.parts}
-            if sum(map(len, parts.values())) > LARGE:
-                await asyncio.to_thread(self._install, manifest, parts)
-            else:
-                self._install(manifest, parts)
-            self._fresh = True
-            self._first.set()
-            if self._disk.path is not None:
-                await self._keep(envelope, parts)
-
-    async def _keep(self, envelope: Envelope, parts: Mapping[str, bytes]) -> None:
-        try:
-            await asyncio.to_thread(self._disk.write, self._trust.key, envelope, parts)
-        except OSError as error:
-            logger.warning("the last good snapshot cannot be kept: %s", error)
-
-    async def _part(self, name: str, manifest: Manifest, sent: Any) -> bytes:
-        """Give a part: the one that is held already, the one that was sent along, or the one that is fetched."""
-        held = self._parts.get(name)
-        if held is not None and digest(held) == manifest.parts[name].digest:
-            return held
-        if isinstance(sent, str):
-            return check_part(name, sent.encode(), manifest)
-        fetched = await self._ask(api.part(self._scope, manifest.parts[name].digest))
-        return check_part(name, fetched, manifest)
 
     # The stream
 
@@ -343,20 +243,19 @@ class RemoteSession:
             self._shared.telemetry.dropped("policies", "broken")
 
     async def _manifest(self, said: Mapping[str, Any]) -> None:
-        if not self._trust.settled:
-            self._trust.learn(bytes.fromhex(str(said.get("key", ""))))
-            logger.info("trusting the control plane's key from its first answer; pin it with MCP_SDK_TRUSTED_KEYS")
+        self._installer.meet(str(said.get("key", "")))
         envelope = Envelope.from_dict(said.get("envelope"))
         if self._shared.config.evaluation == "server":
-            self._obey(envelope)
+            self._installer.obey(envelope)
             return
-        await self._take(envelope, said.get("parts") or {})
+        parts = await self._installer.take(envelope, said.get("parts") or {}, self._part)
+        self._fresh = True
+        self._first.set()
+        await self._installer.keep(envelope, parts)
         self._shared.tell(Change("policies", _cursor(self), self._scope))
 
-    def _obey(self, envelope: Envelope) -> None:
-        """Take from a manifest what a thin client goes by: no policies, but what its operator put it into."""
-        manifest = self._trust.manifest(envelope, self._scope, self._shared.identity.mesh)
-        self._shared.override = manifest.overrides.get(self._shared.identity.service)
+    async def _part(self, wanted: str) -> bytes:
+        return await self._ask(api.part(self._scope, wanted))
 
     async def _services(self, said: Mapping[str, Any]) -> None:
         self._shared.put_endpoints(each(Endpoint.from_dict, said.get("endpoints", ())))
@@ -432,28 +331,11 @@ class RemoteSession:
         with self.cache.flight(refs) as flight:
             return flight.land(await self._stream.get(refs))
 
-    async def _announce(self, endpoint: Endpoint, ttl: float) -> bool:
-        try:
-            await self._ask(api.register(self._scope, endpoint, ttl))
-        except StoreUnavailable:
-            return False
-        return True
+    async def _register(self, endpoint: Endpoint, ttl: float) -> None:
+        await self._ask(api.register(self._scope, endpoint, ttl))
 
-    async def _renew(self, key: tuple[str, str], ttl: float) -> None:
-        while True:
-            await asyncio.sleep(ttl / 3 * (0.9 + secrets.randbelow(200) / 1000))
-            await self._announce(self._registered[key], ttl)
-
-    def _settled(self, transition: Transition, result: AppendResult) -> None:
-        self._shared.telemetry.transition(transition, result.status.value, since=result.since)
-        if transition.scope == self._scope and self.cache.settle(transition, result):
-            self.fetcher.refresh(transition.ref)
-
-    def _dropped(self, transitions: Sequence[Transition], reason: str) -> None:
-        self._shared.telemetry.dropped("publisher", reason, len(transitions))
-        for transition in transitions:
-            if transition.scope == self._scope:
-                self.cache.withdraw(transition)
+    async def _deregister(self, endpoint: Endpoint) -> None:
+        await self._ask(api.deregister(self._scope, endpoint))
 
 
 async def _quietly(work: Coroutine[Any, Any, Any]) -> None:

@@ -16,9 +16,11 @@ from mcp_sdk.context import MESH, EntityRef, ModelContext, Transition
 from mcp_sdk.control.cache import ContextCache
 from mcp_sdk.control.decider import build
 from mcp_sdk.control.fetcher import Fetcher
+from mcp_sdk.control.known import Known
+from mcp_sdk.control.leases import Leases
 from mcp_sdk.control.loop import LoopThread, logger
 from mcp_sdk.control.plane import Shared
-from mcp_sdk.control.publisher import Backoff, Hooks, Publisher, PublisherOptions
+from mcp_sdk.control.publisher import Backoff, Publisher
 from mcp_sdk.control.trial import Tally
 from mcp_sdk.exceptions import (
     MeshError,
@@ -31,7 +33,6 @@ from mcp_sdk.exceptions import (
 from mcp_sdk.merging import merge_all
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import (
-    AppendResult,
     Applied,
     Change,
     Cursor,
@@ -63,19 +64,13 @@ class Session:
     """One process's part of a local control plane. Begins with the first ``begin`` and ends with ``end``."""
 
     def __init__(self, shared: Shared, store: Store) -> None:
-        config = shared.config
-        self._shared = shared
-        self._store = store
+        self._shared, self._store = shared, store
         self._scope = shared.identity.scope
         self.loop: LoopThread = LoopThread(f"mcp-sdk-{shared.identity.service or 'mesh'}")
-        self.cache: ContextCache = ContextCache()
-        self.publisher: Publisher = Publisher(
-            self._store.append,
-            Hooks(self._settled, self._dropped, self.cache.based),
-            loop=self.loop,
-            options=PublisherOptions(config.queue_size, config.batch_size, config.linger),
-        )
-        self.fetcher: Fetcher = Fetcher(self._lookup)
+        self._known = known = Known(shared, self.loop, store.append, self._lookup, everything=True)
+        self.cache: ContextCache = known.cache
+        self.publisher: Publisher = known.publisher
+        self.fetcher: Fetcher = known.fetcher
         self.tally: Tally = Tally()
         self.begun = False
         self._connected = self._broken = False
@@ -84,7 +79,7 @@ class Session:
         self._first = asyncio.Event()
         self._learning = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._registered: dict[tuple[str, str], Endpoint] = {}
+        self._leases = Leases(self._register, self._deregister, self._spawn)
 
     @property
     def status(self) -> Status:
@@ -101,10 +96,7 @@ class Session:
 
     def publish(self, transitions: Sequence[Transition]) -> None:
         """Put transitions on top of the cache, and queue them."""
-        for transition in transitions:
-            if (transition.namespace, transition.environment) == self._scope:
-                self.cache.push(transition)
-        self.publisher.publish(transitions)
+        self._known.publish(transitions)
 
     async def first(self) -> None:
         """Wait for the first snapshot; raises what makes waiting for it useless."""
@@ -149,13 +141,7 @@ class Session:
 
     async def register(self, endpoint: Endpoint, ttl: float) -> None:
         """Announce an endpoint, when the store is back at the latest, and keep its lease until the end."""
-        key, backoff = (endpoint.service, endpoint.url), Backoff()
-        renewed = key in self._registered
-        self._registered[key] = endpoint
-        while not await self._announce(endpoint, ttl):  # noqa: ASYNC110 - the store, not an event, is waited for
-            await asyncio.sleep(backoff.delay())
-        if not renewed:
-            self._spawn(self._every(ttl / 3, lambda: self._announce(self._registered[key], ttl)))
+        await self._leases.keep(endpoint, ttl)
         await self._learn_endpoints()
 
     async def list(self, model: str, *, state: str | None, id_prefix: str, limit: int, after: str) -> Page:
@@ -193,11 +179,7 @@ class Session:
         """Stop the tasks, take the endpoints away and close the store."""
         await ended(self._tasks)
         self._connected = False
-        for endpoint in self._registered.values():
-            try:
-                await self._store.deregister(self._scope, endpoint)
-            except StoreError as error:
-                logger.warning("%s stays registered until its lease runs out: %s", endpoint.url, error)
+        await self._leases.end()
         await self._store.close()
 
     def _start(self) -> None:
@@ -351,12 +333,11 @@ class Session:
             except Exception as error:  # noqa: BLE001 - it is done again
                 self._shared.telemetry.failed("housekeeping", error)
 
-    async def _announce(self, endpoint: Endpoint, ttl: float) -> bool:
-        try:
-            await self._store.register(self._scope, endpoint, ttl=ttl)
-        except StoreUnavailable:
-            return False
-        return True
+    async def _register(self, endpoint: Endpoint, ttl: float) -> None:
+        await self._store.register(self._scope, endpoint, ttl=ttl)
+
+    async def _deregister(self, endpoint: Endpoint) -> None:
+        await self._store.deregister(self._scope, endpoint)
 
     async def _retain(self) -> None:
         for model in self._shared.decider.snapshot.models.values():
@@ -368,17 +349,6 @@ class Session:
         store = await self.opened()
         with self.cache.flight(refs) as flight:
             return flight.land(await store.get(self._scope, refs))
-
-    def _settled(self, transition: Transition, result: AppendResult) -> None:
-        self._shared.telemetry.transition(transition, result.status.value, since=result.since)
-        if transition.scope == self._scope and self.cache.settle(transition, result):
-            self.fetcher.refresh(transition.ref)
-
-    def _dropped(self, transitions: Sequence[Transition], reason: str) -> None:
-        self._shared.telemetry.dropped("publisher", reason, len(transitions))
-        for transition in transitions:
-            if transition.scope == self._scope:
-                self.cache.withdraw(transition)
 
 
 async def probed(store: Store) -> float:
