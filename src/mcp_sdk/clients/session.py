@@ -435,7 +435,8 @@ class RemoteSession:
     async def _announce(self, endpoint: Endpoint, ttl: float) -> bool:
         try:
             await self._ask(api.register(self._scope, endpoint, ttl))
-        except StoreUnavailable:
+        except StoreUnavailable as error:
+            logger.info("%s is not announced, and it is tried again: %s", endpoint.url, error)
             return False
         return True
 

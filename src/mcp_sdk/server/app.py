@@ -15,6 +15,7 @@ from mcp_sdk.server import faults
 from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.door import open_door
+from mcp_sdk.server.endpoints import Endpoints
 from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.housekeeping import housekeep
 from mcp_sdk.server.hub import Hub
@@ -57,7 +58,8 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(store, settings)
         shelf, door = open_door(hub, settings)
-        parts = (shelf, door, Auditor(store))
+        endpoints = Endpoints(store, most=settings.endpoints, each=settings.service_endpoints)
+        parts = (shelf, door, Auditor(store), endpoints)
         exits = Exits(hub.everyone)
         app.state.desk = Desk(store, hub, settings, Metrics(hub), exits, *parts)
         await hub.start()
