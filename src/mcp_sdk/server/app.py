@@ -14,6 +14,7 @@ from mcp_sdk.ports import Store
 from mcp_sdk.server import faults
 from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.desk import Desk
+from mcp_sdk.server.discreet import discreet
 from mcp_sdk.server.door import open_door
 from mcp_sdk.server.endpoints import Endpoints
 from mcp_sdk.server.exits import Exits
@@ -52,7 +53,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
 
     Raises ``UnknownPlugin`` and ``ConfigurationError`` for the store's URL.
     """
-    store = store or load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval)
+    store = discreet(store or load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
