@@ -234,6 +234,116 @@ def test_a_protected_kind_is_rolled_out_when_somebody_else_approved(replica: Rep
     assert [stage["share"] for stage in approved.json()["rollout"]["plan"]["stages"]] == [0.0, 0.5]
 
 
+def held(admin: httpx.Client) -> str:
+    """Wait until the rollout is held, and give the change by which it is."""
+    until(lambda: now(admin)["rollout"]["status"] == "held")
+    change = f"c-{now(admin)['rollout']['id'][2:]}"
+    assert now(admin)["waits_for"] == (
+        f"AccessPolicy needs a second approver here. Somebody else does it with: mcpctl approve {change}"
+    )
+    return change
+
+
+def audited(admin: httpx.Client, target: str) -> list[str]:
+    """Give what the audit log says was done with something."""
+    entries = admin.get("/v1/audit", params={"limit": 1000}).json()["entries"]
+    return [entry["what"] for entry in entries if entry["phase"] == "done" and entry["target"] == target]
+
+
+@pytest.mark.parametrize("shares", [(0.0,), (0.0, 0.5), (0.5, 1.0)])
+def test_a_kind_that_is_protected_meanwhile_holds_a_rollout(
+    replica: Replica, admin: httpx.Client, shares: tuple[float, ...]
+) -> None:
+    """It stays in its stage, whoever says go on, until somebody else than its author approves it."""
+    with shop(replica, admin) as mesh:
+        begun = begin(admin, "created", *((share, NOW) for share in shares), minimum=20, refusals=1.0)
+        assert admin.put("/v1/protections/AccessPolicy").status_code == 204
+        until(lambda: trying(mesh, 0))
+        calls(mesh, "created", 100)
+        change = held(admin)
+        assert admin.post("/v1/rollouts/advance").json()["rollout"]["status"] == "held"
+        assert admin.post(f"/v1/changes/{change}/approve").json()["type"] == "urn:mcp-sdk:problem:same-person"
+        (waiting,) = admin.get("/v1/changes").json()["changes"]
+        assert (waiting["id"], waiting["rollout"], waiting["kinds"]) == (change, begun["id"], ["AccessPolicy"])
+        assert (mesh.control_plane.snapshot().revision, trying(mesh, 0)) == (1, True)
+        with mint_client(replica, Grant("operator")) as other:
+            other.params = admin.params
+            approved = other.post(f"/v1/changes/{change}/approve").json()["rollout"]
+        assert (approved["status"], approved["approved"]) == ("running", "test")
+        for stage in range(1, len(shares)):
+            until(lambda stage=stage: trying(mesh, stage))
+            calls(mesh, "created", 100)
+        until(lambda: mesh.control_plane.snapshot().revision == 2)
+    until(lambda: now(admin)["rollout"]["status"] == "done")
+    assert admin.get("/v1/changes").json()["changes"] == []
+    assert admin.get("/v1/policies/2").json()["author"] == "first-admin, approved by test"
+    done = audited(admin, begun["id"])
+    assert done[:3] == ["rollout.begin", "rollout.hold", "rollout.approve"]
+
+
+def test_a_rollout_that_was_approved_is_not_held(replica: Replica, admin: httpx.Client) -> None:
+    """Another kind that is protected later changes nothing: two people saw the whole set."""
+    assert admin.put("/v1/protections/AccessPolicy").status_code == 204
+    change = admin.post("/v1/rollouts", json=plan("created", (0.0, LONG))).json()["change"]
+    with mint_client(replica, Grant("operator")) as other:
+        other.params = admin.params
+        assert other.post(f"/v1/changes/{change}/approve").json()["rollout"]["approved"] == "test"
+    assert admin.put("/v1/protections/TrafficPolicy").status_code == 204
+    assert admin.post("/v1/rollouts/advance").json()["rollout"]["reason"] == "revision 2"
+
+
+def test_a_rollout_of_other_kinds_is_not_held(replica: Replica, admin: httpx.Client) -> None:
+    """What is protected is not what it changes."""
+    del replica
+    begin(admin, "created", (0.0, NOW))
+    assert admin.put("/v1/protections/TrafficPolicy").status_code == 204
+    assert admin.post("/v1/rollouts/advance").json()["rollout"]["status"] == "done"
+
+
+def test_a_rollout_that_is_held_is_stopped_by_its_rejection(replica: Replica, admin: httpx.Client) -> None:
+    """And who may not apply what it changes may neither reject nor approve it."""
+    begun = begin(admin, "created", (0.0, LONG))
+    assert admin.put("/v1/protections/AccessPolicy").status_code == 204
+    assert admin.post("/v1/rollouts/advance").json()["rollout"]["status"] == "held"
+    change = held(admin)
+    with mint_client(replica, Grant("operator", targets=("cart",))) as other:
+        other.params = admin.params
+        assert other.post(f"/v1/changes/{change}/approve").status_code == 403
+        assert other.delete(f"/v1/changes/{change}").status_code == 403
+    assert now(admin)["rollout"]["status"] == "held"
+    assert admin.delete(f"/v1/changes/{change}").status_code == 204
+    ended = now(admin)["rollout"]
+    assert (ended["status"], ended["reason"]) == ("stopped", f"first-admin rejected {change}")
+    assert audited(admin, begun["id"]) == ["rollout.begin", "rollout.hold", "rollout.stopped"]
+    assert admin.get("/v1/changes").json()["changes"] == []
+
+
+def test_a_rollout_that_is_held_goes_on_when_the_protection_is_lifted(replica: Replica, admin: httpx.Client) -> None:
+    """Which another admin approved; its own change is gone then."""
+    begin(admin, "created", (0.0, LONG), (0.5, LONG))
+    assert admin.put("/v1/protections/AccessPolicy").status_code == 204
+    assert admin.post("/v1/rollouts/advance").json()["rollout"]["status"] == "held"
+    lift = admin.delete("/v1/protections/AccessPolicy").json()["change"]
+    with mint_client(replica, Grant("admin")) as other:
+        other.params = admin.params
+        assert other.post(f"/v1/changes/{lift}/approve").status_code == 200
+    gone_on = admin.post("/v1/rollouts/advance").json()["rollout"]
+    assert (gone_on["status"], gone_on["stage"], gone_on["reason"]) == ("running", 1, "")
+    assert admin.get("/v1/changes").json()["changes"] == []
+
+
+def test_a_rollout_that_is_held_is_still_judged(replica: Replica, admin: httpx.Client) -> None:
+    """Where it refuses too much it is stopped, and nobody has to approve anything any more."""
+    with shop(replica, admin) as mesh:
+        begin(admin, "created", (0.0, LONG))
+        assert admin.put("/v1/protections/AccessPolicy").status_code == 204
+        assert admin.post("/v1/rollouts/advance").json()["rollout"]["status"] == "held"
+        until(lambda: trying(mesh, 0))
+        calls(mesh, "created", 30)
+        until(lambda: now(admin)["rollout"]["status"] == "stopped")
+    until(lambda: admin.get("/v1/changes").json()["changes"] == [])
+
+
 def test_who_may_not_apply_may_not_roll_out(replica: Replica, admin: httpx.Client) -> None:
     """Nor go on, nor stop; who may read sees how far it is."""
     with mint_client(replica, Grant("viewer")) as viewer:
