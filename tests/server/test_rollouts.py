@@ -22,6 +22,7 @@ from websockets.sync.client import connect
 from mcp_sdk import BusinessModel, Config, DecisionRequest, Mesh, ModelContext
 from mcp_sdk.decisions import Principal
 from mcp_sdk.middleware import MeshMiddleware
+from mcp_sdk.ports import Status
 from mcp_sdk.server.callers import Grant
 
 ORDER = BusinessModel("order", states=("created", "paid", "shipped"))
@@ -63,7 +64,10 @@ def shop(replica: Replica, admin: httpx.Client, url: str = "", **settings: Any) 
     mesh = Mesh(config, models=[ORDER])
     mesh.start()
     try:
-        until(lambda: mesh.control_plane.snapshot().revision >= 1)
+        if config.evaluation == "server":
+            until(lambda: mesh.control_plane.status() is Status.READY)
+        else:
+            until(lambda: mesh.control_plane.snapshot().revision >= 1)
         yield mesh
     finally:
         mesh.close()
@@ -145,9 +149,12 @@ def test_more_refusals_than_the_limit_stop_it_in_shadow(replica: Replica, admin:
 
 
 @pytest.mark.anyio
-async def test_more_errors_than_before_stop_it_in_a_share(replica: Replica, admin: httpx.Client) -> None:
-    """A route, say, to what does not work: seen by how the calls end that the candidate decided."""
-    with shop(replica, admin) as mesh:
+@pytest.mark.parametrize("evaluation", ["local", "server"])
+async def test_more_errors_than_before_stop_it_in_a_share(
+    replica: Replica, admin: httpx.Client, evaluation: str
+) -> None:
+    """A route to what does not work, say: seen by how calls end that the candidate decided, here or at the server."""
+    with shop(replica, admin, evaluation=evaluation, evaluation_timeout=10.0) as mesh:
         arms: list[str] = []
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -162,14 +169,17 @@ async def test_more_errors_than_before_stop_it_in_a_share(replica: Replica, admi
 
         served = MeshMiddleware(app, mesh, principal=who)
         begin(admin, "paid", (0.5, LONG), refusals=1.0)
-        until(lambda: trying(mesh, 0))
+        if evaluation == "local":
+            until(lambda: trying(mesh, 0))
         transport = httpx.ASGITransport(app=served)
         async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
             for number in range(100):
                 await client.get("/orders", headers={"who": str(number)})
         assert set(arms) == {"candidate", "current"}
     until(lambda: now(admin)["rollout"]["status"] == "stopped")
-    assert "more errors" in now(admin)["rollout"]["reason"]
+    ended = now(admin)["rollout"]
+    assert "more errors" in ended["reason"]
+    assert ended["history"][0]["decisions"] <= 100  # each is counted once
 
 
 def test_another_apply_meanwhile_supersedes_it(replica: Replica, admin: httpx.Client) -> None:
