@@ -192,8 +192,9 @@ class Plan:
 class Rollout:
     """One rollout, as it is stored. Times are ISO 8601; ``base`` is the revision that the candidate follows.
 
-    ``status`` is ``running``, ``done``, ``stopped`` or ``superseded``; ``reason`` says why it is not running. ``since``
-    is when its ``stage`` began; ``history`` holds the counts of each stage that is over.
+    ``status`` is ``running``, ``held``, ``done``, ``stopped`` or ``superseded``; ``reason`` says why it is not running.
+    One that is held stays in its stage until somebody else approved it. ``since`` is when its ``stage`` began;
+    ``history`` holds the counts of each stage that is over; ``approved`` is who approved it beside its author.
     """
 
     id: str
@@ -205,11 +206,17 @@ class Rollout:
     status: str = "running"
     reason: str = ""
     history: tuple[Counts, ...] = ()
+    approved: str = ""
 
     @property
     def running(self) -> bool:
-        """Whether it is on its way."""
-        return self.status == "running"
+        """Whether its candidate decides a share: it is on its way, or held there."""
+        return self.status in ("running", "held")
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for an approval."""
+        return self.status == "held"
 
     @property
     def at(self) -> Stage:
@@ -228,7 +235,20 @@ class Rollout:
 
     def further(self, now: datetime, counts: Counts) -> Rollout:
         """Give the rollout in its next stage, ``counts`` being those of the stage that it leaves."""
-        return replace(self, stage=self.stage + 1, since=now.isoformat(), history=(*self.history, counts))
+        on = self.unheld()
+        return replace(on, stage=self.stage + 1, since=now.isoformat(), history=(*self.history, counts))
+
+    def holding(self, reason: str) -> Rollout:
+        """Give the rollout as it waits for an approval."""
+        return replace(self, status="held", reason=reason)
+
+    def unheld(self) -> Rollout:
+        """Give the rollout as it is on its way again."""
+        return replace(self, status="running", reason="")
+
+    def approved_by(self, name: str) -> Rollout:
+        """Give the rollout as it goes on when somebody else approved it."""
+        return replace(self.unheld(), author=f"{self.author}, approved by {name}", approved=name)
 
     def ended(self, status: str, reason: str, counts: Counts) -> Rollout:
         """Give the rollout as it ended."""
@@ -253,6 +273,7 @@ class Rollout:
                 str(plain["status"]),
                 str(plain["reason"]),
                 tuple(map(Counts.from_dict, plain["history"])),
+                str(plain.get("approved", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ProtocolError(f"not a rollout: {error!r:.80}") from error

@@ -162,6 +162,30 @@ def _declare(desk: Desk) -> None:
     assert httpx.post(url, json=body, headers=headers, trust_env=False).status_code == 204
 
 
+class Terminal(io.StringIO):
+    """What says that it is a terminal; ``COLUMNS`` says how wide it is."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_log_is_readable_on_a_narrow_terminal(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 80 columns an entry takes two lines, none of which is folded; at 140 it takes one."""
+    desk("model", "own", "a-model-of-a-long-name", "--service", "shop")
+    shown = []
+    for columns in (80, 140):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        out = Terminal()
+        assert main(["audit", "list", "--after", "5"], out, io.StringIO()) == 0
+        shown.append([line.rstrip() for line in out.getvalue().splitlines()])
+    narrow, wide = shown
+    assert (len(narrow), len(wide)) == (2, 2)
+    assert narrow[0].startswith("6  20")
+    assert narrow[0].endswith("Z  first-admin  model.own  done")
+    assert narrow[1] == "   default/default  a-model-of-a-long-name"
+    assert wide[1].endswith("first-admin  model.own  done   default/default  a-model-of-a-long-name")
+
+
 def test_the_log_is_verified_on_the_server_and_offline(desk: Desk, tmp_path: Path) -> None:
     """A whole log prints its head; one that was touched ends with 1 and the number of the entry."""
     for model in ("a", "b", "c"):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from minting import mint_client
 from serving import Replica
 from verbs import ORDER
 
 from mcp_sdk import Config, DecisionRequest, Mesh, ModelContext
 from mcp_sdk.cli import main
 from mcp_sdk.decisions import Principal
+from mcp_sdk.server.callers import Grant
 
 POLICY = """\
 apiVersion: mesh.mcp-sdk.dev/v1alpha1
@@ -115,6 +118,28 @@ def test_an_operator_goes_on_or_stops(mcpctl: Mcpctl) -> None:
     assert "is stopped: support is flooded" in mcpctl.out
     assert mcpctl("rollout", "advance") == 3
     assert "no rollout runs in default/default" in mcpctl.err
+
+
+def test_a_rollout_that_is_held_says_who_lets_it_go_on(
+    replica: Replica, mcpctl: Mcpctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kind was protected meanwhile: status and advance name the change, and another person's approval goes on."""
+    mcpctl.write("created")
+    assert mcpctl.start("shadow:10m,5%:10m") == 0
+    assert mcpctl("protect", "--kind", "AccessPolicy") == 0
+    assert mcpctl("rollout", "advance") == 1
+    said = re.search(r"(r-\w+) is held at shadow: AccessPolicy needs a second .*: mcpctl approve (c-\w+)$", mcpctl.out)
+    assert said is not None, mcpctl.out
+    assert mcpctl("rollout", "status") == 0
+    assert re.search(f"held at shadow, AccessPolicy needs a second approver .*: mcpctl approve {said[2]}\n", mcpctl.out)
+    assert mcpctl("changes") == 0
+    assert f"AccessPolicy, by the rollout {said[1]}" in mcpctl.out
+    with mint_client(replica, Grant("operator")) as other:
+        monkeypatch.setenv("MCP_SDK_TOKEN", other.headers["authorization"].removeprefix("Bearer "))
+        assert mcpctl("approve", said[2]) == 0
+    assert mcpctl.out == f"the rollout {said[1]} goes on\n"
+    assert mcpctl("rollout", "advance") == 0
+    assert "goes on with 5 %" in mcpctl.out
 
 
 @pytest.mark.parametrize(

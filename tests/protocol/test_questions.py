@@ -24,6 +24,7 @@ from mcp_sdk.decisions import (
     Reason,
     RequestFacts,
     ReviewRequired,
+    Rolled,
     Route,
     Shed,
     Source,
@@ -81,6 +82,17 @@ def test_an_answer_comes_back_as_it_went(verdict: object) -> None:
         Decision(Denied("in shadow"), reasons=(replace(REASON, shadow=True),)),
     )
     assert answer_from_plain(json.loads(json.dumps(plain_answer(decision)))) == decision
+
+
+@pytest.mark.parametrize("other", [None, Decision(Denied("by the other side"), reasons=(REASON,))])
+def test_an_answer_says_which_side_of_a_rollout_made_it(other: Decision | None) -> None:
+    """With what the other side would have said; a side that there is none of is refused."""
+    decision = Decision(rolled=Rolled("r-1", 2, "candidate", other))
+    plain = json.loads(json.dumps(plain_answer(decision)))
+    assert answer_from_plain(plain) == decision
+    assert "rollout" not in plain_answer(Decision())
+    with pytest.raises(ProtocolError, match="current or candidate, not 'both'"):
+        answer_from_plain({**plain, "rollout": {**plain["rollout"], "arm": "both"}})
 
 
 @given(

@@ -145,12 +145,29 @@ def test_a_disk_that_is_full_is_said_and_loses_nothing(tmp_path: Path) -> None:
         _limit(replica.pid, size + 100_000)
         refused = _until_refused(http)
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:mcp-sdk:problem:store-unavailable")
-        assert "disk" in refused.json()["detail"]
+        assert refused.json()["detail"].startswith("the store does not answer just now. Try again")
+        assert "disk" in (tmp_path / f"serve-{replica.port}.log").read_text()
         kept = http.get("/v1/contexts/order").json()["contexts"]
         _limit(replica.pid, -1)
         assert post(http, moves(1, "after")).status_code == 200
         ids = {each["id"] for each in http.get("/v1/contexts/order", params={"limit": 1000}).json()["contexts"]}
         assert {each["id"] for each in kept} < ids
+
+
+def test_a_store_that_fails_is_described_to_operators_and_the_log_alone(tmp_path: Path) -> None:
+    """A caller learns neither its file nor its host; ``/v1/probe``, which is for operators, and the log say both."""
+    with Replica(tmp_path) as replica, client(replica) as http:
+        (tmp_path / "mesh.db").write_bytes(b"no database" * 1000)
+        answer = _until_refused(http)
+        assert answer.json()["detail"] == (
+            "the store does not answer just now. Try again in a while; the server's log says why"
+        )
+        assert answer.headers["retry-after"] == "1"
+        assert str(tmp_path) not in httpx.get(f"{replica.url}/readyz", trust_env=False).text
+        probed = http.post("/v1/probe")
+        assert (probed.status_code, probed.json()["type"]) == (503, "urn:mcp-sdk:problem:store-unavailable")
+        assert f"{tmp_path / 'mesh.db'} is not a database" in probed.json()["detail"]
+        assert f"{tmp_path / 'mesh.db'} is not a database" in (tmp_path / f"serve-{replica.port}.log").read_text()
 
 
 def _limit(pid: int, size: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from listening import Reader
 from serving import Replica
 from waiting import until
@@ -92,6 +93,26 @@ def listed(replica: Replica) -> set[str]:
             after = page["after"]
             if not after:
                 return found
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_replica_quietly(tmp_path: Path, second: signal.Signals) -> None:
+    """A stream that stays is not waited for: status 0, not a word in the log, and what was stored is there."""
+    with Replica(tmp_path) as replica:
+        headers = {"authorization": f"Bearer {replica.token}"}
+        with httpx.Client(base_url=replica.url, headers=headers, trust_env=False) as client:
+            one = {"model": "order", "entity_id": "o-1", "to_state": "paid", "event_id": "e-1"}
+            assert client.post("/v1/transitions", json=one).status_code == 200
+            before = (tmp_path / f"serve-{replica.port}.log").read_text()
+            with client.stream("GET", "/v1/tap") as response:
+                assert response.status_code == 200
+                replica.process.send_signal(signal.SIGTERM)
+                until(lambda: httpx.get(f"{replica.url}/readyz", trust_env=False).status_code == 503)
+                replica.process.send_signal(second)
+                assert replica.process.wait(15) == 0
+        assert (tmp_path / f"serve-{replica.port}.log").read_text() == before
+        replica.start()
+        assert listed(replica) == {"o-1"}
 
 
 def test_streams_are_told_to_go_and_come_back(tmp_path: Path) -> None:

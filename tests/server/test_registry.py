@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,9 @@ from desks import Served, served, served_by_two
 from mcp_sdk import BusinessModel
 from mcp_sdk.context import Scope
 from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.endpoints import Endpoints
+from mcp_sdk.server.faults import Fault
+from mcp_sdk.services import Endpoint
 from mcp_sdk.stores.memory import MemoryStore
 
 PUBLISHER, OPERATOR = Grant("publisher"), Grant("operator")
@@ -179,3 +183,98 @@ def test_a_service_announces_its_own_endpoints_only() -> None:
         assert (await payments.delete("/v1/services", params=where)).status_code == 204
 
     served(work)
+
+
+def lease(number: int, service: str = "shop") -> dict[str, Any]:
+    """Give what announces an endpoint for a minute."""
+    return {"endpoint": {"service": service, "url": f"http://127.0.0.1:{number}"}, "ttl": 60}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ({"service_endpoints": 2}, "'shop' has 2 endpoints in default/default already"),
+        ({"endpoints": 2}, "default/default has 2 endpoints already"),
+    ],
+)
+def test_more_endpoints_than_the_bound_are_refused(bounds: dict[str, int], said: str) -> None:
+    """A new one is told what is full; those that are announced are renewed, and one that goes makes room."""
+
+    async def work(at: Served) -> None:
+        tool = await at.client(PUBLISHER)
+        await at.store.register(Scope(), Endpoint("shop", "http://127.0.0.1:1"), ttl=60)
+        assert (await tool.post("/v1/services", json=lease(2))).status_code == 204
+        refused = await tool.post("/v1/services", json=lease(3))
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:mcp-sdk:problem:too-many-endpoints")
+        assert refused.json()["detail"].startswith(f"{said}, so http://127.0.0.1:3 is not announced")
+        assert refused.headers["retry-after"] == "5"
+        for number in (1, 2):
+            assert (await tool.post("/v1/services", json=lease(number))).status_code == 204
+        await tool.delete("/v1/services", params=lease(1)["endpoint"])
+        assert (await tool.post("/v1/services", json=lease(3))).status_code == 204
+        assert [one.url for one in await at.store.endpoints(Scope())] == ["http://127.0.0.1:2", "http://127.0.0.1:3"]
+
+    served(work, **bounds)
+
+
+def test_a_full_service_leaves_room_for_others() -> None:
+    """The bound of one service is its own."""
+
+    async def work(at: Served) -> None:
+        tool = await at.client(PUBLISHER)
+        answers = [await tool.post("/v1/services", json=lease(1, name)) for name in ("shop", "cart")]
+        assert [answer.status_code for answer in answers] == [204, 204]
+        assert (await tool.post("/v1/services", json=lease(2))).status_code == 503
+
+    served(work, service_endpoints=1)
+
+
+class Counted(MemoryStore):
+    """A store that counts how often its endpoints are read, and takes its time."""
+
+    reads = 0
+
+    async def endpoints(self, scope: Scope) -> tuple[Endpoint, ...]:
+        """Give the endpoints."""
+        self.reads += 1
+        found = await super().endpoints(scope)
+        await asyncio.sleep(0.01)
+        return found
+
+
+def test_many_that_come_at_once_do_not_pass_the_bound() -> None:
+    """Twenty at the same time are counted one after another, from one reading of the store."""
+
+    async def work() -> list[bool | BaseException]:
+        store = Counted()
+        await store.open()
+        endpoints = Endpoints(store, most=5, each=5)
+        sent = [endpoints.register(Scope(), Endpoint("shop", f"http://h:{n}"), ttl=60) for n in range(20)]
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        assert (len(await store.endpoints(Scope())), store.reads) == (5, 2)
+        return [isinstance(answer, Fault) for answer in answers]
+
+    assert asyncio.run(work()).count(True) == 15
+
+
+def test_what_another_replica_took_away_is_counted_no_longer() -> None:
+    """The store is read again once what was read is a second old."""
+
+    async def work() -> None:
+        store = MemoryStore()
+        await store.open()
+        endpoints, first = Endpoints(store, most=1, each=1), Endpoint("shop", "http://h:1")
+        await endpoints.register(Scope(), first, ttl=60)
+        await store.deregister(Scope(), first)
+
+        async def taken() -> bool:
+            with suppress(Fault):
+                await endpoints.register(Scope(), Endpoint("shop", "http://h:2"), ttl=60)
+                return True
+            return False
+
+        async with asyncio.timeout(10):
+            while not await taken():  # noqa: ASYNC110 - another replica is waited for
+                await asyncio.sleep(0.05)
+
+    asyncio.run(work())

@@ -51,6 +51,34 @@ BODIES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "query", "said"),
+    [
+        ("POST", "/v1/decide", {"namespace": "n"}, "'namespace'; it knows none. Leave it out, or say it in the body"),
+        ("GET", "/v1/models", {"enviroment": "prod"}, "'enviroment'; it knows environment, namespace. Leave it out"),
+        ("GET", "/v1/tap", {"service": "shop", "model": "order"}, "'model'; it knows after, environment, filter"),
+        ("GET", "/v1/about", {f"n{number}": "" for number in range(9)}, "'n0', 'n1', 'n2', 'n3', 'n4'; it"),
+    ],
+)
+def test_a_query_parameter_that_is_not_known_is_refused(
+    admin: httpx.Client, method: str, path: str, query: dict[str, str], said: str
+) -> None:
+    """It would be passed over, and another scope would answer; who says nothing of itself learns no names."""
+    answer = admin.request(method, path, params=query, json={"service": "shop"} if method == "POST" else None)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:mcp-sdk:problem:unknown-parameter")
+    assert f"{method} {path} does not know the query parameter {said}" in answer.json()["detail"]
+    stranger = httpx.request(method, f"{admin.base_url}{path}", params=query, json={}, trust_env=False)
+    assert stranger.status_code == 401
+
+
+def test_a_query_parameter_that_authzen_does_not_know_is_passed_over(admin: httpx.Client) -> None:
+    """As its clients may expect; health is asked by all kinds of probes."""
+    answer = admin.post("/access/v1/evaluation", json={"subject": 1}, params={"trace": "1"})
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:mcp-sdk:problem:invalid")
+    assert "trace" not in answer.text
+    assert admin.get("/healthz", params={"trace": "1"}).status_code == 200
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("body", "kind", "status", "said"), [row[1:] for row in BODIES], ids=[row[0] for row in BODIES]

@@ -22,6 +22,7 @@ from websockets.sync.client import connect
 from mcp_sdk import BusinessModel, Config, DecisionRequest, Mesh, ModelContext
 from mcp_sdk.decisions import Principal
 from mcp_sdk.middleware import MeshMiddleware
+from mcp_sdk.ports import Status
 from mcp_sdk.server.callers import Grant
 
 ORDER = BusinessModel("order", states=("created", "paid", "shipped"))
@@ -63,7 +64,10 @@ def shop(replica: Replica, admin: httpx.Client, url: str = "", **settings: Any) 
     mesh = Mesh(config, models=[ORDER])
     mesh.start()
     try:
-        until(lambda: mesh.control_plane.snapshot().revision >= 1)
+        if config.evaluation == "server":
+            until(lambda: mesh.control_plane.status() is Status.READY)
+        else:
+            until(lambda: mesh.control_plane.snapshot().revision >= 1)
         yield mesh
     finally:
         mesh.close()
@@ -87,6 +91,13 @@ def now(client: httpx.Client) -> dict[str, Any]:
     """Give the last rollout."""
     found: dict[str, Any] = client.get("/v1/rollouts").json()
     return found
+
+
+def anywhere(client: httpx.Client, method: str, path: str, **said: Any) -> httpx.Response:
+    """Ask what is of no environment, or has it in its body."""
+    return httpx.request(
+        method, f"{client.base_url}{path}", headers=client.headers, trust_env=False, timeout=20, **said
+    )
 
 
 def calls(mesh: Mesh, state: str, count: int = 1) -> list[bool]:
@@ -122,9 +133,7 @@ def test_a_change_goes_from_shadow_over_a_share_to_all(replica: Replica, admin: 
     shadow, share = ended["history"]
     assert (shadow["decisions"], shadow["newly_refused"]) == (40, 40)
     assert share["candidate_decisions"] == 200 - sum(permitted)
-    entries = admin.get("/v1/audit", params={"limit": 1000}).json()["entries"]
-    done = [entry["what"] for entry in entries if entry["phase"] == "done" and entry["target"] == ended["id"]]
-    assert done == ["rollout.begin", "rollout.advance", "rollout.done"]
+    assert audited(admin, ended["id"]) == ["rollout.begin", "rollout.advance", "rollout.done"]
 
 
 def test_more_refusals_than_the_limit_stop_it_in_shadow(replica: Replica, admin: httpx.Client) -> None:
@@ -140,9 +149,12 @@ def test_more_refusals_than_the_limit_stop_it_in_shadow(replica: Replica, admin:
 
 
 @pytest.mark.anyio
-async def test_more_errors_than_before_stop_it_in_a_share(replica: Replica, admin: httpx.Client) -> None:
-    """A route, say, to what does not work: seen by how the calls end that the candidate decided."""
-    with shop(replica, admin) as mesh:
+@pytest.mark.parametrize("evaluation", ["local", "server"])
+async def test_more_errors_than_before_stop_it_in_a_share(
+    replica: Replica, admin: httpx.Client, evaluation: str
+) -> None:
+    """A route to what does not work, say: seen by how calls end that the candidate decided, here or at the server."""
+    with shop(replica, admin, evaluation=evaluation, evaluation_timeout=10.0) as mesh:
         arms: list[str] = []
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -157,14 +169,17 @@ async def test_more_errors_than_before_stop_it_in_a_share(replica: Replica, admi
 
         served = MeshMiddleware(app, mesh, principal=who)
         begin(admin, "paid", (0.5, LONG), refusals=1.0)
-        until(lambda: trying(mesh, 0))
+        if evaluation == "local":
+            until(lambda: trying(mesh, 0))
         transport = httpx.ASGITransport(app=served)
         async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
             for number in range(100):
                 await client.get("/orders", headers={"who": str(number)})
         assert set(arms) == {"candidate", "current"}
     until(lambda: now(admin)["rollout"]["status"] == "stopped")
-    assert "more errors" in now(admin)["rollout"]["reason"]
+    ended = now(admin)["rollout"]
+    assert "more errors" in ended["reason"]
+    assert ended["history"][0]["decisions"] <= 100  # each is counted once
 
 
 def test_another_apply_meanwhile_supersedes_it(replica: Replica, admin: httpx.Client) -> None:
@@ -214,7 +229,7 @@ def test_a_thin_client_is_decided_by_the_rollout_and_counted(replica: Replica, a
     begin(admin, "created", (1.0, LONG), refusals=1.0)
     context = ModelContext("order", "o-1", "created").to_dict()
     question = {"service": "shop", "operation": "GET /orders", "contexts": [context], **admin.params}
-    asked = [admin.post("/v1/decide", json=question) for _ in range(30)]
+    asked = [anywhere(admin, "POST", "/v1/decide", json=question) for _ in range(30)]
     assert {answer.json()["verdict"] for answer in asked} == {"deny"}, asked[0].text
     until(lambda: now(admin)["counts"].get("candidate_decisions") == 30)
 
@@ -232,6 +247,116 @@ def test_a_protected_kind_is_rolled_out_when_somebody_else_approved(replica: Rep
         approved = other.post(f"/v1/changes/{answer.json()['change']}/approve")
     assert approved.json()["rollout"]["status"] == "running"
     assert [stage["share"] for stage in approved.json()["rollout"]["plan"]["stages"]] == [0.0, 0.5]
+
+
+def held(admin: httpx.Client) -> str:
+    """Wait until the rollout is held, and give the change by which it is."""
+    until(lambda: now(admin)["rollout"]["status"] == "held")
+    change = f"c-{now(admin)['rollout']['id'][2:]}"
+    assert now(admin)["waits_for"] == (
+        f"AccessPolicy needs a second approver here. Somebody else does it with: mcpctl approve {change}"
+    )
+    return change
+
+
+def audited(admin: httpx.Client, target: str) -> list[str]:
+    """Give what the audit log says was done with something."""
+    entries = anywhere(admin, "GET", "/v1/audit", params={"limit": 1000}).json()["entries"]
+    return [entry["what"] for entry in entries if entry["phase"] == "done" and entry["target"] == target]
+
+
+@pytest.mark.parametrize("shares", [(0.0,), (0.0, 0.5), (0.5, 1.0)])
+def test_a_kind_that_is_protected_meanwhile_holds_a_rollout(
+    replica: Replica, admin: httpx.Client, shares: tuple[float, ...]
+) -> None:
+    """It stays in its stage, whoever says go on, until somebody else than its author approves it."""
+    with shop(replica, admin) as mesh:
+        begun = begin(admin, "created", *((share, NOW) for share in shares), minimum=20, refusals=1.0)
+        assert admin.put("/v1/protections/AccessPolicy").status_code == 204
+        until(lambda: trying(mesh, 0))
+        calls(mesh, "created", 100)
+        change = held(admin)
+        assert admin.post("/v1/rollouts/advance").json()["rollout"]["status"] == "held"
+        assert admin.post(f"/v1/changes/{change}/approve").json()["type"] == "urn:mcp-sdk:problem:same-person"
+        (waiting,) = admin.get("/v1/changes").json()["changes"]
+        assert (waiting["id"], waiting["rollout"], waiting["kinds"]) == (change, begun["id"], ["AccessPolicy"])
+        assert (mesh.control_plane.snapshot().revision, trying(mesh, 0)) == (1, True)
+        with mint_client(replica, Grant("operator")) as other:
+            other.params = admin.params
+            approved = other.post(f"/v1/changes/{change}/approve").json()["rollout"]
+        assert (approved["status"], approved["approved"]) == ("running", "test")
+        for stage in range(1, len(shares)):
+            until(lambda stage=stage: trying(mesh, stage))
+            calls(mesh, "created", 100)
+        until(lambda: mesh.control_plane.snapshot().revision == 2)
+    until(lambda: now(admin)["rollout"]["status"] == "done")
+    assert admin.get("/v1/changes").json()["changes"] == []
+    assert admin.get("/v1/policies/2").json()["author"] == "first-admin, approved by test"
+    done = audited(admin, begun["id"])
+    assert done[:3] == ["rollout.begin", "rollout.hold", "rollout.approve"]
+
+
+def test_a_rollout_that_was_approved_is_not_held(replica: Replica, admin: httpx.Client) -> None:
+    """Another kind that is protected later changes nothing: two people saw the whole set."""
+    assert admin.put("/v1/protections/AccessPolicy").status_code == 204
+    change = admin.post("/v1/rollouts", json=plan("created", (0.0, LONG))).json()["change"]
+    with mint_client(replica, Grant("operator")) as other:
+        other.params = admin.params
+        assert other.post(f"/v1/changes/{change}/approve").json()["rollout"]["approved"] == "test"
+    assert admin.put("/v1/protections/TrafficPolicy").status_code == 204
+    assert admin.post("/v1/rollouts/advance").json()["rollout"]["reason"] == "revision 2"
+
+
+def test_a_rollout_of_other_kinds_is_not_held(replica: Replica, admin: httpx.Client) -> None:
+    """What is protected is not what it changes."""
+    del replica
+    begin(admin, "created", (0.0, NOW))
+    assert admin.put("/v1/protections/TrafficPolicy").status_code == 204
+    assert admin.post("/v1/rollouts/advance").json()["rollout"]["status"] == "done"
+
+
+def test_a_rollout_that_is_held_is_stopped_by_its_rejection(replica: Replica, admin: httpx.Client) -> None:
+    """And who may not apply what it changes may neither reject nor approve it."""
+    begun = begin(admin, "created", (0.0, LONG))
+    assert admin.put("/v1/protections/AccessPolicy").status_code == 204
+    assert admin.post("/v1/rollouts/advance").json()["rollout"]["status"] == "held"
+    change = held(admin)
+    with mint_client(replica, Grant("operator", targets=("cart",))) as other:
+        other.params = admin.params
+        assert other.post(f"/v1/changes/{change}/approve").status_code == 403
+        assert other.delete(f"/v1/changes/{change}").status_code == 403
+    assert now(admin)["rollout"]["status"] == "held"
+    assert admin.delete(f"/v1/changes/{change}").status_code == 204
+    ended = now(admin)["rollout"]
+    assert (ended["status"], ended["reason"]) == ("stopped", f"first-admin rejected {change}")
+    assert audited(admin, begun["id"]) == ["rollout.begin", "rollout.hold", "rollout.stopped"]
+    assert admin.get("/v1/changes").json()["changes"] == []
+
+
+def test_a_rollout_that_is_held_goes_on_when_the_protection_is_lifted(replica: Replica, admin: httpx.Client) -> None:
+    """Which another admin approved; its own change is gone then."""
+    begin(admin, "created", (0.0, LONG), (0.5, LONG))
+    assert admin.put("/v1/protections/AccessPolicy").status_code == 204
+    assert admin.post("/v1/rollouts/advance").json()["rollout"]["status"] == "held"
+    lift = admin.delete("/v1/protections/AccessPolicy").json()["change"]
+    with mint_client(replica, Grant("admin")) as other:
+        other.params = admin.params
+        assert other.post(f"/v1/changes/{lift}/approve").status_code == 200
+    gone_on = admin.post("/v1/rollouts/advance").json()["rollout"]
+    assert (gone_on["status"], gone_on["stage"], gone_on["reason"]) == ("running", 1, "")
+    assert admin.get("/v1/changes").json()["changes"] == []
+
+
+def test_a_rollout_that_is_held_is_still_judged(replica: Replica, admin: httpx.Client) -> None:
+    """Where it refuses too much it is stopped, and nobody has to approve anything any more."""
+    with shop(replica, admin) as mesh:
+        begin(admin, "created", (0.0, LONG))
+        assert admin.put("/v1/protections/AccessPolicy").status_code == 204
+        assert admin.post("/v1/rollouts/advance").json()["rollout"]["status"] == "held"
+        until(lambda: trying(mesh, 0))
+        calls(mesh, "created", 30)
+        until(lambda: now(admin)["rollout"]["status"] == "stopped")
+    until(lambda: admin.get("/v1/changes").json()["changes"] == [])
 
 
 def test_who_may_not_apply_may_not_roll_out(replica: Replica, admin: httpx.Client) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from getpass import getuser
+from typing import Any
 
 from mcp_sdk.cli.command import OK, Command
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
+from mcp_sdk.cli.policy.report import plain_finding, report
 from mcp_sdk.cli.publishing import outrun
-from mcp_sdk.cli.sources import read_models, read_policies
-from mcp_sdk.exceptions import PolicyError, RevisionConflict
+from mcp_sdk.cli.sources import read_declarations, read_models, read_policies
+from mcp_sdk.exceptions import Finding, PolicyError, RevisionConflict
 from mcp_sdk.merging import merge_all
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import BusinessModel
@@ -73,8 +75,7 @@ def put_in_force(
     before = plane.snapshot()
     if replaces is not None and replaces != before.revision:
         raise RevisionConflict("policies", expected=replaces, actual=before.revision)
-    declared = tuple(models.values())
-    known = {**before.models, **{model.name: model for model in merge_all(before.models.values(), declared)}}
+    declared, known = tuple(models.values()), known_models(mesh, models)
     try:
         programs = compile_policies(sources, known, namespace=mesh.identity.namespace)
         require_namespace(programs, mesh.identity.namespace)
@@ -88,6 +89,28 @@ def put_in_force(
     return plane.apply(revision).result(mesh.config.start_timeout).revision
 
 
+def known_models(mesh: Mesh, models: Mapping[str, BusinessModel]) -> dict[str, BusinessModel]:
+    """Give the models of the store, by name, with ``models`` merged in; raises ``ModelError`` where they differ."""
+    held = mesh.control_plane.snapshot().models
+    return {**held, **{model.name: model for model in merge_all(held.values(), tuple(models.values()))}}
+
+
+def warned(
+    sources: Mapping[str, str], models: Mapping[str, BusinessModel], declarations: Mapping[str, str]
+) -> tuple[Finding, ...]:
+    """Give the warnings of ``mcpctl policy check`` on files, by place; none where an error keeps them from effect.
+
+    ``declarations`` are the texts of ``models.yaml`` files: of models that stand in none of them nothing is said.
+    """
+    from mcp_sdk.policy import report_on  # noqa: PLC0415 - the compiler is an extra
+
+    found = report_on(sources, models, declarations=declarations).findings
+    if any(finding.severity == "error" for finding in found):
+        return ()
+    here = {*sources, *declarations}
+    return tuple(finding for finding in found if finding.severity == "warning" and finding.file in here)
+
+
 def _author() -> str:
     try:
         return getuser()
@@ -97,15 +120,24 @@ def _author() -> str:
 
 def _run(args: Namespace, output: Output) -> int:
     sources, models = read_policies(args.paths), read_models(args.paths)
+    declarations = read_declarations(args.paths)
     with connected(args, makes=True) as mesh:
+        found = warned(sources, known_models(mesh, models), declarations)
+        if not output.for_machines:
+            for line in report(found, sources | declarations):
+                output.say(line)
         revision = publish(mesh, sources, models, dry_run=args.dry_run, replaces=args.replaces)
     result = {"files": sorted(sources), "revision": revision, "applied": not args.dry_run}
+    _tell(result | {"findings": list(map(plain_finding, found))}, output)
+    return OK
+
+
+def _tell(result: Mapping[str, Any], output: Output) -> None:
     if output.for_machines:
         output.data(result)
     else:
-        done = "would replace" if args.dry_run else "in force as"
-        output.line(f"{len(sources)} file{'s' * (len(sources) != 1)} checked; {done} revision {revision}")
-    return OK
+        files, done = len(result["files"]), "in force as" if result["applied"] else "would replace"
+        output.line(f"{files} file{'s' * (files != 1)} checked; {done} revision {result['revision']}")
 
 
 COMMAND = Command(
@@ -115,6 +147,7 @@ COMMAND = Command(
 Compile policy files and put them in force as the next revision. The files
 replace the whole set of the namespace. A set that does not compile changes
 nothing. Models of a models.yaml are checked with it, and declared just before.
+Warnings, as mcpctl policy check has them, are shown and stop nothing.
 
   mcpctl apply policies/ -s sqlite:///mesh.db
   mcpctl apply policies/ -s sqlite:///mesh.db --dry-run

@@ -16,6 +16,9 @@ from mcp_sdk.exceptions import StoreError
 __all__ = ["COMMAND"]
 
 PAGE = 1000
+COLUMNS = ("number", "time", "who", "what", "phase", "where", "target")
+FIRST = 5
+"""How many of these are in the first line of an entry that has two."""
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -60,15 +63,27 @@ def _list(args: Namespace, output: Output) -> int:
     if output.for_machines:
         output.data(entries)
     else:
-        columns = ["number", "time", "who", "what", "phase", "where", "target"]
-        output.table(columns, [_row(one, columns) for one in entries])
+        _show([_row(one) for one in entries], output)
     return OK
 
 
-def _row(one: dict[str, Any], columns: list[str]) -> list[Any]:
+def _show(rows: list[list[str]], output: Output) -> None:
+    """Print a line for each entry, or two where a terminal is too narrow for one."""
+    if output.fits(COLUMNS, rows):
+        output.table(COLUMNS, rows)
+        return
+    output.stacked([[row[0], _short(row[1]), *row[2:]] for row in rows], FIRST)
+
+
+def _short(time: str) -> str:
+    """Give a moment without its milliseconds."""
+    return time[:19] + "Z" if time.endswith("+00:00") else time
+
+
+def _row(one: dict[str, Any]) -> list[str]:
     if "unreadable" in one:
         return ["?", "", "", "unreadable", "", "", str(one["unreadable"])[:80]]
-    return [*(one[name] for name in columns[:5]), f"{one['namespace']}/{one['environment']}", one["target"]]
+    return [*(str(one[name]) for name in COLUMNS[:FIRST]), f"{one['namespace']}/{one['environment']}", one["target"]]
 
 
 def _fetched(args: Namespace) -> tuple[list[str], Head]:

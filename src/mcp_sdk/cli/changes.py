@@ -56,7 +56,9 @@ def _changes(args: Namespace, output: Output) -> int:
 
 
 def _what(change: Mapping[str, Any]) -> str:
-    return f"lift {change['lifts']}" if change["lifts"] else ", ".join(change["kinds"])
+    kinds = ", ".join(change["kinds"])
+    rolling = f"{kinds}, by the rollout {change['rollout']}" if change.get("rollout") else kinds
+    return f"lift {change['lifts']}" if change["lifts"] else rolling
 
 
 def _moment(seconds: float) -> str:
@@ -86,6 +88,8 @@ def _approve(args: Namespace, output: Output) -> int:
         output.line(f"{args.change} is taken away")
     elif "lifted" in result:
         output.line(f"{result['lifted']} is protected no longer")
+    elif "rollout" in result and result["rollout"]["id"][1:] == args.change[1:]:
+        output.line(f"the rollout {result['rollout']['id']} goes on")
     elif "rollout" in result:
         output.line(f"{args.change} begins as the rollout {result['rollout']['id']}")
     else:
@@ -123,7 +127,8 @@ APPROVE = Command(
     summary="approve a policy change that somebody else made",
     description="""\
 Put a change in force that waits. It must still replace the revision that it was
-made from; the author cannot approve it.
+made from; the author cannot approve it. A rollout that is held goes on, or is
+stopped with --reject.
 
   mcpctl approve c-4f1d0a9b2e -e prod
   mcpctl approve c-4f1d0a9b2e -e prod --reject

@@ -62,10 +62,22 @@ def run(args: Namespace, output: Output) -> int:
         receipt = _receipt(mesh, erased, logs)
     output.format = "json" if output.format == "table" else output.format
     output.data(receipt)
+    if _nothing(receipt):
+        output.say(_said_of_nothing(receipt))
     failed = [log for log in logs if "error" in log]
     for log in failed:
         output.say(f"mcpctl: {log['file']} still names it: {log['error']}. Mend that, and forget it again")
     return ABNORMAL if failed else OK
+
+
+def _nothing(receipt: dict[str, Any]) -> bool:
+    logs = receipt["decision_logs"]
+    return not (receipt["contexts"] or receipt["transitions"] or any(log["lines"] or "error" in log for log in logs))
+
+
+def _said_of_nothing(receipt: dict[str, Any]) -> str:
+    where = "{namespace}/{environment}".format(**receipt) + (" nor in the logs" if receipt["decision_logs"] else "")
+    return f"nothing was held of {receipt['model']} {receipt['id']!r} in {where}, so nothing was erased"
 
 
 def _struck(log: Path, ref: EntityRef) -> dict[str, Any]:

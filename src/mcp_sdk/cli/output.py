@@ -79,8 +79,8 @@ class Output:
 
         A terminal gets columns that fit its width, the last folded first. Anything else gets each row on one line.
         """
-        cells = [[_harmless(str(cell)).replace("\n", "\\n") for cell in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        cells = _cells(rows)
+        widths = _widths(columns, cells)
         if not self.console.is_terminal:
             lines = [columns, *cells]
             for words in ([title], *lines) if title else lines:
@@ -97,6 +97,19 @@ class Output:
             table.add_row(*map(escape, row))
         self.console.print(table)
 
+    def fits(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
+        """Tell whether a table needs no folding: always where no terminal is written to."""
+        needed = sum(_widths(columns, _cells(rows))) + 2 * (len(columns) - 1)
+        return not self.console.is_terminal or needed <= self.console.width
+
+    def stacked(self, rows: Iterable[Sequence[object]], first: int) -> None:
+        """Write each row on two lines: ``first`` of its cells under each other, and below them the others."""
+        cells = _cells(rows)
+        widths = _widths(cells[0][:first], [row[:first] for row in cells[1:]]) if cells else []
+        for row in cells:
+            self.line("  ".join(map(str.ljust, row[:first], widths)).rstrip())
+            self.line(" " * (widths[0] + 2) + "  ".join(row[first:]).rstrip())
+
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Any]:
         """Show a progress bar on ``err``; yields a function to call with the number of steps done."""
@@ -108,6 +121,14 @@ class Output:
         with Progress(console=self.notes, transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda steps=1: bar.advance(task, steps)
+
+
+def _cells(rows: Iterable[Sequence[object]]) -> list[list[str]]:
+    return [[_harmless(str(cell)).replace("\n", "\\n") for cell in row] for row in rows]
+
+
+def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
 
 
 def add_output(parser: ArgumentParser) -> None:

@@ -96,7 +96,7 @@ def _part(text: str) -> float:
 
 def _status(args: Namespace, output: Output) -> int:
     said = ask(args, "GET", PATH, params=scope_of(args))
-    while args.watch and said["rollout"] is not None and said["rollout"]["status"] == "running":
+    while args.watch and said["rollout"] is not None and Rollout.from_dict(said["rollout"]).running:
         _show(said, output)
         time.sleep(LOOK)
         said = ask(args, "GET", PATH, params=scope_of(args))
@@ -150,6 +150,8 @@ def _headline(rollout: Rollout, waits: str) -> str:
     what = f"{rollout.id} by {rollout.author}, over revision {rollout.base}"
     if not rollout.running:
         return f"{what}: {rollout.status}, {rollout.reason}"
+    if rollout.held:
+        return f"{what}: held at {rollout.at}, {rollout.reason}"
     since = datetime.now(UTC) - datetime.fromisoformat(rollout.since)
     return f"{what}: {rollout.at} since {since.total_seconds():.0f} s" + (f"; {waits}" if waits else "")
 
@@ -167,11 +169,13 @@ def _tell(said: Mapping[str, Any], output: Output) -> int:
     rollout = Rollout.from_dict(said["rollout"])
     if output.for_machines:
         output.data(said)
+    elif rollout.held:
+        output.line(f"{rollout.id} is held at {rollout.at}: {rollout.reason}")
     elif rollout.running:
         output.line(f"{rollout.id} goes on with {rollout.at}")
     else:
         output.line(f"{rollout.id} is {rollout.status}: {rollout.reason}")
-    return OK
+    return FAILED if rollout.held else OK
 
 
 def _run(args: Namespace, output: Output) -> int:
@@ -189,7 +193,7 @@ or fails than before. What is in force stays until the last stage is over.
   mcpctl rollout start policies/ -s https://mesh.internal
   mcpctl rollout start policies/ --stages shadow:1h,1%:1h,10%:1h,50%:1h --max-refusals 0.1%
   mcpctl rollout status --watch        until it ends; 1 where it was stopped
-  mcpctl rollout advance               go on now
+  mcpctl rollout advance               go on now; 1 where an approval is needed first
   mcpctl rollout stop --reason "support is flooded"
 """,
     configure=_configure,

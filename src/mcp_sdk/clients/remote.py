@@ -51,6 +51,11 @@ class RemoteControlPlane(SessionControlPlane):
         session = self._remote.get()
         return session.loop.submit(lambda: session.consult(request))
 
+    def decided(self, decision: Decision) -> None:
+        """Count a decision of a rollout that was made here: the server counts those that it makes for a thin client."""
+        if self._shared.config.evaluation == "local":
+            super().decided(decision)
+
     def residue(self, request: DecisionRequest, model: BusinessModel) -> Residue:
         """Tell of which entities a request would be permitted; raises ``ConfigurationError`` in a thin client."""
         if self._shared.config.evaluation == "server":

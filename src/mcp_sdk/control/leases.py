@@ -51,7 +51,8 @@ class Leases:
     async def _announce(self, endpoint: Endpoint, ttl: float) -> bool:
         try:
             await self._register(endpoint, ttl)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
+            logger.info("%s is not announced, and it is tried again: %s", endpoint.url, error)
             return False
         return True
 

@@ -26,6 +26,7 @@ from mcp_sdk.decisions import (
     Reason,
     RequestFacts,
     ReviewRequired,
+    Rolled,
     Route,
     Shed,
     Source,
@@ -105,9 +106,12 @@ def question_from_plain(plain: Any) -> DecisionRequest:
 
 
 def plain_answer(decision: Decision) -> dict[str, Any]:
-    """Give a decision of an engine, with the keys that limits are counted under and what sticks."""
-    route, shadow = decision.route, decision.shadow
-    return {
+    """Give a decision of an engine, with the keys that limits are counted under and what sticks.
+
+    ``rollout`` says which side made it, while a policy change is rolled out; else it is not there.
+    """
+    route, shadow, rolled = decision.route, decision.shadow, decision.rolled
+    told = {
         "verdict": _flat(decision.verdict),
         "route": None if route is None else _flat(route) | {"subset": _subset(route.subset)},
         "qos": None if decision.qos is None else _flat(decision.qos),
@@ -118,6 +122,7 @@ def plain_answer(decision: Decision) -> dict[str, Any]:
         "revision": decision.revision,
         "shadow": None if shadow is None else plain_answer(shadow),
     }
+    return told if rolled is None else told | {"rollout": _plain_rolled(rolled)}
 
 
 @_told
@@ -134,7 +139,20 @@ def answer_from_plain(plain: Any) -> Decision:
         epoch=int(plain["epoch"]),
         revision=int(plain["revision"]),
         shadow=None if plain["shadow"] is None else answer_from_plain(plain["shadow"]),
+        rolled=None if plain.get("rollout") is None else _rolled(plain["rollout"]),
     )
+
+
+def _plain_rolled(rolled: Rolled) -> dict[str, Any]:
+    other = None if rolled.other is None else plain_answer(rolled.other)
+    return {"id": rolled.id, "stage": rolled.stage, "arm": rolled.arm, "other": other}
+
+
+def _rolled(plain: Mapping[str, Any]) -> Rolled:
+    if plain["arm"] not in ("current", "candidate"):
+        raise ProtocolError(f"the arm of a rollout is current or candidate, not {plain['arm']!r:.40}")
+    other = None if plain["other"] is None else answer_from_plain(plain["other"])
+    return Rolled(str(plain["id"]), int(plain["stage"]), plain["arm"], other)
 
 
 def _route(plain: Mapping[str, Any]) -> Route:

@@ -14,7 +14,9 @@ from mcp_sdk.ports import Store
 from mcp_sdk.server import faults
 from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.desk import Desk
+from mcp_sdk.server.discreet import discreet
 from mcp_sdk.server.door import open_door
+from mcp_sdk.server.endpoints import Endpoints
 from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.gathering import Gathering
 from mcp_sdk.server.housekeeping import housekeep
@@ -53,13 +55,14 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
 
     Raises ``UnknownPlugin`` and ``ConfigurationError`` for the store's URL.
     """
-    store = store or load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval)
+    store = discreet(store or load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = Hub(store, settings)
         shelf, door = open_door(hub, settings)
-        parts = (shelf, door, Auditor(store), Gathering(store))
+        endpoints = Endpoints(store, most=settings.endpoints, each=settings.service_endpoints)
+        parts = (shelf, door, Auditor(store), Gathering(store), endpoints)
         exits = Exits(hub.everyone)
         app.state.desk = Desk(store, hub, settings, Metrics(hub), exits, *parts)
         relay = Relay(hub)

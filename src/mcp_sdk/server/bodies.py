@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import AwareDatetime, BeforeValidator, Field
@@ -57,21 +58,43 @@ def router(prefix: str = "", *, tags: list[str | Enum] | None = None) -> APIRout
 class StrictRoute(APIRoute):
     """A route that takes JSON where it takes a body, and names itself to the metrics.
 
-    Who asks is known before a body is read, for the framework reads it before anything else.
+    Under ``/v1`` it refuses query parameters that it does not know: a scope that is passed over is another scope. Who
+    asks is known before a body is read, for the framework reads it before anything else.
     """
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """Give what handles a request."""
         handle = super().get_route_handler()
+        known = _queried(self.dependant) if self.path.startswith("/v1/") else None
 
         async def handling(request: Request) -> Response:
             request.scope.get(ROUTE, []).append(self.path_format)
+            unknown = [] if known is None else [name for name in request.query_params if name not in known]
+            if unknown:
+                await request.app.state.desk.door.admit(request)
+                raise _unknown(request, unknown, known or frozenset())
             if self.body_field is not None:
                 await request.app.state.desk.door.admit(request)
                 _require_json(request)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return handling
+
+
+def _queried(dependant: Dependant) -> frozenset[str]:
+    """Give the query parameters of a route and of what it depends on."""
+    own = frozenset(field.alias for field in dependant.query_params)
+    return own.union(*map(_queried, dependant.dependencies))
+
+
+def _unknown(request: Request, unknown: Iterable[str], known: Iterable[str]) -> Fault:
+    said = ", ".join(f"{name!r:.60}" for name in islice(unknown, 5))
+    names = sorted(known)
+    detail = (
+        f"{request.method} {request.url.path:.200} does not know the query parameter {said}; it knows "
+        f"{', '.join(names) or 'none'}. Leave it out, or say it in the body where that has a place for it: see /docs"
+    )
+    return Fault(422, "unknown-parameter", detail, known=names)
 
 
 class StrictRequest(Request):

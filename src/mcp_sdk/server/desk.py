@@ -17,6 +17,7 @@ from mcp_sdk.ports import Store
 from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.callers import Caller
 from mcp_sdk.server.door import Door
+from mcp_sdk.server.endpoints import Endpoints
 from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.gathering import Gathering
@@ -49,6 +50,7 @@ class Desk:
     door: Door
     auditor: Auditor
     gathering: Gathering
+    endpoints: Endpoints
     compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while policies are compiled: one set at a time, for many would take every thread from everybody else."""
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -31,11 +31,13 @@ __all__ = [
     "pending",
     "propose",
     "propose_lift",
+    "propose_rollout",
     "publish",
     "replaced",
     "require_another",
     "require_reach",
     "waiting",
+    "withdraw",
 ]
 
 CHANGE, PROTECTION = "change", "protection"
@@ -48,7 +50,10 @@ LIFESPAN = 7 * 86_400.0
 
 @dataclass(frozen=True)
 class Pending:
-    """A policy set, or the lift of a protection, that waits for somebody else. Times are in seconds since the epoch."""
+    """A policy set, the lift of a protection, or a rollout that is held: it waits for somebody else.
+
+    Times are in seconds since the epoch.
+    """
 
     id: str
     content: Mapping[str, Any]
@@ -64,12 +69,17 @@ class Pending:
         """The kind of policy that is to be protected no longer; empty for a policy set."""
         return str(self.content.get("lifts", ""))
 
+    @property
+    def rollout(self) -> str:
+        """The id of the rollout that is held; empty for what did not begin yet."""
+        return str(self.content.get("rollout", ""))
+
     def shown(self) -> dict[str, Any]:
         """Give it as plain JSON."""
         names = ("author", "replaces", "kinds", "sources", "created_at", "expires_at")
         said = {name: self.content[name] for name in names}
         more = {"models": self.content.get("models", []), "plan": self.content.get("plan")}
-        return {"id": self.id, "lifts": self.lifts, **more, **said}
+        return {"id": self.id, "lifts": self.lifts, "rollout": self.rollout, **more, **said}
 
 
 async def checked(
@@ -146,12 +156,51 @@ async def propose_lift(desk: Desk, caller: Caller, scope: Scope, kind: str) -> P
     return await _keep(desk, caller, scope, content, {"lifts": kind})
 
 
-async def _keep(desk: Desk, caller: Caller, scope: Scope, content: Mapping[str, Any], said: Any) -> Pending:
-    await _make_room(desk, scope)
+async def propose_rollout(
+    desk: Desk,
+    caller: Caller,
+    scope: Scope,
+    wanted: PolicyRevision,
+    kinds: Iterable[str],
+    rollout: Mapping[str, Any],
+) -> Pending:
+    """Have a rollout wait until somebody else than its author approves it; there is no more than one of a scope.
+
+    ``rollout`` holds its id, as ``rollout``, and ``author``, ``key`` and ``makers`` of who began it.
+    """
+    name = change_of(rollout["rollout"])
+    found = await desk.shelf.record(scope, CHANGE, name)
+    if found is not None:
+        waits = Pending(name, found.content, found)
+        if not waits.expired:
+            return waits
+        await dismiss(desk, scope, waits)
+    content = {"sources": dict(wanted.sources), "replaces": wanted.revision, "kinds": list(kinds), **rollout}
+    return await _keep(desk, caller, scope, content, {"rollout": rollout["rollout"]}, name)
+
+
+def change_of(rollout: str) -> str:
+    """Give the name of the change by which a rollout waits: two replicas that hold it at once make one."""
+    return f"c-{rollout[2:]}"
+
+
+async def withdraw(desk: Desk, scope: Scope, rollout: str) -> None:
+    """Forget the change by which a rollout waited, where there is one."""
+    found = await desk.shelf.record(scope, CHANGE, change_of(rollout))
+    if found is not None:
+        with suppress(RevisionConflict):  # another replica was first
+            await desk.shelf.delete(scope, found)
+
+
+async def _keep(
+    desk: Desk, caller: Caller, scope: Scope, content: Mapping[str, Any], said: Any, name: str = ""
+) -> Pending:
+    if not name:
+        await _make_room(desk, scope)
     now = time.time()
     who = {"author": caller.name, "key": caller.key, "makers": list(caller.makers)}
-    content = {**content, **who, "created_at": now, "expires_at": now + LIFESPAN}
-    record = Record(CHANGE, f"c-{secrets.token_hex(5)}", content)
+    content = {**who, **content, "created_at": now, "expires_at": now + LIFESPAN}
+    record = Record(CHANGE, name or f"c-{secrets.token_hex(5)}", content)
     async with desk.auditor.change(caller, "policies.propose", scope=scope, target=record.name) as change:
         stored = await desk.shelf.put(scope, record)
         change.after = said

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,14 +17,14 @@ from mcp_sdk.exceptions import MeshError, RevisionConflict
 from mcp_sdk.ports import Record
 from mcp_sdk.rollout import Counts, Plan, Rollout, judge
 from mcp_sdk.server import publishing, trials
-from mcp_sdk.server.callers import Caller
+from mcp_sdk.server.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.leases import Lease
 from mcp_sdk.server.live import Live
 from mcp_sdk.snapshot import PolicyRevision
 
-__all__ = ["Driver", "advance", "begin", "running", "shown", "stop"]
+__all__ = ["Driver", "advance", "approve", "begin", "reject", "require_reach", "running", "shown", "stop"]
 
 logger = logging.getLogger("mcp_sdk.server")
 MESH_ITSELF = Caller("mesh", key="mesh")
@@ -31,17 +32,22 @@ MESH_ITSELF = Caller("mesh", key="mesh")
 LEASE = 5.0
 
 
-async def begin(desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevision, plan: Plan) -> Rollout:
-    """Begin the rollout of a checked policy set; raises a 409 where another one runs, and ``RevisionConflict``."""
+async def begin(
+    desk: Desk, caller: Caller, scope: Scope, wanted: PolicyRevision, plan: Plan, *, approved: str = ""
+) -> Rollout:
+    """Begin the rollout of a checked policy set; raises a 409 where another one runs, and ``RevisionConflict``.
+
+    ``approved`` is who approved it, where somebody did.
+    """
     record, last = await trials.held(desk.store, scope)
     if last is not None and last.running:
         raise Fault(409, "rollout-runs", f"the rollout {last.id} by {last.author!r} runs. Stop it first")
     await publishing.replaced(desk, scope, wanted.revision)
     now = datetime.now(UTC).isoformat()
-    made = Rollout(f"r-{secrets.token_hex(5)}", wanted.author, wanted.revision, plan, since=now)
+    made = Rollout(f"r-{secrets.token_hex(5)}", wanted.author, wanted.revision, plan, since=now, approved=approved)
     async with desk.auditor.change(caller, "rollout.begin", scope=scope, target=made.id) as change:
         await trials.clear(desk.store, scope)
-        await trials.put_candidate(desk.store, scope, made.id, wanted)
+        await trials.put_candidate(desk.store, scope, made.id, wanted, key=caller.key, makers=caller.makers)
         await trials.keep(desk.store, scope, made, record)
         change.after = made.to_dict()
     await (await desk.known(scope)).learn_policies()
@@ -54,7 +60,7 @@ async def shown(desk: Desk, scope: Scope) -> dict[str, Any]:
     if rollout is None or not rollout.running:
         return {"rollout": None if rollout is None else rollout.to_dict()}
     counts = await trials.total(desk.store, scope, rollout)
-    waits = judge(rollout, counts, datetime.now(UTC)).reason
+    waits = rollout.reason if rollout.held else judge(rollout, counts, datetime.now(UTC)).reason
     return {"rollout": rollout.to_dict(), "counts": counts.to_dict(), "waits_for": waits}
 
 
@@ -74,14 +80,59 @@ async def stop(desk: Desk, caller: Caller, scope: Scope, reason: str) -> Rollout
 
 
 async def advance(desk: Desk, caller: Caller, scope: Scope) -> Rollout:
-    """Take the rollout that runs to its next stage now; the last one puts the candidate in force. Raises a 404."""
+    """Take the rollout that runs to its next stage now; the last one puts the candidate in force. Raises a 404.
+
+    Where a second person has to approve it and did not, it is held, and stays in its stage.
+    """
     record, rollout = await running(desk, scope)
     return await _advance(desk, caller, scope, record, rollout, await trials.total(desk.store, scope, rollout))
+
+
+async def require_reach(desk: Desk, caller: Caller, scope: Scope) -> tuple[Record, Rollout]:
+    """Give the rollout that runs; raises a 403 unless the caller may apply what it is to put in force, and a 404."""
+    caller.require_some(Permission.APPLY, scope)
+    record, rollout = await running(desk, scope)
+    wanted = await trials.candidate_of(desk.store, scope, rollout.id)
+    stored = await desk.store.policies(scope)
+    both = [{} if one is None else one.programs for one in (stored, wanted)]
+    publishing.require_reach(caller, scope, *both)
+    return record, rollout
+
+
+async def approve(desk: Desk, caller: Caller, scope: Scope, change: publishing.Pending) -> Rollout:
+    """Have a rollout that is held go on; raises a 403, and a 404 where it does not run any more."""
+    record, rollout = await require_reach(desk, caller, scope)
+    if rollout.id != change.rollout:
+        raise Fault(404, "no-rollout", f"the rollout {change.rollout} is over; {rollout.id} runs now")
+    go = rollout.approved_by(caller.name)
+    async with desk.auditor.change(caller, "rollout.approve", scope=scope, target=rollout.id) as audited:
+        await trials.keep(desk.store, scope, go, record)
+        audited.after = {"author": go.author}
+    await publishing.dismiss(desk, scope, change)
+    await (await desk.hub.scope(scope)).learn_policies()
+    return go
+
+
+async def reject(desk: Desk, caller: Caller, scope: Scope, change: publishing.Pending) -> None:
+    """Stop a rollout that is held, unless it is over already; raises a 403."""
+    _, rollout = await trials.held(desk.store, scope)
+    if rollout is not None and rollout.running and rollout.id == change.rollout:
+        await require_reach(desk, caller, scope)
+        await stop(desk, caller, scope, f"{caller.name} rejected {change.id}")
 
 
 async def _advance(
     desk: Desk, caller: Caller, scope: Scope, record: Record, rollout: Rollout, counts: Counts
 ) -> Rollout:
+    """Take a step that puts more in force, unless a protection that was not there before holds it."""
+    try:
+        held = await _held(desk, caller, scope, record, rollout)
+    except RevisionConflict as error:
+        return await overtaken(desk, caller, scope, record, rollout, error.actual)
+    if held is not None:
+        return held
+    if rollout.held:
+        await publishing.withdraw(desk, scope, rollout.id)  # the protection was lifted
     if rollout.last:
         return await _finish(desk, caller, scope, record, rollout, counts)
     further, before = rollout.further(datetime.now(UTC), counts), str(rollout.at)
@@ -90,6 +141,25 @@ async def _advance(
         change.after = str(further.at)
     await (await desk.hub.scope(scope)).learn_policies()
     return further
+
+
+async def _held(desk: Desk, caller: Caller, scope: Scope, record: Record, rollout: Rollout) -> Rollout | None:
+    """Hold a rollout where a kind that it changes is protected and nobody approved it; None where it may go on."""
+    wanted = None if rollout.approved else await trials.candidate_of(desk.store, scope, rollout.id)
+    kinds = () if wanted is None else await publishing.waiting(desk, scope, wanted)
+    if wanted is None or not kinds:
+        return None
+    said = {"rollout": rollout.id, "author": rollout.author, **await trials.begun_by(desk.store, scope, rollout.id)}
+    change = await publishing.propose_rollout(desk, caller, scope, wanted, kinds, said)
+    if rollout.held:
+        return rollout
+    reason = f"{', '.join(kinds)} needs a second approver here. Somebody else does it with: mcpctl approve {change.id}"
+    holding = rollout.holding(reason)
+    async with desk.auditor.change(caller, "rollout.hold", scope=scope, target=rollout.id) as audited:
+        await trials.keep(desk.store, scope, holding, record)
+        audited.after = {"change": change.id, "kinds": list(kinds)}
+    logger.info("the rollout %s in %s is held: %s", rollout.id, scope, reason)
+    return holding
 
 
 async def _finish(
@@ -102,7 +172,7 @@ async def _finish(
     try:
         before = {"revision": rollout.base}
         async with desk.auditor.change(caller, "policies.apply", scope=scope, before=before) as change:
-            stored = await desk.store.put_policies(scope, wanted)
+            stored = await desk.store.put_policies(scope, replace(wanted, author=rollout.author))
             change.after = {"revision": stored.revision, "rollout": rollout.id}
     except RevisionConflict as error:
         return await overtaken(desk, caller, scope, record, rollout, error.actual)
@@ -128,6 +198,7 @@ async def _end(desk: Desk, caller: Caller, scope: Scope, record: Record, ended: 
     logger.info("the rollout %s in %s is %s: %s", ended.id, scope, ended.status, ended.reason)
     await (await desk.hub.scope(scope)).learn_policies()
     await trials.clear(desk.store, scope)
+    await publishing.withdraw(desk, scope, ended.id)
     return ended
 
 

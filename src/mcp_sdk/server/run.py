@@ -137,16 +137,16 @@ class Leaving(uvicorn.Server):
         self._app, self._settings = app, settings
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to leave; at the second signal leave at once."""
+        """Begin to leave; at the second signal end the process as it is, for what is stored survives that."""
         del sig, frame
-        self.force_exit = self.should_exit
+        if self.should_exit:
+            os._exit(0)
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Send everyone away while this still listens, then stop as usual."""
-        if not self.force_exit:
-            exits: Exits = self._app.state.desk.exits
-            await exits.leave(notice=self._settings.notice, patience=self._settings.drain)
+        exits: Exits = self._app.state.desk.exits
+        await exits.leave(notice=self._settings.notice, patience=self._settings.drain)
         await super().shutdown(sockets)
 
 

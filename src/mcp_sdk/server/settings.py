@@ -16,6 +16,7 @@ class ServerSettings:
 
     ``store`` is a URL as services take it. ``body_size`` bounds the body of a request, ``bodies`` all that are under
     way, ``streams`` how many streams a replica holds at once, ``scopes`` how many namespaces and environments it knows,
+    ``endpoints`` how many endpoints are announced in one of these, ``service_endpoints`` how many of one service there,
     ``outbox`` the frames that wait for a slow reader before it has to read anew. ``body_time`` is what a body may take
     to arrive, ``head_time`` what headers may, and the first frame of a stream. A server that is told to stop is unready
     for ``notice`` before streams get ``drain`` to leave, and requests as much to end. ``staleness`` is how long a
@@ -33,6 +34,8 @@ class ServerSettings:
     frame_size: int = 1024 * 1024
     streams: int = 10_000
     scopes: int = 10_000
+    endpoints: int = 10_000
+    service_endpoints: int = 2_000
     outbox: int = 1_000
     holds: int = 10_000
     batch: int = 1_000

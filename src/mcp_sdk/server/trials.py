@@ -6,7 +6,7 @@ Everything is compare-and-set, so two replicas that drive one rollout do each st
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -56,13 +56,24 @@ async def programs_of(store: Store, scope: Scope, rollout: str) -> Mapping[str, 
     return None if found is None else found.programs
 
 
-async def put_candidate(store: Store, scope: Scope, rollout: str, wanted: PolicyRevision) -> None:
-    """Keep the policy set of a rollout that is to begin."""
+async def begun_by(store: Store, scope: Scope, rollout: str) -> Mapping[str, Any]:
+    """Give the ``key`` and the ``makers`` of who began a rollout, by which an approver is told from its author."""
+    found = next((each for each in await store.records(scope, CANDIDATE) if each.name == rollout), None)
+    content = {} if found is None else found.content
+    return {"key": content.get("key", ""), "makers": content.get("makers", ())}
+
+
+async def put_candidate(
+    store: Store, scope: Scope, rollout: str, wanted: PolicyRevision, *, key: str, makers: Sequence[str]
+) -> None:
+    """Keep the policy set of a rollout that is to begin, and who begins it."""
     content = {
         "base": wanted.revision,
         "programs": dict(wanted.programs),
         "sources": dict(wanted.sources),
         "author": wanted.author,
+        "key": key,
+        "makers": list(makers),
     }
     await store.put_record(scope, Record(CANDIDATE, rollout, content))
 

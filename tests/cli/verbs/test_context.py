@@ -17,6 +17,18 @@ from mcp_sdk.snapshot import canonical
 REF = EntityRef("order", "o-1")
 
 
+def test_forgetting_what_nobody_knows_says_so_in_words(seeded: Typist, tmp_path: Path) -> None:
+    """Beside the receipt, which is as ever; of what was held nothing is said."""
+    receipt = seeded.json("context", "forget", "order", "o-9")
+    assert (receipt["contexts"], receipt["transitions"], receipt["decision_logs"]) == (0, 0, [])
+    assert seeded.err == f"nothing was held of order 'o-9' in default/{seeded.environment}, so nothing was erased\n"
+    (log := tmp_path / "decisions.jsonl").write_text("")
+    assert seeded("context", "forget", "order", "o-9", "--decision-log", str(log)) == 0
+    assert f"in default/{seeded.environment} nor in the logs, so" in seeded.err
+    seeded.json("context", "forget", "order", "o-1")
+    assert seeded.err == ""
+
+
 def test_get_tells_one_entity(seeded: Typist) -> None:
     """As it is stored."""
     told = seeded.json("context", "get", "order", "o-1")

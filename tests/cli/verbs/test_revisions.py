@@ -48,6 +48,33 @@ def test_a_dry_run_changes_nothing(seeded: Typist) -> None:
     assert len(seeded.json("history")) == 1
 
 
+def test_warnings_are_shown_and_stop_nothing(seeded: Typist) -> None:
+    """As ``policy check`` shows them, in a dry run too; against the models of the scope, for no file declares one."""
+    folder = seeded.write(a=ACCESS)
+    for argv, done in ((("--dry-run",), "would replace revision 1"), ((), "in force as revision 2")):
+        assert seeded("apply", folder, *argv) == 0
+        warning, line, mark = seeded.err.splitlines()
+        assert warning.startswith(f"{folder}/a.yaml:8:25: warning MCP0101: rule 'large' refuses")
+        assert (line, mark) == (f"     8 | {ACCESS.splitlines()[7]}", "       | " + " " * 24 + "^")
+        assert seeded.out == f"1 file checked; {done}\n"
+
+
+def test_warnings_are_in_the_answer_for_machines(seeded: Typist) -> None:
+    """Each with its code and place, and nothing beside it; a set without any has an empty list."""
+    (found,) = seeded.json("apply", seeded.write(a=ACCESS))["findings"]
+    assert (found["code"], found["severity"], found["line"], found["column"]) == ("MCP0101", "warning", 8, 25)
+    assert seeded.err == ""
+    guarded = ACCESS.replace("when: order.amount >= 1000", "when: has(order.amount) && order.amount >= 1000")
+    assert seeded.json("apply", seeded.write(a=guarded), "--dry-run")["findings"] == []
+
+
+def test_what_is_wrong_hides_the_warnings(seeded: Typist) -> None:
+    """A set that does not check is refused by its errors alone."""
+    assert seeded("apply", seeded.write(a=ACCESS, b=TRAFFIC.replace("created", "stolen"))) == 1
+    assert "MCP0023" in seeded.err
+    assert "MCP0101" not in seeded.err
+
+
 def test_rollback_brings_the_files_before_back(seeded: Typist) -> None:
     """As a new revision; the one before unless one is said."""
     seeded("apply", seeded.write(a=ACCESS))

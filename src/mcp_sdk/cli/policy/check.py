@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_sdk.cli.command import FAILED, OK
 from mcp_sdk.cli.output import Output
-from mcp_sdk.cli.policy.report import SHOWN
+from mcp_sdk.cli.policy.report import SHOWN, plain_finding
 from mcp_sdk.cli.policy.report import report as lines
 from mcp_sdk.cli.policy.verb import Verb, add_output, add_paths, counted
 from mcp_sdk.cli.sources import read_declarations, read_models, read_policies
@@ -67,8 +67,7 @@ def _fails(report: Report, least: str) -> bool:
 
 
 def _plain(report: Report, sources: Mapping[str, str]) -> dict[str, Any]:
-    names = ("code", "severity", "message", "file", "line", "column")
-    findings = [{name: getattr(finding, name) for name in names} for finding in report.findings]
+    findings = [plain_finding(finding) for finding in report.findings]
     return {"files": sorted(sources), "findings": findings, "left_out": report.left_out}
 
 

@@ -7,10 +7,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
+from typing import Any
 
 from mcp_sdk.exceptions import Finding
 
-__all__ = ["SHOWN", "lines_of", "report"]
+__all__ = ["SHOWN", "lines_of", "plain_finding", "report"]
 
 SHOWN = 50
 """So many findings of one kind are printed for a file."""
@@ -22,6 +23,11 @@ _BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 def lines_of(text: str) -> list[str]:
     """Give the lines of a file as YAML counts them."""
     return _BREAK.split(text)
+
+
+def plain_finding(finding: Finding) -> dict[str, Any]:
+    """Give a finding as plain JSON."""
+    return {name: getattr(finding, name) for name in ("code", "severity", "message", "file", "line", "column")}
 
 
 def report(findings: Iterable[Finding], sources: Mapping[str, str], *, everything: bool = False) -> Iterator[str]:

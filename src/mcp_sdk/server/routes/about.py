@@ -8,10 +8,12 @@ from importlib.metadata import version
 from pydantic import BaseModel, Field
 
 from mcp_sdk.control.session import probed
+from mcp_sdk.exceptions import StoreError
 from mcp_sdk.protocol.frames import PROTOCOL
 from mcp_sdk.server import bodies
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, Here
+from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.live import signer_of
 
 __all__ = ["router"]
@@ -57,8 +59,11 @@ async def about(desk: Here, caller: Asker) -> About:
 
 @router.post("/probe")
 async def probe(desk: Here, caller: Asker) -> Probed:
-    """Write a record to the store and take it away again."""
+    """Write a record to the store and take it away again; where that fails, an operator is told what the store said."""
     caller.require(Permission.OPERATE)
-    written = await probed(desk.store)
-    key = (await signer_of(desk.store)).public.hex()
+    try:
+        written = await probed(desk.store)
+        key = (await signer_of(desk.store)).public.hex()
+    except StoreError as error:
+        raise Fault(503, "store-unavailable", str(error.__cause__ or error), headers=(("retry-after", "1"),)) from error
     return Probed(version=version("mcp-sdk"), protocol=[PROTOCOL], time=datetime.now(UTC), key=key, written=written)

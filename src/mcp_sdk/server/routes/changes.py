@@ -50,7 +50,9 @@ async def list_changes(desk: Here, caller: Asker, scope: At) -> Changes:
 
 @router.post("/changes/{change}/approve", responses={404: {"description": "no such change"}})
 async def approve(desk: Here, caller: Asker, scope: At, change: Change) -> dict[str, Any]:
-    """Put a change in force that somebody else made, or begin its rollout; the answer then holds ``rollout``.
+    """Put a change in force that somebody else made, or begin its rollout, or have one that is held go on.
+
+    The answer then holds ``rollout``.
 
     The answer to a lifted protection holds ``lifted``.
     """
@@ -59,12 +61,14 @@ async def approve(desk: Here, caller: Asker, scope: At, change: Change) -> dict[
     publishing.require_another(caller, found)
     if found.lifts:
         return await _lift(desk, caller, scope, found)
+    if found.rollout:
+        return {"rollout": (await rolling.approve(desk, caller, scope, found)).to_dict()}
     content = found.content
     models = each(BusinessModel.from_dict, content.get("models", ()))
     checked = await publishing.checked(desk, caller, scope, content["sources"], content["replaces"], models)
     wanted = replace(checked, author=f"{content['author']}, approved by {caller.name}")
     if "plan" in content:
-        begun = await rolling.begin(desk, caller, scope, wanted, Plan.from_dict(content["plan"]))
+        begun = await rolling.begin(desk, caller, scope, wanted, Plan.from_dict(content["plan"]), approved=caller.name)
         said = {"rollout": begun.to_dict()}
     else:
         said = plain_revision(await publishing.publish(desk, caller, scope, wanted))
@@ -91,10 +95,12 @@ async def _protection(desk: Desk, scope: Scope, kind: str) -> Record:
 
 @router.delete("/changes/{change}", status_code=204, responses={404: {"description": "no such change"}})
 async def reject(desk: Here, caller: Asker, scope: At, change: Change) -> None:
-    """Take a change away, as its author or another who may apply."""
+    """Take a change away, as its author or another who may apply; a rollout that is held is stopped by it."""
     caller.require(Permission.APPLY, scope)
     found = await publishing.pending(desk, scope, change)
     async with desk.auditor.change(caller, "policies.reject", scope=scope, target=change):
+        if found.rollout:
+            await rolling.reject(desk, caller, scope, found)
         await publishing.dismiss(desk, scope, found)
 
 

@@ -91,11 +91,11 @@ async def list_services(
 
 @router.post("/services", status_code=204)
 async def register(desk: Here, caller: Asker, scope: At, lease: Lease) -> None:
-    """Announce an endpoint, or renew its lease."""
+    """Announce an endpoint, or renew its lease; where a scope or a service has too many of them, a new one is a 503."""
     endpoint = Endpoint(**lease.endpoint.model_dump())
     caller.require(Permission.PUBLISH, scope, endpoint.service)
     caller.require_speaks(endpoint.service)  # else its traffic would come here
-    await desk.store.register(scope, endpoint, ttl=lease.ttl)
+    await desk.endpoints.register(scope, endpoint, ttl=lease.ttl)
 
 
 @router.delete("/services", status_code=204)
@@ -103,4 +103,4 @@ async def deregister(desk: Here, caller: Asker, scope: At, service: str, url: st
     """Take an endpoint away."""
     caller.require(Permission.PUBLISH, scope, service)
     caller.require_speaks(service)
-    await desk.store.deregister(scope, Endpoint(service, url))
+    await desk.endpoints.deregister(scope, Endpoint(service, url))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.rollout import LONGEST, MOST, MOST_STAGES, Limits, Plan, Stage
-from mcp_sdk.server import bodies, publishing, rolling, trials
+from mcp_sdk.server import bodies, publishing, rolling
 from mcp_sdk.server.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
@@ -97,23 +97,16 @@ async def get(desk: Here, caller: Asker, scope: At) -> Rolling:
 
 @router.post("/advance", responses=_NONE)
 async def advance(desk: Here, caller: Asker, scope: At) -> Rolling:
-    """Go on to the next stage now; after the last one the policy set is in force for all."""
-    await _require(desk, caller, scope)
+    """Go on to the next stage now; after the last one the policy set is in force for all.
+
+    A rollout that somebody else has to approve, for a kind was protected meanwhile, is ``held`` where it is.
+    """
+    await rolling.require_reach(desk, caller, scope)
     return Rolling(rollout=(await rolling.advance(desk, caller, scope)).to_dict())
 
 
 @router.post("/stop", responses=_NONE)
 async def stop(desk: Here, caller: Asker, scope: At, why: Reason) -> Rolling:
     """Stop the rollout; what was in force before it decides all at once again."""
-    await _require(desk, caller, scope)
+    await rolling.require_reach(desk, caller, scope)
     return Rolling(rollout=(await rolling.stop(desk, caller, scope, why.reason)).to_dict())
-
-
-async def _require(desk: Here, caller: Asker, scope: At) -> None:
-    """Raise a 403 unless the caller may apply what the rollout is to put in force."""
-    caller.require_some(Permission.APPLY, scope)
-    _, rollout = await rolling.running(desk, scope)
-    wanted = await trials.candidate_of(desk.store, scope, rollout.id)
-    stored = await desk.store.policies(scope)
-    both = [{} if one is None else one.programs for one in (stored, wanted)]
-    publishing.require_reach(caller, scope, *both)
