@@ -108,6 +108,7 @@ def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
             "synchronous = FULL",
             "secure_delete = ON",
             "temp_store = MEMORY",
+            "wal_autocheckpoint = 8000",  # 32 MB: pages that are written again and again are copied once
             "journal_size_limit = 67108864",
         ):
             connection.execute(f"PRAGMA {setting}")
