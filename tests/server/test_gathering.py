@@ -142,8 +142,8 @@ async def test_waiting_for_a_store_that_halts_does_not_add_up() -> None:
     store = Slow()
     store.away = True
     gathering = Gathering(store)
-    apart = [moves(str(number), batch_id=str(number)) for number in range(20)]
-    tasks = await sent(gathering, *apart)
+    large = moves(*map(str, range(MOST)))
+    tasks = await sent(gathering, *[large] * 20)
     store.go.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(one, StoreUnavailable) for one in answers)
@@ -151,14 +151,18 @@ async def test_waiting_for_a_store_that_halts_does_not_add_up() -> None:
 
 
 @looped
-async def test_batches_are_stored_by_themselves() -> None:
-    """Two requests that use one ``batch_id`` are not taken for one batch: the late one does not undo the other."""
+async def test_batches_are_stored_by_themselves_at_once() -> None:
+    """Two requests that use one ``batch_id`` are not taken for one batch: the late one does not undo the other.
+
+    None waits for others: a store that can store many calls together is told all of them.
+    """
     store = Slow()
     gathering = Gathering(store)
     late = [move("b", event_id="e-b", batch_id="same", base_revision=7)]
     tasks = await sent(
         gathering, *(moves(f"o-{number}") for number in range(ABREAST)), moves("a", batch_id="same"), late
     )
+    assert len(store.told) == ABREAST + 2
     store.go.set()
     *_, kept, refused = await asyncio.gather(*tasks)
     assert [one.status.value for one in (*kept, *refused)] == ["applied", "late"]

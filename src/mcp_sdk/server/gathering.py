@@ -28,7 +28,6 @@ MOST = 1_000
 class _Waiting:
     transitions: Sequence[Transition]
     answer: asyncio.Future[tuple[AppendResult, ...]]
-    alone: bool
     since: float
 
 
@@ -43,12 +42,13 @@ class Gathering:
     async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
         """Give one result a transition, once they are durable; raises what ``Store.append`` does.
 
-        Transitions with a ``batch_id`` are stored by themselves: another request might use the same.
+        Transitions with a ``batch_id`` are stored by themselves, at once: another request might use the same.
         """
+        if any(one.batch_id for one in transitions):
+            return await self._store.append(transitions)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[tuple[AppendResult, ...]] = loop.create_future()
-        alone = any(one.batch_id for one in transitions)
-        self._waiting.append(_Waiting(transitions, answer, alone, loop.time()))
+        self._waiting.append(_Waiting(transitions, answer, loop.time()))
         if sum(not task.done() for task in self._working) < ABREAST:  # one that is done looks for nobody any more
             task = asyncio.create_task(self._work())
             self._working.add(task)
@@ -63,7 +63,7 @@ class Gathering:
         """Take the requests that are to be stored together: those that came first."""
         first = self._waiting.popleft()
         taken, size = [first], len(first.transitions)
-        while not first.alone and self._waiting and not self._waiting[0].alone:
+        while self._waiting:
             size += len(self._waiting[0].transitions)
             if size > MOST:
                 break
