@@ -29,7 +29,7 @@ SIZE = 65_536
 KEPT = 5.0
 """Seconds for which a batch is there for others to read."""
 COUNTS = 1_000
-"""Counts of others that a reader remembers, those that it heard of last."""
+"""Counts of others that a reader remembers, and those of batches that are there."""
 LARGEST = 2**53
 """The largest number that a batch says."""
 
@@ -133,22 +133,23 @@ class Incoming:
     def take(self, records: Iterable[Record]) -> Taken:
         """Give what is new in the records that are there."""
         taken, missed = list[Decided](), 0
-        for first, after, by, sealed in sorted(filter(None, map(_read, records)), key=lambda each: each[:2]):
+        there = sorted(filter(None, map(_read, records)), key=lambda each: each[:2])
+        for first, after, by, sealed in there:
             if after <= self._next.get(by, -1):
                 continue
             plain, before = self.reader.open(sealed), self._next.get(by, first)
-            self._note(by, after)
+            self._next[by] = after
             if isinstance(plain, list):  # else it was not for us
                 decisions = [each for each in map(_decided, plain) if each is not None]
                 taken += decisions
                 missed += max(0, after - before - len(decisions))
+        self._forget({by for _, _, by, _ in there})
         return Taken(taken, missed)
 
-    def _note(self, by: str, after: int) -> None:
-        self._next.pop(by, None)
-        self._next[by] = after
+    def _forget(self, there: set[str]) -> None:
+        """Where there are many counts, forget those of which no batch is there: none of them can be shown again."""
         if len(self._next) > COUNTS:
-            del self._next[next(iter(self._next))]
+            self._next = {by: after for by, after in self._next.items() if by in there}
 
 
 def _read(record: Record) -> tuple[int, int, str, Any] | None:
