@@ -11,7 +11,7 @@ import pytest
 
 from mcp_sdk.context import EntityRef, Scope, Transition
 from mcp_sdk.exceptions import StoreError, StoreUnavailable
-from mcp_sdk.ports import AppendResult
+from mcp_sdk.ports import AppendResult, AppendStatus
 from mcp_sdk.server.gathering import ABREAST, MOST, Gathering
 from mcp_sdk.stores.memory import MemoryStore
 from mcp_sdk.testing.stores import move
@@ -35,6 +35,7 @@ class Slow(MemoryStore):
         self.go = asyncio.Event()
         self.told: list[int] = []
         self.refuses = ""
+        self.raises: type[Exception] = StoreError
         self.away = False
 
     async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
@@ -43,7 +44,7 @@ class Slow(MemoryStore):
         if self.away:
             raise StoreUnavailable("away")
         if any(one.entity_id == self.refuses for one in transitions):
-            raise StoreError(f"cannot hold {self.refuses}")
+            raise self.raises(f"cannot hold {self.refuses}")
         return await super().append(transitions)
 
 
@@ -103,14 +104,65 @@ async def test_a_store_that_is_away_is_told_to_everybody() -> None:
 
 
 @looped
-async def test_batches_are_stored_by_themselves() -> None:
-    """Two requests that use one ``batch_id`` are not taken for one batch: the late one does not undo the other."""
+async def test_who_comes_as_the_last_call_ends_is_stored() -> None:
+    """Though all calls end in one turn of the loop, in which nobody has let go of them yet."""
+    store = Prompt()
+    gathering = Gathering(store)
+    await sent(gathering, *(moves(f"o-{number}") for number in range(ABREAST)))
+    assert len(store.told) == ABREAST
+    store.go.set()
+    assert len(await asyncio.wait_for(gathering.append(moves("late")), 5)) == 1
+
+
+class Prompt(Slow):
+    """A store whose appends end in the very turn of the loop in which they are let go."""
+
+    async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
+        self.told.append(len(transitions))
+        await self.go.wait()
+        return tuple(AppendResult(AppendStatus.APPLIED, 1) for _ in transitions)
+
+
+@looped
+async def test_an_error_that_nobody_expected_hurts_nobody_else() -> None:
+    """Whatever it is that a store raises."""
+    store = Slow()
+    store.raises, store.refuses = ValueError, "bad"
+    gathering = Gathering(store)
+    tasks = await sent(gathering, *(moves(f"o-{number}") for number in range(ABREAST)), moves("bad"), moves("good"))
+    store.go.set()
+    *_, bad, good = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(bad, ValueError)
+    assert not isinstance(good, BaseException)
+
+
+@looped
+async def test_waiting_for_a_store_that_halts_does_not_add_up() -> None:
+    """Who waited for as long as a call that failed is told so with it, however many calls all of them would take."""
+    store = Slow()
+    store.away = True
+    gathering = Gathering(store)
+    large = moves(*map(str, range(MOST)))
+    tasks = await sent(gathering, *[large] * 20)
+    store.go.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(one, StoreUnavailable) for one in answers)
+    assert len(store.told) <= 2 * ABREAST
+
+
+@looped
+async def test_batches_are_stored_by_themselves_at_once() -> None:
+    """Two requests that use one ``batch_id`` are not taken for one batch: the late one does not undo the other.
+
+    None waits for others: a store that can store many calls together is told all of them.
+    """
     store = Slow()
     gathering = Gathering(store)
     late = [move("b", event_id="e-b", batch_id="same", base_revision=7)]
     tasks = await sent(
         gathering, *(moves(f"o-{number}") for number in range(ABREAST)), moves("a", batch_id="same"), late
     )
+    assert len(store.told) == ABREAST + 2
     store.go.set()
     *_, kept, refused = await asyncio.gather(*tasks)
     assert [one.status.value for one in (*kept, *refused)] == ["applied", "late"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from mcp_sdk.context import EntityRef, ModelContext
 from mcp_sdk.ports import AppendStatus, Applied, Change, Cursor
 from mcp_sdk.server.kept import Kept
@@ -53,6 +57,17 @@ def test_lists_of_texts_have_a_weight() -> None:
     kept = Kept(1000, size=100_000)
     for number in range(20):
         sent = move(attributes={"texts": ("x" * 10_000,)})
+        context = ModelContext("order", "o-1", "created", sent.attributes, number)
+        kept.add(Change("transition", Cursor(str(number)), applied=Applied(sent, AppendStatus.APPLIED, context)))
+    assert kept.since(Cursor("14")) is None
+
+
+@pytest.mark.parametrize("attributes", [{f"{number:0200}": 1 for number in range(100)}, {"texts": ("x",) * 1000}])
+def test_names_and_many_small_values_have_a_weight(attributes: dict[str, Any]) -> None:
+    """They take memory as long texts do."""
+    kept = Kept(1000, size=100_000)
+    for number in range(20):
+        sent = move(attributes=attributes)
         context = ModelContext("order", "o-1", "created", sent.attributes, number)
         kept.add(Change("transition", Cursor(str(number)), applied=Applied(sent, AppendStatus.APPLIED, context)))
     assert kept.since(Cursor("14")) is None

@@ -10,7 +10,7 @@ import pytest
 from mcp_sdk.context import Scope
 from mcp_sdk.ports import Record
 from mcp_sdk.protocol.filters import Filter
-from mcp_sdk.server.lookouts import COUNTS, KIND, LEFT, Look, Lookouts, content
+from mcp_sdk.server.lookouts import COUNTS, KIND, LEFT, RELAYS, REPLICAS, Look, Lookouts, content
 from mcp_sdk.server.sealing import Reader
 
 SCOPE = Scope("shop", "prod")
@@ -64,11 +64,22 @@ def test_filters_of_several_replicas_are_put_together() -> None:
         {"key": "zz"},
         {"key": "00", "relays": [], "looking": True, "looks": None},
         {"relays": [[1, 2, 3]]},
+        {"key": KEY.hex(), "relays": [[1, 2]], "looking": True, "looks": None},
+        {"key": KEY.hex(), "relays": [[[], "x"]], "looking": True, "looks": None},
+        [],
+        "x",
     ],
 )
-def test_a_record_that_cannot_be_read_says_nothing(told: dict[str, Any]) -> None:
+def test_a_record_that_cannot_be_read_says_nothing(told: Any) -> None:
     """It is erased as any other when nobody renews it."""
     known = Lookouts()
     known.learn([replace(record(Reader(), Reader()), content=told)], 0.0, Reader())
     assert (known.wanted(0.0), known.keys(0.0), known.looking(0.0)) == ({}, set(), False)
-    assert known.left(LEFT + 1)
+    assert [one.relays for one in known.left(LEFT + 1)] == [()]
+
+
+def test_what_is_read_is_bounded() -> None:
+    """Whoever writes to the store may have written thousands of records, or one with as many scopes."""
+    known, told = Lookouts(), {"key": KEY.hex(), "looking": True, "looks": None, "relays": [["a", "b"]] * 2 * RELAYS}
+    known.learn((Record(KIND, str(number), told, 1) for number in range(2 * REPLICAS)), 0.0, Reader())
+    assert [len(one.relays) for one in known.left(LEFT + 1)] == [RELAYS] * REPLICAS

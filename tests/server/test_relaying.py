@@ -18,7 +18,7 @@ from waiting import until
 
 from mcp_sdk import BusinessModel, Config, DecisionRequest, Mesh
 from mcp_sdk.context import MESH, EntityRef, Scope, Transition
-from mcp_sdk.exceptions import RevisionConflict, StoreUnavailable
+from mcp_sdk.exceptions import RevisionConflict, StoreError, StoreUnavailable
 from mcp_sdk.middleware import MeshMiddleware
 from mcp_sdk.ports import Record, Store
 from mcp_sdk.protocol.filters import Filter
@@ -357,6 +357,75 @@ def test_a_replica_that_was_taken_for_dead_is_heard_again(monkeypatch: pytest.Mo
                 await asyncio.sleep(0.05)
 
     two(work)
+
+
+def test_a_tap_that_was_not_heard_of_for_a_while_is_shown_what_comes_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other replica counts anew by then, for it had let go of everything."""
+    monkeypatch.setattr(lookouts, "COUNTS", 1.0)
+    monkeypatch.setattr(lookouts, "RENEW", 3.0)
+
+    async def work(one: Served, other: Served) -> None:
+        here, there = await one.desk.hub.scope(SCOPE), await other.desk.hub.scope(SCOPE)
+        with Looking(here, Filter()) as looking:
+            await eventually(lambda: there.taps.open)
+            for number in range(50):
+                decide(there, f"before {number}")
+            await eventually(lambda: len(looking.shown) == 50)
+            await eventually(lambda: not there.taps.open)
+            await eventually(lambda: _empty(one.store))
+            await eventually(lambda: there.taps.open)
+            decide(there, "after")
+            await eventually(lambda: "after" in looking.shown)
+
+    served_by_two(work)
+
+
+class Picky(MemoryStore):
+    """A store that cannot hold some scopes."""
+
+    async def records(self, scope: Scope, kind: str) -> tuple[Record, ...]:
+        if scope.namespace == "none":
+            raise StoreError("no such thing")
+        return await super().records(scope, kind)
+
+
+def test_records_that_anybody_wrote_keep_no_replica_from_its_taps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with which nothing can be sealed, a scope that cannot be; in the end they are erased."""
+    told = {"key": "00" * 32, "looking": True, "looks": None, "relays": [["none", "none"]]}
+
+    async def work(store: Store, here: Live, there: Live) -> None:
+        for name in ("0", "g"):
+            await store.put_record(MESH, Record(lookouts.KIND, name, told))
+        with Looking(here, Filter()) as looking:
+            while not looking.shown:
+                decide(there, "x")
+                await asyncio.sleep(0.05)
+            assert {"0", "g"} <= {each.name for each in await kept(store)}
+        monkeypatch.setattr(lookouts, "LEFT", 0.0)
+        await eventually(lambda: gone(store))
+
+    two(work, Picky())
+
+
+def test_a_replica_closes_its_store_whatever_taps_raise() -> None:
+    """What they left there others erase."""
+    closed: list[bool] = []
+
+    class Odd(MemoryStore):
+        async def delete_record(self, scope: Scope, record: Record) -> None:
+            raise ValueError("odd")
+
+        async def close(self) -> None:
+            closed.append(True)
+            await super().close()
+
+    async def work(one: Served) -> None:
+        here = await one.desk.hub.scope(SCOPE)
+        here.taps.enter(Looking(here, Filter()))
+        await eventually(lambda: kept(one.store))
+
+    served(work, Odd())
+    assert closed
 
 
 # Processes of their own

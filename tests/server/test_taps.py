@@ -14,11 +14,16 @@ class Looking:
 
     def __init__(self, wanted: Filter) -> None:
         self.filter = wanted
+        self.missing = 0
 
     def decision(self, *_: Any) -> None:
         """Take a decision."""
 
-    transition = missed = bye = lost = decision
+    def lost(self, count: int) -> None:
+        """Note how many were not shown."""
+        self.missing += count
+
+    transition = missed = bye = decision
 
 
 def told(*filters: Filter) -> list[dict[str, Any]]:
@@ -41,3 +46,16 @@ def test_many_filters_become_one_that_everything_fits() -> None:
     """Else viewers could make a frame that no client takes, and every client of the scope would lose its stream."""
     many = [Filter(facts={f"order.a{number}": "x" * 900}) for number in range(100)]
     assert told(*many) == [Filter().to_dict()]
+
+
+def test_who_begins_to_look_on_hears_of_nothing_that_was_lost_before() -> None:
+    """Though somebody looked on all the time, at transitions alone."""
+    taps, late = Taps(lambda _: None), Looking(Filter())
+    taps.enter(Looking(Filter(decisions=False)))
+    taps.dropped(7)
+    taps.enter(late)
+    taps.say_lost()
+    assert late.missing == 0
+    taps.dropped(2)
+    taps.say_lost()
+    assert late.missing == 2

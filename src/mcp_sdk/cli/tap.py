@@ -134,6 +134,7 @@ def _events(config: Config, args: Namespace, output: Output) -> Iterator[Event]:
                 raise
             output.say(f"{error}; going on at the next replica, some lines may be missed")
         else:
+            silent = 0
             time.sleep(after)
 
 

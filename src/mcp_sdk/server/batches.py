@@ -1,15 +1,17 @@
 """Decisions on their way from one replica to another: collected and bounded where they go out, counted where they come.
 
 Decisions are numbered where they go out, those that are left out as well; so whoever reads knows how many it missed.
-A batch says the number of its first decision and the number that comes after its last.
+A batch says the number of its first decision and the number that comes after its last, and of which count they are: a
+replica begins another each time that it begins to pass decisions on.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from mcp_sdk.ports import Record
 from mcp_sdk.server.sealing import Reader
@@ -26,6 +28,14 @@ SIZE = 65_536
 """Characters of decisions in a batch, as JSON."""
 KEPT = 5.0
 """Seconds for which a batch is there for others to read."""
+COUNTS = 1_000
+"""Counts of others that a reader remembers, and those of batches that are there."""
+LARGEST = 2**53
+"""The largest number that a batch says."""
+
+
+Decided: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""A decision's record, and which client made it."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,14 @@ class Slot:
 
 @dataclass
 class Outgoing:
-    """What one replica passes on of one scope; ``erase`` is set where all that is there has to go at once."""
+    """What one replica passes on of one scope; ``erase`` is set where all that is there has to go at once.
+
+    ``count`` names the count of its numbers.
+    """
 
     slots: dict[int, Slot] = field(default_factory=dict)
     erase: bool = False
+    count: str = field(default_factory=lambda: secrets.token_hex(4))
     _pending: list[tuple[int, str]] = field(default_factory=list)
     _size: int = 0
     _first: int = 0
@@ -102,7 +116,7 @@ class Outgoing:
 class Taken:
     """Decisions of others, each with the client that made it, and how many more there were that did not arrive."""
 
-    decisions: list[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    decisions: list[Decided]
     missed: int
 
 
@@ -118,20 +132,45 @@ class Incoming:
 
     def take(self, records: Iterable[Record]) -> Taken:
         """Give what is new in the records that are there."""
-        taken, missed = list[tuple[Mapping[str, Any], Mapping[str, Any]]](), 0
-        for first, after, by, sealed in sorted(filter(None, map(_read, records)), key=lambda each: each[:2]):
+        taken, missed = list[Decided](), 0
+        there = sorted(filter(None, map(_read, records)), key=lambda each: each[:2])
+        for first, after, by, sealed in there:
             if after <= self._next.get(by, -1):
                 continue
-            decisions, before = self.reader.open(sealed), self._next.get(by, first)
+            plain, before = self.reader.open(sealed), self._next.get(by, first)
             self._next[by] = after
-            if isinstance(decisions, list):  # else it was not for us
-                taken += [(each["record"], each["by"]) for each in map(json.loads, decisions)]
-                missed += after - before - len(decisions)
+            if isinstance(plain, list):  # else it was not for us
+                decisions = [each for each in map(_decided, plain) if each is not None]
+                taken += decisions
+                missed += max(0, after - before - len(decisions))
+        self._forget({by for _, _, by, _ in there})
         return Taken(taken, missed)
+
+    def _forget(self, there: set[str]) -> None:
+        """Where there are many counts, forget those of which no batch is there: none of them can be shown again."""
+        if len(self._next) > COUNTS:
+            self._next = {by: after for by, after in self._next.items() if by in there}
 
 
 def _read(record: Record) -> tuple[int, int, str, Any] | None:
-    """Give the numbers of a batch, whose it is, and what is in it; None for a record that is none."""
-    told, by = record.content, record.name.partition(".")[0]
-    first, after = told.get("first"), told.get("next")
-    return (first, after, by, told.get("sealed")) if isinstance(first, int) and isinstance(after, int) else None
+    """Give the numbers of a batch, whose count they are, and what is in it; None for a record that is none.
+
+    Whoever writes to the store may have written it.
+    """
+    if not isinstance(record.content, Mapping):
+        return None
+    first, after, count = (record.content.get(name) for name in ("first", "next", "count"))
+    if not (isinstance(first, int) and isinstance(after, int) and isinstance(count, str)):
+        return None
+    by = f"{record.name.partition('.')[0]}.{count}"
+    return (first, after, by, record.content.get("sealed")) if 0 <= first <= after <= LARGEST else None
+
+
+def _decided(text: Any) -> Decided | None:
+    """Read one decision of a batch; None for what is none."""
+    try:
+        told = json.loads(text)
+        record, who = told["record"], told["by"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return (record, who) if isinstance(record, dict) and isinstance(who, dict) else None

@@ -2,6 +2,7 @@
 
 A store's price is by the transaction, and with many small services most requests bring one transition each. Nobody is
 made to wait for others: whatever comes while fewer than ``ABREAST`` calls of the store are under way begins at once.
+Where the store is away, who waited for as long as a call that failed is told so with it: their times would add up.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcp_sdk.context import Transition
-from mcp_sdk.exceptions import StoreError, StoreUnavailable
+from mcp_sdk.exceptions import StoreUnavailable
 from mcp_sdk.ports import AppendResult, Store
 
 __all__ = ["Gathering"]
@@ -27,7 +28,7 @@ MOST = 1_000
 class _Waiting:
     transitions: Sequence[Transition]
     answer: asyncio.Future[tuple[AppendResult, ...]]
-    alone: bool
+    since: float
 
 
 class Gathering:
@@ -41,11 +42,14 @@ class Gathering:
     async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
         """Give one result a transition, once they are durable; raises what ``Store.append`` does.
 
-        Transitions with a ``batch_id`` are stored by themselves: another request might use the same.
+        Transitions with a ``batch_id`` are stored by themselves, at once: another request might use the same.
         """
-        answer: asyncio.Future[tuple[AppendResult, ...]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(transitions, answer, any(one.batch_id for one in transitions)))
-        if len(self._working) < ABREAST:
+        if any(one.batch_id for one in transitions):
+            return await self._store.append(transitions)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[AppendResult, ...]] = loop.create_future()
+        self._waiting.append(_Waiting(transitions, answer, loop.time()))
+        if sum(not task.done() for task in self._working) < ABREAST:  # one that is done looks for nobody any more
             task = asyncio.create_task(self._work())
             self._working.add(task)
             task.add_done_callback(self._working.discard)
@@ -59,7 +63,7 @@ class Gathering:
         """Take the requests that are to be stored together: those that came first."""
         first = self._waiting.popleft()
         taken, size = [first], len(first.transitions)
-        while not first.alone and self._waiting and not self._waiting[0].alone:
+        while self._waiting:
             size += len(self._waiting[0].transitions)
             if size > MOST:
                 break
@@ -67,24 +71,33 @@ class Gathering:
         return taken
 
     async def _store_all(self, taken: Sequence[_Waiting]) -> None:
+        began = asyncio.get_running_loop().time()
         try:
             results = await self._store.append([one for each in taken for one in each.transitions])
-        except StoreError as error:
-            await self._failed(taken, error)
-        except BaseException as error:
-            _refuse(taken, error if isinstance(error, Exception) else StoreUnavailable("the server is stopping"))
-            if not isinstance(error, Exception):
-                raise
+        except StoreUnavailable as error:
+            _refuse([*taken, *self._waited(began)], error)
+        except Exception as error:  # noqa: BLE001 - whoever it is for raises it
+            await self._apart(taken, error)
+        except BaseException:
+            _refuse(taken, StoreUnavailable("the server is stopping"))
+            raise
         else:
             _answer(taken, results)
 
-    async def _failed(self, taken: Sequence[_Waiting], error: StoreError) -> None:
-        """Tell everybody; where one of several cannot be stored, the others are stored without it."""
-        if len(taken) == 1 or isinstance(error, StoreUnavailable):
+    async def _apart(self, taken: Sequence[_Waiting], error: Exception) -> None:
+        """Tell the one whose it is; where it is of several, store each by itself, so that it hurts no other."""
+        if len(taken) == 1:
             _refuse(taken, error)
             return
         for each in taken:
             await self._store_all([each])
+
+    def _waited(self, began: float) -> list[_Waiting]:
+        """Take those that waited since a call began, or for longer."""
+        found = []
+        while self._waiting and self._waiting[0].since <= began:
+            found.append(self._waiting.popleft())
+        return found
 
 
 def _refuse(taken: Sequence[_Waiting], error: Exception) -> None:

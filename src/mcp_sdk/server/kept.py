@@ -16,6 +16,8 @@ COUNT = 20_000
 SIZE = 32 * 1024 * 1024
 EACH = 1_000
 """Bytes of a change beside its attributes, about."""
+ITEM = 100
+"""Bytes of an attribute, or of a text in a list, beside its characters, about."""
 
 
 class Kept:
@@ -66,16 +68,17 @@ def _weight(change: Change) -> int:
     if applied is None:
         return EACH
     said, known = applied.transition.attributes, applied.context.attributes
-    texts = _texts(said)
-    return EACH + texts + (texts if known is said else _texts(known))
+    size = _size(said)
+    return EACH + size + (size if known is said else _size(known))
 
 
-def _texts(attributes: Mapping[str, Value]) -> int:
-    """Give how many characters they hold; a loop, for this is done for each change that there is."""
-    size = 0
-    for value in attributes.values():
+def _size(attributes: Mapping[str, Value]) -> int:
+    """Give how many bytes they are, about; a loop, for this is done for each change that there is."""
+    size = ITEM * len(attributes)
+    for name, value in attributes.items():
+        size += len(name)
         if isinstance(value, str):
             size += len(value)
         elif isinstance(value, tuple):
-            size += sum(map(len, value))
+            size += ITEM * len(value) + sum(map(len, value))
     return size

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from mcp_sdk.context import Scope
@@ -31,6 +32,8 @@ LEFT = 60.0
 """Seconds without a change after which a record is taken for that of a replica that died."""
 MOST = 200
 """Scopes in which one replica looks on at others."""
+REPLICAS, RELAYS = 256, 1_000
+"""Records that are read, and scopes in one of them where a replica may have batches; of more, more die out later."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ class Lookouts:
 
     def learn(self, records: Iterable[Record], now: float, reader: Reader) -> None:
         """Take in the records of the others, as they are now."""
-        self._known = {record.name: self._kept(record) or _read(record, now, reader) for record in records}
+        few = islice(records, REPLICAS)
+        self._known = {record.name: self._kept(record) or _read(record, now, reader) for record in few}
 
     def _kept(self, record: Record) -> Lookout | None:
         known = self._known.get(record.name)
@@ -124,11 +128,18 @@ def _read(record: Record, now: float, reader: Reader) -> Lookout:
     """Read a record; one that cannot be read, as another version may write it, says nothing."""
     told, relays = record.content, tuple[Scope, ...]()
     try:
-        relays = tuple(Scope(*each) for each in told["relays"])
-        looks = {Scope(*each["scope"]): _look(each) for each in reader.open(told["looks"]) or ()}
+        relays = tuple(map(_scope, told["relays"][:RELAYS]))
+        looks = {_scope(each["scope"]): _look(each) for each in reader.open(told["looks"]) or ()}
         return Lookout(record, now, _key(told), bool(told["looking"]), looks, relays)
     except (KeyError, TypeError, ValueError, AttributeError, MeshError):
         return Lookout(record, now, b"", looking=False, looks={}, relays=relays)
+
+
+def _scope(plain: Any) -> Scope:
+    namespace, environment = plain
+    if not (isinstance(namespace, str) and isinstance(environment, str)):
+        raise TypeError("the names of a scope are text")
+    return Scope(namespace, environment)
 
 
 def _look(plain: Mapping[str, Any]) -> Look:

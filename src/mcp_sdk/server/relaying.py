@@ -206,7 +206,8 @@ class Relay:
     async def _write(self, scope: Scope, outgoing: Outgoing, batch: Batch, readers: set[bytes]) -> None:
         number = min(set(range(SLOTS)) - set(outgoing.slots), default=_oldest(outgoing))
         slot = outgoing.slots.setdefault(number, Slot(0, 0.0))
-        told = {"first": batch.first, "next": batch.next, "sealed": seal(batch.decisions, readers)}
+        told = {"count": outgoing.count, "first": batch.first, "next": batch.next}
+        told["sealed"] = seal(batch.decisions, readers)
         try:
             stored = await _put(self._store, scope, self._slot(number, slot, told))
         except StoreUnavailable:
@@ -241,7 +242,12 @@ class Relay:
 
     async def _bury(self, lookout: Lookout) -> None:
         for scope in lookout.relays:
-            await erase(self._store, scope, of=lookout.record.name)
+            try:
+                await erase(self._store, scope, of=lookout.record.name)
+            except StoreUnavailable:
+                raise
+            except MeshError as error:  # of a scope that no store can hold there is nothing
+                logger.info("a tap's record names a scope that cannot be: %s", error)
         with suppress(RevisionConflict):  # it lives after all
             await self._store.delete_record(MESH, lookout.record)
 
@@ -253,7 +259,7 @@ class Relay:
                     outgoing.forget()
                     await self._clean(scope, outgoing)
                 await self._withdraw()
-        except (MeshError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the replica leaves
             logger.info("other replicas erase what taps left in the store: %s", error)
 
 

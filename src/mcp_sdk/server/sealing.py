@@ -10,7 +10,8 @@ import base64
 import json
 import secrets
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -44,26 +45,31 @@ class Reader:
             key = _box(shared).decrypt(ONCE, wrapped, None)
             text = ChaCha20Poly1305(key).decrypt(ONCE, _bytes(sealed["text"]), None)
             return json.loads(zlib.decompressobj().decompress(text, MOST))
-        except (KeyError, TypeError, ValueError, AttributeError, InvalidTag, zlib.error):
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, InvalidTag, zlib.error):
             return None
 
 
 def seal(plain: Any, readers: set[bytes]) -> Mapping[str, Any]:
     """Give plain JSON as it may be stored: ``readers`` are the public keys of those who shall read it.
 
-    Raises ``ValueError`` for a key that is none.
+    A key that is none is passed over: it stands in a record that anybody may have written who writes to the store.
     """
     passing, key = X25519PrivateKey.generate(), secrets.token_bytes(32)
     text = zlib.compress(json.dumps(plain).encode(), 1)
     return {
         "with": _text(passing.public_key().public_bytes_raw()),
-        "for": {reader.hex(): _text(_wrapped(passing, reader, key)) for reader in sorted(readers)},
+        "for": _wrapped(passing, sorted(readers), key),
         "text": _text(ChaCha20Poly1305(key).encrypt(ONCE, text, None)),
     }
 
 
-def _wrapped(passing: X25519PrivateKey, reader: bytes, key: bytes) -> bytes:
-    return _box(passing.exchange(X25519PublicKey.from_public_bytes(reader))).encrypt(ONCE, key, None)
+def _wrapped(passing: X25519PrivateKey, readers: Iterable[bytes], key: bytes) -> dict[str, str]:
+    found = {}
+    for reader in readers:
+        with suppress(ValueError):
+            shared = passing.exchange(X25519PublicKey.from_public_bytes(reader))
+            found[reader.hex()] = _text(_box(shared).encrypt(ONCE, key, None))
+    return found
 
 
 def _box(shared: bytes) -> ChaCha20Poly1305:

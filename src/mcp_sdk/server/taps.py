@@ -133,7 +133,7 @@ class Taps:
 
     def lost(self, count: int) -> None:
         """Count decisions that nobody here was shown."""
-        self._lost += count if self.onlookers else 0
+        self._lost += count if self.filters else 0
 
     def say_lost(self) -> None:
         """Say how many decisions were not shown, if any were since this was said last."""
