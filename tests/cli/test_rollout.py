@@ -17,7 +17,7 @@ from verbs import ORDER
 from mcp_sdk import Config, DecisionRequest, Mesh, ModelContext
 from mcp_sdk.cli import main
 from mcp_sdk.decisions import Principal
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.access.callers import Grant
 
 POLICY = """\
 apiVersion: mesh.mcp-sdk.dev/v1alpha1

@@ -19,8 +19,8 @@ from mcp_sdk.clients import api
 from mcp_sdk.context import MESH, Transition
 from mcp_sdk.exceptions import StoreDenied, StoreError, StoreUnavailable
 from mcp_sdk.ports import Record
-from mcp_sdk.server.callers import Grant
-from mcp_sdk.server.tokens import KIND, mint
+from mcp_sdk.server.access.callers import Grant
+from mcp_sdk.server.access.tokens import KIND, mint
 from mcp_sdk.stores.sqlite import connect
 
 ORDER = BusinessModel("order", states=("created", "paid"))

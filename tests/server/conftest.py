@@ -12,7 +12,7 @@ from minting import mint_client
 from serving import Replica
 
 from mcp_sdk import BusinessModel
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.access.callers import Grant
 
 POLICY = """
 apiVersion: mesh.mcp-sdk.dev/v1alpha1

@@ -13,8 +13,8 @@ from mcp_sdk import BusinessModel
 from mcp_sdk.audit import Entry, verify
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import RevisionConflict, StoreUnavailable
+from mcp_sdk.server.access.callers import Caller, Grant
 from mcp_sdk.server.auditor import Auditor
-from mcp_sdk.server.callers import Caller, Grant
 from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.stores.memory import MemoryStore
 

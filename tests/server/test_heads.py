@@ -14,11 +14,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from mcp_sdk.protocol.frames import frame
+from mcp_sdk.server.access.callers import Grant
+from mcp_sdk.server.access.tokens import mint
 from mcp_sdk.server.app import create_app
-from mcp_sdk.server.callers import Grant
 from mcp_sdk.server.run import Bind, uvicorn_options
 from mcp_sdk.server.settings import ServerSettings
-from mcp_sdk.server.tokens import mint
 from mcp_sdk.stores.memory import MemoryStore
 
 HEAD = b"GET /healthz HTTP/1.1\r\nhost: a\r\n"

@@ -10,8 +10,8 @@ from desks import Served, served
 from mcp_sdk import BusinessModel
 from mcp_sdk.audit import Entry
 from mcp_sdk.context import MESH, EntityRef, Scope, Transition
+from mcp_sdk.server.access.callers import Grant
 from mcp_sdk.server.auditor import Auditor
-from mcp_sdk.server.callers import Grant
 from mcp_sdk.server.housekeeping import RETAINING, housekeep, retain
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.leases import KIND, Lease

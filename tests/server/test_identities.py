@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_sdk.server.callers import Grant
-from mcp_sdk.server.identities import IdentityGrant
+from mcp_sdk.server.access.callers import Grant
+from mcp_sdk.server.access.identities import IdentityGrant
 
 
 def fits(pattern: str, subject: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from desks import Served, served
 
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.access.callers import Grant
 
 MODELS = b'{"models": []}'
 JSON = {"content-type": "application/json"}

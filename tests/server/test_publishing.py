@@ -9,7 +9,7 @@ from desks import Served, served
 
 from mcp_sdk import BusinessModel
 from mcp_sdk.context import Scope
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.access.callers import Grant
 from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.stores.memory import MemoryStore
 

@@ -14,7 +14,7 @@ from desks import Served, served, served_by_two
 
 from mcp_sdk import BusinessModel
 from mcp_sdk.context import Scope
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.access.callers import Grant
 from mcp_sdk.server.endpoints import Endpoints
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.services import Endpoint

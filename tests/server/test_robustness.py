@@ -22,12 +22,12 @@ from websockets.exceptions import ConnectionClosed
 
 from mcp_sdk.context import Scope, Transition
 from mcp_sdk.protocol.frames import frame
+from mcp_sdk.server.access.callers import Grant
+from mcp_sdk.server.access.tokens import mint
 from mcp_sdk.server.app import create_app
 from mcp_sdk.server.bodies import parse
-from mcp_sdk.server.callers import Grant
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.settings import ServerSettings
-from mcp_sdk.server.tokens import mint
 from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.stores.memory import MemoryStore
 

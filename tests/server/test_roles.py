@@ -11,8 +11,8 @@ from starlette.routing import WebSocketRoute
 from mcp_sdk import BusinessModel
 from mcp_sdk.context import Scope, Transition
 from mcp_sdk.policy import compile_policies
+from mcp_sdk.server.access.callers import ROLES, Grant, Permission
 from mcp_sdk.server.app import create_app
-from mcp_sdk.server.callers import ROLES, Grant, Permission
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk.stores.memory import MemoryStore

@@ -23,7 +23,7 @@ from mcp_sdk import BusinessModel, Config, DecisionRequest, Mesh, ModelContext
 from mcp_sdk.decisions import Principal
 from mcp_sdk.middleware import MeshMiddleware
 from mcp_sdk.ports import Status
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.access.callers import Grant
 
 ORDER = BusinessModel("order", states=("created", "paid", "shipped"))
 PATIENCE = 30.0

@@ -8,11 +8,11 @@ from pathlib import Path
 from mcp_sdk.audit import Entry, verify
 from mcp_sdk.context import MESH
 from mcp_sdk.ports import Store
+from mcp_sdk.server.access.callers import Caller, Grant
+from mcp_sdk.server.access.identities import IdentityGrant
+from mcp_sdk.server.access.tokens import Token, Tokens
 from mcp_sdk.server.auditor import Auditor
-from mcp_sdk.server.callers import Caller, Grant
-from mcp_sdk.server.identities import IdentityGrant
 from mcp_sdk.server.run import Prepared, prepare
-from mcp_sdk.server.tokens import Token, Tokens
 from mcp_sdk.stores.sqlite import connect
 
 ADA = Caller("ada", (Grant("admin"),), key="oidc:sub:1")

@@ -14,7 +14,7 @@ from verbs import Typist
 
 from mcp_sdk import BusinessModel
 from mcp_sdk.context import Scope
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.access.callers import Grant
 from mcp_sdk.server.scopes import EMPTY
 from mcp_sdk.server.streams import Stream
 

@@ -15,7 +15,7 @@ from mcp_sdk.cli import main
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import StoreUnavailable
 from mcp_sdk.ports import Cursor, Record
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.access.callers import Grant
 from mcp_sdk.server.streams import Stream
 from mcp_sdk.stores.memory import MemoryStore
 

@@ -13,10 +13,10 @@ from mcp_sdk import BusinessModel
 from mcp_sdk.context import MESH, Scope, Transition
 from mcp_sdk.exceptions import ConfigurationError, ProtocolError
 from mcp_sdk.ports import Record
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.access.callers import Grant
+from mcp_sdk.server.access.identities import IdentityGrant, resolve
+from mcp_sdk.server.access.rates import Rate, Rates, read_rates
 from mcp_sdk.server.faults import Fault
-from mcp_sdk.server.identities import IdentityGrant, resolve
-from mcp_sdk.server.rates import Rate, Rates, read_rates
 from mcp_sdk.stores.memory import MemoryStore
 
 ADMIN = Grant("admin")

@@ -11,10 +11,10 @@ import httpx
 from fastapi import FastAPI
 
 from mcp_sdk.ports import Store
+from mcp_sdk.server.access.callers import Grant
+from mcp_sdk.server.access.tokens import mint
 from mcp_sdk.server.app import create_app
-from mcp_sdk.server.callers import Grant
 from mcp_sdk.server.settings import ServerSettings
-from mcp_sdk.server.tokens import mint
 from mcp_sdk.stores.memory import MemoryStore
 
 __all__ = ["Served", "served", "served_by_two"]

@@ -9,9 +9,9 @@ from typing import Any, Self
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.ports import Record, Store
 from mcp_sdk.protocol.filters import Filter
-from mcp_sdk.server import batches, lookouts
 from mcp_sdk.server.app import create_app
 from mcp_sdk.server.live import Live
+from mcp_sdk.server.relays import batches, lookouts
 from mcp_sdk.server.settings import ServerSettings
 
 __all__ = ["SCOPE", "WHO", "Looking", "decide", "eventually", "gone", "kept", "seen_across"]

@@ -11,8 +11,8 @@ import httpx
 from serving import Replica
 
 from mcp_sdk.context import MESH
-from mcp_sdk.server.callers import Grant
-from mcp_sdk.server.tokens import mint
+from mcp_sdk.server.access.callers import Grant
+from mcp_sdk.server.access.tokens import mint
 from mcp_sdk.stores.sqlite import connect
 
 

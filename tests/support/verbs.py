@@ -20,8 +20,8 @@ from mcp_sdk import BusinessModel, Config, Mesh
 from mcp_sdk._plugins import STORES, load
 from mcp_sdk.cli import main
 from mcp_sdk.context import Scope
-from mcp_sdk.server.callers import Grant
-from mcp_sdk.server.tokens import Tokens, mint
+from mcp_sdk.server.access.callers import Grant
+from mcp_sdk.server.access.tokens import Tokens, mint
 
 ORDER = BusinessModel("order", key="number", states=("created", "paid"), attributes={"amount": "decimal"})
 ACCESS = """\

@@ -97,7 +97,7 @@ def _check_free(host: str, port: int, url: str) -> None:
 
 def _run(args: Namespace, output: Output) -> int:
     try:
-        from mcp_sdk.server.rates import read_rates  # noqa: PLC0415
+        from mcp_sdk.server.access.rates import read_rates  # noqa: PLC0415
         from mcp_sdk.server.run import Bind, Prepared, serve  # noqa: PLC0415 - an extra
         from mcp_sdk.server.settings import ServerSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:

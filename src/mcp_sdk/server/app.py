@@ -23,7 +23,7 @@ from mcp_sdk.server.housekeeping import housekeep
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
 from mcp_sdk.server.metrics import Counted, Metrics
-from mcp_sdk.server.relaying import Relay
+from mcp_sdk.server.relays.relay import Relay
 from mcp_sdk.server.rolling import Driver
 from mcp_sdk.server.routes import (
     about,

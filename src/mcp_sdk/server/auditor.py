@@ -19,7 +19,7 @@ from mcp_sdk.audit import GENESIS, Entry, Head
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import MeshError, ProtocolError, RevisionConflict, StoreUnavailable
 from mcp_sdk.ports import Store
-from mcp_sdk.server.callers import Caller
+from mcp_sdk.server.access.callers import Caller
 from mcp_sdk.server.faults import Fault
 
 __all__ = ["Audited", "Auditor"]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from mcp_sdk.problems import problem
-from mcp_sdk.server import peers
+from mcp_sdk.server.access import peers
 
 __all__ = ["SPOKEN", "Http", "allow_connections", "allow_streams"]
 

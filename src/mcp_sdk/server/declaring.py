@@ -13,7 +13,7 @@ from mcp_sdk.exceptions import RevisionConflict, StoreUnavailable
 from mcp_sdk.merging import additions, merge_all
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.server import owners
-from mcp_sdk.server.callers import Caller, Permission
+from mcp_sdk.server.access.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.housekeeping import remember

@@ -14,8 +14,8 @@ from starlette.requests import HTTPConnection
 
 from mcp_sdk.context import Scope
 from mcp_sdk.ports import Store
+from mcp_sdk.server.access.callers import Caller
 from mcp_sdk.server.auditor import Auditor
-from mcp_sdk.server.callers import Caller
 from mcp_sdk.server.door import Door
 from mcp_sdk.server.endpoints import Endpoints
 from mcp_sdk.server.exits import Exits

@@ -10,17 +10,17 @@ from starlette.requests import HTTPConnection
 
 from mcp_sdk.context import MESH
 from mcp_sdk.ports import Change
-from mcp_sdk.server import identities
-from mcp_sdk.server.callers import Caller, Permission
+from mcp_sdk.server.access import identities
+from mcp_sdk.server.access.callers import Caller, Permission
+from mcp_sdk.server.access.oidc import Oidc
+from mcp_sdk.server.access.peers import peer_of
+from mcp_sdk.server.access.rates import Rates
+from mcp_sdk.server.access.tokens import KIND as TOKEN
+from mcp_sdk.server.access.tokens import Tokens, unauthorised
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.hub import Hub
-from mcp_sdk.server.oidc import Oidc
-from mcp_sdk.server.peers import peer_of
-from mcp_sdk.server.rates import Rates
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.shelf import Shelf
-from mcp_sdk.server.tokens import KIND as TOKEN
-from mcp_sdk.server.tokens import Tokens, unauthorised
 
 __all__ = ["Door", "open_door"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, Header, Query
 from fastapi.responses import StreamingResponse
 
-from mcp_sdk.server.callers import Caller, Permission
+from mcp_sdk.server.access.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.streams import Outbox

@@ -12,8 +12,8 @@ from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import MeshError, RevisionConflict
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Record
+from mcp_sdk.server.access.callers import Caller
 from mcp_sdk.server.auditor import Auditor
-from mcp_sdk.server.callers import Caller
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.leases import Lease
 from mcp_sdk.server.shelf import Shelf

@@ -19,13 +19,13 @@ from mcp_sdk.control.publisher import Backoff
 from mcp_sdk.exceptions import StoreError, StoreUnavailable
 from mcp_sdk.ports import Change, Cursor, Store
 from mcp_sdk.protocol.manifests import Signer
+from mcp_sdk.server.access.tokens import KIND as TOKEN
+from mcp_sdk.server.access.tokens import Tokens
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.kept import Kept
 from mcp_sdk.server.live import Listening, Live, signer_of
 from mcp_sdk.server.scopes import Scopes
 from mcp_sdk.server.settings import ServerSettings
-from mcp_sdk.server.tokens import KIND as TOKEN
-from mcp_sdk.server.tokens import Tokens
 from mcp_sdk.tasks import ended
 
 __all__ = ["Hub"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from mcp_sdk.ports import SigningKey
-from mcp_sdk.server.callers import Caller
+from mcp_sdk.server.access.callers import Caller
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.live import Live
 

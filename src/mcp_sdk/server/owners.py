@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from mcp_sdk.context import Scope
 from mcp_sdk.ports import Record
-from mcp_sdk.server.callers import Caller
+from mcp_sdk.server.access.callers import Caller
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.shelf import Shelf

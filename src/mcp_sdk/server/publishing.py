@@ -17,7 +17,7 @@ from mcp_sdk.models import BusinessModel
 from mcp_sdk.policy import compile_policies, require_namespace
 from mcp_sdk.ports import Record
 from mcp_sdk.server import declaring
-from mcp_sdk.server.callers import Caller, Permission
+from mcp_sdk.server.access.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.snapshot import PolicyRevision

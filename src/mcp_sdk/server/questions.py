@@ -17,7 +17,7 @@ from mcp_sdk.decisions import Decision, DecisionRequest
 from mcp_sdk.enforcement import completed
 from mcp_sdk.exceptions import RecordError
 from mcp_sdk.pseudonyms import Pseudonyms
-from mcp_sdk.server.callers import Caller, Permission
+from mcp_sdk.server.access.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.live import Live

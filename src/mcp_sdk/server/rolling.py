@@ -17,7 +17,7 @@ from mcp_sdk.exceptions import MeshError, RevisionConflict
 from mcp_sdk.ports import Record
 from mcp_sdk.rollout import Counts, Plan, Rollout, judge
 from mcp_sdk.server import publishing, trials
-from mcp_sdk.server.callers import Caller, Permission
+from mcp_sdk.server.access.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.leases import Lease

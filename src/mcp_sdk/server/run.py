@@ -21,17 +21,17 @@ from mcp_sdk._plugins import STORES, load
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.ports import Store
-from mcp_sdk.server import peers
+from mcp_sdk.server.access import peers
+from mcp_sdk.server.access.callers import Caller, Grant
+from mcp_sdk.server.access.identities import KIND as IDENTITY
+from mcp_sdk.server.access.tokens import KIND as TOKEN
+from mcp_sdk.server.access.tokens import Tokens, mint
 from mcp_sdk.server.app import create_app
 from mcp_sdk.server.auditor import Auditor
-from mcp_sdk.server.callers import Caller, Grant
 from mcp_sdk.server.connections import SPOKEN, allow_connections, allow_streams
 from mcp_sdk.server.exits import Exits
-from mcp_sdk.server.identities import KIND as IDENTITY
 from mcp_sdk.server.live import SIGNER, signer_of
 from mcp_sdk.server.settings import ServerSettings
-from mcp_sdk.server.tokens import KIND as TOKEN
-from mcp_sdk.server.tokens import Tokens, mint
 
 __all__ = ["Bind", "Prepared", "prepare", "serve", "uvicorn_options"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mcp_sdk.server.rates import Rate
+from mcp_sdk.server.access.rates import Rate
 
 __all__ = ["ServerSettings"]
 

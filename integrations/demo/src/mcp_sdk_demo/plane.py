@@ -113,8 +113,8 @@ def _serve(directory: Path, fd: int) -> None:
 
 async def _prepare(url: str, directory: Path) -> None:
     """Make a token for the operator of the demo, and one for the services, which may do no more than they need."""
-    from mcp_sdk.server.callers import Grant  # noqa: PLC0415 - as above
-    from mcp_sdk.server.tokens import Tokens, mint  # noqa: PLC0415
+    from mcp_sdk.server.access.callers import Grant  # noqa: PLC0415 - as above
+    from mcp_sdk.server.access.tokens import Tokens, mint  # noqa: PLC0415
     from mcp_sdk.stores.sqlite import connect  # noqa: PLC0415
 
     store = connect(url)

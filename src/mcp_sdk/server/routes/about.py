@@ -11,7 +11,7 @@ from mcp_sdk.control.session import probed
 from mcp_sdk.exceptions import StoreError
 from mcp_sdk.protocol.frames import PROTOCOL
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, Here
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.live import signer_of

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from mcp_sdk.audit import Entry
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, Here
 
 __all__ = ["router"]

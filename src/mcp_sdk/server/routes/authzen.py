@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mcp_sdk.context import Scope
 from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import Caller, Permission
+from mcp_sdk.server.access.callers import Caller, Permission
 from mcp_sdk.server.desk import Asker, At, Desk, Here
 from mcp_sdk.server.evaluations import DENY_FIRST, PERMIT_FIRST, plain_evaluation, question
 from mcp_sdk.server.faults import Fault

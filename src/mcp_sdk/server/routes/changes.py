@@ -14,7 +14,7 @@ from mcp_sdk.ports import Record
 from mcp_sdk.protocol.plain import each, plain_revision
 from mcp_sdk.rollout import Plan
 from mcp_sdk.server import bodies, publishing, rolling
-from mcp_sdk.server.callers import Caller, Permission
+from mcp_sdk.server.access.callers import Caller, Permission
 from mcp_sdk.server.desk import Asker, At, Desk, Here
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.routes.policies import Waiting

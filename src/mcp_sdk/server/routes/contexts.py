@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 from mcp_sdk.context import EntityRef
 from mcp_sdk.protocol.plain import plain_applied
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
-from mcp_sdk.server.relaying import erase
+from mcp_sdk.server.relays.relay import erase
 
 __all__ = ["router"]
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mcp_sdk.decisions import DecisionRequest
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import Caller
+from mcp_sdk.server.access.callers import Caller
 from mcp_sdk.server.desk import Asker, Here
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.questions import answer, plain_answer, read_question

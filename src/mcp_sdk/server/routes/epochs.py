@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from mcp_sdk.context import MESH
 from mcp_sdk.ports import Record
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, Here
 from mcp_sdk.server.live import EPOCH, epoch_of
 

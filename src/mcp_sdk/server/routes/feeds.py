@@ -15,7 +15,7 @@ from mcp_sdk.protocol.filters import Filter
 from mcp_sdk.protocol.manifests import digest
 from mcp_sdk.protocol.plain import loads, plain_applied
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Desk, Here
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.feeds import HEARTBEAT, SSE, After, Feed, event

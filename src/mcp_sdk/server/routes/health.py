@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.responses import PlainTextResponse, Response
 
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, Here
 from mcp_sdk.server.faults import Fault
 

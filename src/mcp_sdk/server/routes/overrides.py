@@ -12,7 +12,7 @@ from mcp_sdk.context import Scope
 from mcp_sdk.glass import LONGEST
 from mcp_sdk.ports import Record
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Desk, Here
 from mcp_sdk.server.live import OVERRIDE
 from mcp_sdk.snapshot import Override

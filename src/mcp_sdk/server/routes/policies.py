@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.protocol.plain import each, plain_revision
 from mcp_sdk.server import bodies, publishing
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
 

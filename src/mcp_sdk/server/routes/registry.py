@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.protocol.plain import each
 from mcp_sdk.server import bodies, declaring
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.services import Endpoint
 

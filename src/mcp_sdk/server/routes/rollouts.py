@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.rollout import LONGEST, MOST, MOST_STAGES, Limits, Plan, Stage
 from mcp_sdk.server import bodies, publishing, rolling
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.routes.policies import Waiting

@@ -14,7 +14,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import MeshError, ProtocolError
 from mcp_sdk.protocol.frames import CLOSE_REFUSED, MOST_NAME, frame, negotiate, read
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Desk, caller_of, desk_of
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.keys import first_key

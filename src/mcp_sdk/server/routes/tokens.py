@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.server import bodies
-from mcp_sdk.server.callers import Caller, Grant, Permission
+from mcp_sdk.server.access.callers import Caller, Grant, Permission
+from mcp_sdk.server.access.identities import KIND, IdentityGrant, name_of, readable
+from mcp_sdk.server.access.tokens import mint
 from mcp_sdk.server.desk import Asker, Desk, Here
 from mcp_sdk.server.faults import Fault
-from mcp_sdk.server.identities import KIND, IdentityGrant, name_of, readable
-from mcp_sdk.server.tokens import mint
 
 __all__ = ["router"]
 

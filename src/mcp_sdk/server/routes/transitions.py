@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from mcp_sdk.context import Scope, Transition
 from mcp_sdk.server import bodies, cloudevents, fitting
-from mcp_sdk.server.callers import Permission
+from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, Desk, Here
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.fitting import INT64, LONG, MOST_ATTRIBUTES, NAME, TEXT

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mcp_sdk.ports import Record
-from mcp_sdk.server.sealing import Reader
+from mcp_sdk.server.relays.sealing import Reader
 
 __all__ = ["KIND", "SLOTS", "Batch", "Incoming", "Outgoing", "Slot", "Taken"]
 

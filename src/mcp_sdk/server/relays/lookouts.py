@@ -18,7 +18,7 @@ from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import MeshError
 from mcp_sdk.ports import Record
 from mcp_sdk.protocol.filters import Filter
-from mcp_sdk.server.sealing import SIZE, Reader, seal
+from mcp_sdk.server.relays.sealing import SIZE, Reader, seal
 
 __all__ = ["KIND", "RENEW", "Look", "Lookout", "Lookouts", "Looks", "content"]
 

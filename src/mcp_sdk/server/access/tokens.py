@@ -19,7 +19,7 @@ from typing import Any, Self
 from mcp_sdk.context import MESH
 from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.ports import Record, Store
-from mcp_sdk.server.callers import Caller, Grant
+from mcp_sdk.server.access.callers import Caller, Grant
 from mcp_sdk.server.faults import Fault
 
 __all__ = ["KIND", "Token", "Tokens", "mint", "unauthorised"]

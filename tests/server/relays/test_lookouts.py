@@ -10,8 +10,8 @@ import pytest
 from mcp_sdk.context import Scope
 from mcp_sdk.ports import Record
 from mcp_sdk.protocol.filters import Filter
-from mcp_sdk.server.lookouts import COUNTS, KIND, LEFT, RELAYS, REPLICAS, Look, Lookouts, content
-from mcp_sdk.server.sealing import Reader
+from mcp_sdk.server.relays.lookouts import COUNTS, KIND, LEFT, RELAYS, REPLICAS, Look, Lookouts, content
+from mcp_sdk.server.relays.sealing import Reader
 
 SCOPE = Scope("shop", "prod")
 FILTERS = (Filter(service="shop"),)

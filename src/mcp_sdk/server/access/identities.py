@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.ports import Record
-from mcp_sdk.server.callers import Grant
+from mcp_sdk.server.access.callers import Grant
 
 __all__ = ["KIND", "IdentityGrant", "name_of", "readable", "resolve"]
 

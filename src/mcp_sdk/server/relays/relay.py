@@ -21,12 +21,12 @@ from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import MeshError, RevisionConflict, StoreUnavailable
 from mcp_sdk.ports import Change, Record, Store
 from mcp_sdk.protocol.filters import Filter
-from mcp_sdk.server import batches, lookouts
-from mcp_sdk.server.batches import SLOTS, Batch, Incoming, Outgoing, Slot
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live
-from mcp_sdk.server.lookouts import Look, Lookout, Lookouts, Looks
-from mcp_sdk.server.sealing import Reader, seal
+from mcp_sdk.server.relays import batches, lookouts
+from mcp_sdk.server.relays.batches import SLOTS, Batch, Incoming, Outgoing, Slot
+from mcp_sdk.server.relays.lookouts import Look, Lookout, Lookouts, Looks
+from mcp_sdk.server.relays.sealing import Reader, seal
 
 __all__ = ["Relay", "erase"]
 

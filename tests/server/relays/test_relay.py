@@ -22,10 +22,10 @@ from mcp_sdk.exceptions import RevisionConflict, StoreError, StoreUnavailable
 from mcp_sdk.middleware import MeshMiddleware
 from mcp_sdk.ports import Record, Store
 from mcp_sdk.protocol.filters import Filter
-from mcp_sdk.server import batches, lookouts
+from mcp_sdk.server.access.callers import Grant
 from mcp_sdk.server.app import create_app
-from mcp_sdk.server.callers import Grant
 from mcp_sdk.server.live import Live
+from mcp_sdk.server.relays import batches, lookouts
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.streams import Stream
 from mcp_sdk.stores.memory import MemoryStore

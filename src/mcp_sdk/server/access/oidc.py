@@ -17,8 +17,8 @@ from mcp_sdk.enforcement import Run
 from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
 from mcp_sdk.middleware.jwt_principal import JwtPrincipal
 from mcp_sdk.middleware.principal import Unread
-from mcp_sdk.server.callers import Caller
-from mcp_sdk.server.tokens import unauthorised
+from mcp_sdk.server.access.callers import Caller
+from mcp_sdk.server.access.tokens import unauthorised
 
 __all__ = ["Oidc"]
 

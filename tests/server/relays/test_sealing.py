@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from mcp_sdk.server.sealing import Reader, seal
+from mcp_sdk.server.relays.sealing import Reader, seal
 
 
 def test_whom_it_is_for_can_open_it() -> None:
@@ -28,7 +28,7 @@ def test_a_key_that_is_none_is_passed_over() -> None:
 def test_what_is_nested_too_deeply_is_nothing() -> None:
     """Though it is sealed as it should be."""
     reader = Reader()
-    with patch("mcp_sdk.server.sealing.json.dumps", return_value="[" * 100_000):
+    with patch("mcp_sdk.server.relays.sealing.json.dumps", return_value="[" * 100_000):
         sealed = seal("x", {reader.public})
     assert reader.open(sealed) is None
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mcp_sdk.ports import Record
-from mcp_sdk.server.batches import COUNTS, KEPT, KIND, RATE, SIZE, Batch, Incoming, Outgoing, Slot
-from mcp_sdk.server.sealing import seal
+from mcp_sdk.server.relays.batches import COUNTS, KEPT, KIND, RATE, SIZE, Batch, Incoming, Outgoing, Slot
+from mcp_sdk.server.relays.sealing import seal
 
 WHO = {"service": "shop"}
 

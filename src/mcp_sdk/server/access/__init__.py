@@ -1,0 +1,1 @@
+"""Who asks, what proves it, and what they may: tokens, OpenID, certificates, roles, and how fast."""
