@@ -106,7 +106,7 @@ def minimums(session: nox.Session) -> None:
     """Run the core's tests at the lowest direct dependencies that are declared."""
     session.install("--resolution=lowest-direct", "-e", ".[policy,httpx,jwt,geo,cli,testing]")
     tools = "hypothesis uvicorn gunicorn websockets flask django attrs pydantic opentelemetry-sdk sqlalchemy sybil"
-    session.install(*tools.split(), "fastapi", "prometheus-client")
+    session.install(*tools.split(), "fastapi", "msgspec", "prometheus-client")
     session.run("pytest", "tests", *session.posargs)
 
 
