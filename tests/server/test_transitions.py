@@ -103,6 +103,7 @@ def test_a_binary_event_is_a_transition(admin: httpx.Client) -> None:
         ({"type": "other"}, "mcp_sdk.transition"),
         ({"subject": "order"}, "model/id"),
         ({"id": ""}, "id is missing"),
+        ({"id": "1" * 201}, "201 characters"),
         ({"data": []}, "data is a JSON object"),
         ({"data": {"event_id": "x"}}, "event_id"),
         ({"data_base64": "!"}, "base64"),

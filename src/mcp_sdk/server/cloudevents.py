@@ -25,7 +25,7 @@ __all__ = ["BATCH", "OF_EVENT", "STRUCTURED", "TYPE", "from_binary", "from_struc
 TYPE = "mcp_sdk.transition"
 STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
 LONGEST = 200
-"""Characters of an event id; of a longer one its SHA-256 is taken."""
+"""Characters of an id, and of an event id: of one that is longer with its source the SHA-256 is taken."""
 OF_EVENT = ("model", "entity_id", "event_id", "observed_at", "source", "namespace", "environment")
 
 
@@ -77,6 +77,8 @@ def _transition(attributes: Mapping[str, Any], data: Any) -> dict[str, Any]:
 
 def _event_id(source: str, name: str) -> str:
     """Give what tells an event apart: producers answer for ``source`` and ``id`` together (CloudEvents 1.0, "id")."""
+    if len(name) > LONGEST:
+        raise _unfit(f"id has {len(name)} characters; {LONGEST} are taken at most")
     told = f"{source.replace('%', '%25').replace('#', '%23')}#{name}"
     return told if len(told) <= LONGEST else hashlib.sha256(told.encode(errors="replace")).hexdigest()
 
