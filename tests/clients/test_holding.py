@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import httpx
 import pytest
+from calling import call
 from serving import Replica
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
@@ -18,7 +17,6 @@ from websockets.sync.server import ServerConnection, serve
 from mcp_sdk import BusinessModel, Config, Mesh
 from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.exceptions import StoreUnavailable
-from mcp_sdk.middleware import MeshMiddleware
 from mcp_sdk.ports import AppendStatus, Applied, Change, Cursor
 from mcp_sdk.protocol.frames import frame
 from mcp_sdk.protocol.plain import plain_change
@@ -54,18 +52,8 @@ def mesh(url: str, **settings: Any) -> Mesh:
 
 def status(of: Mesh, path: str = "/orders/o-1") -> int:
     """Ask an application behind the middleware."""
-
-    async def app(_scope: Any, _receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(MeshMiddleware(app, mesh=of))
-        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
-            return await client.get(path)
-
     of.declare_operations(["GET /orders/{order}"])
-    return asyncio.run(ask()).status_code
+    return call(of, path).status_code
 
 
 def move(plane: Mesh, state: str) -> None:

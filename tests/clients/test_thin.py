@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from calling import call
 from serving import Replica
 
 from mcp_sdk import BusinessModel, Config, Mesh, Refused
 from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.listing import listable
-from mcp_sdk.middleware import MeshMiddleware
 from mcp_sdk.permits import requires_permit
 from mcp_sdk.ports import Status
 from mcp_sdk.snapshot import PolicyRevision
@@ -57,18 +56,8 @@ def config(replica: Replica, evaluation: Any = "server") -> Config:
 
 def get(mesh: Mesh, path: str) -> httpx.Response:
     """Ask an application behind the middleware."""
-
-    async def app(_scope: Any, _receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(MeshMiddleware(app, mesh=mesh))
-        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
-            return await client.get(path)
-
     mesh.operations.clear()
-    return asyncio.run(ask())
+    return call(mesh, path)
 
 
 def test_the_server_decides_with_contexts_of_its_own(replica: Replica) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from getpass import getuser
 from typing import Any
 
@@ -48,10 +48,11 @@ def publish(
     *,
     dry_run: bool = False,
     replaces: int | None = None,
+    heed: Heed | None = None,
 ) -> int:
     """Do what ``put_in_force`` does, and say of a conflict who published meanwhile (``StoreError``)."""
     try:
-        return put_in_force(mesh, dict(sources), dict(models), dry_run=dry_run, replaces=replaces)
+        return put_in_force(mesh, dict(sources), dict(models), dry_run=dry_run, replaces=replaces, heed=heed)
     except RevisionConflict as error:
         raise outrun(mesh, error.expected, error.actual) from error
 
@@ -63,21 +64,23 @@ def put_in_force(
     *,
     dry_run: bool = False,
     replaces: int | None = None,
+    heed: Heed | None = None,
 ) -> int:
     """Compile policy texts against the models of the store and ``models``, apply them, and give the revision.
 
-    ``replaces`` is the revision that must be in force, else the one that is. Raises ``PolicyError`` with every finding,
+    ``replaces`` is the revision that must be in force, else the one that is; ``heed`` looks at the findings on what
+    compiles, which takes as long again, before it is put in force. Raises ``PolicyError`` with every finding,
     ``ModelError`` for a model that is declared otherwise, ``RevisionConflict`` when somebody else applied meanwhile.
     """
-    from mcp_sdk.policy import compile_policies, require_namespace  # noqa: PLC0415 - the compiler is an extra
+    from mcp_sdk.policy import require_namespace  # noqa: PLC0415 - the compiler is an extra
 
     plane = mesh.control_plane
     before = plane.snapshot()
     if replaces is not None and replaces != before.revision:
         raise RevisionConflict("policies", expected=replaces, actual=before.revision)
-    declared, known = tuple(models.values()), known_models(mesh, models)
+    declared, known = tuple(models.values()), _known(mesh, models)
     try:
-        programs = compile_policies(sources, known, namespace=mesh.identity.namespace)
+        programs = _compiled(mesh, sources, known, heed)
         require_namespace(programs, mesh.identity.namespace)
     except PolicyError as error:
         if not known and any(finding.code == "MCP0021" for finding in error.findings):
@@ -89,26 +92,41 @@ def put_in_force(
     return plane.apply(revision).result(mesh.config.start_timeout).revision
 
 
-def known_models(mesh: Mesh, models: Mapping[str, BusinessModel]) -> dict[str, BusinessModel]:
+def _known(mesh: Mesh, models: Mapping[str, BusinessModel]) -> dict[str, BusinessModel]:
     """Give the models of the store, by name, with ``models`` merged in; raises ``ModelError`` where they differ."""
     held = mesh.control_plane.snapshot().models
     return {**held, **{model.name: model for model in merge_all(held.values(), tuple(models.values()))}}
 
 
-def warned(
-    sources: Mapping[str, str], models: Mapping[str, BusinessModel], declarations: Mapping[str, str]
-) -> tuple[Finding, ...]:
-    """Give the warnings of ``mcpctl policy check`` on files, by place; none where an error keeps them from effect.
+def _compiled(
+    mesh: Mesh, sources: Mapping[str, str], models: Mapping[str, BusinessModel], heed: Heed | None
+) -> dict[str, Any]:
+    from mcp_sdk.policy import compile_and_report, compile_policies  # noqa: PLC0415 - the compiler is an extra
+
+    namespace = mesh.identity.namespace
+    if heed is None:
+        return compile_policies(sources, models, namespace=namespace)
+    programs, found = compile_and_report(sources, models, namespace=namespace, declarations=heed.declarations)
+    heed.look(found.findings)
+    return programs
+
+
+class Heed:
+    """Shows the warnings of ``mcpctl policy check`` on some files to who applies them, and keeps them in ``found``.
 
     ``declarations`` are the texts of ``models.yaml`` files: of models that stand in none of them nothing is said.
     """
-    from mcp_sdk.policy import report_on  # noqa: PLC0415 - the compiler is an extra
 
-    found = report_on(sources, models, declarations=declarations).findings
-    if any(finding.severity == "error" for finding in found):
-        return ()
-    here = {*sources, *declarations}
-    return tuple(finding for finding in found if finding.severity == "warning" and finding.file in here)
+    def __init__(self, sources: Mapping[str, str], declarations: Mapping[str, str], output: Output) -> None:
+        self.declarations, self.found = declarations, list[Finding]()
+        self._texts, self._output = {**sources, **declarations}, output
+
+    def look(self, findings: Iterable[Finding]) -> None:
+        """Take the findings on what compiled, by place."""
+        self.found = [each for each in findings if each.severity == "warning" and each.file in self._texts]
+        if not self._output.for_machines:
+            for line in report(self.found, self._texts):
+                self._output.say(line)
 
 
 def _author() -> str:
@@ -120,15 +138,11 @@ def _author() -> str:
 
 def _run(args: Namespace, output: Output) -> int:
     sources, models = read_policies(args.paths), read_models(args.paths)
-    declarations = read_declarations(args.paths)
+    heed = Heed(sources, read_declarations(args.paths), output)
     with connected(args, makes=True) as mesh:
-        found = warned(sources, known_models(mesh, models), declarations)
-        if not output.for_machines:
-            for line in report(found, sources | declarations):
-                output.say(line)
-        revision = publish(mesh, sources, models, dry_run=args.dry_run, replaces=args.replaces)
+        revision = publish(mesh, sources, models, dry_run=args.dry_run, replaces=args.replaces, heed=heed)
     result = {"files": sorted(sources), "revision": revision, "applied": not args.dry_run}
-    _tell(result | {"findings": list(map(plain_finding, found))}, output)
+    _tell(result | {"findings": list(map(plain_finding, heed.found))}, output)
     return OK
 
 

@@ -14,7 +14,7 @@ from mcp_sdk.policy.program import CheckedPolicy, build_program
 from mcp_sdk.policy.source.parse import check_names, read_resources
 from mcp_sdk.policy.source.resources import Condition, LimitRule, Policy, Rule, TrafficPolicy, TrafficRoute, TrafficRule
 
-__all__ = ["check_policies", "compile_policies", "report_on", "require_namespace"]
+__all__ = ["check_policies", "compile_and_report", "compile_policies", "report_on", "require_namespace"]
 
 
 def compile_policies(
@@ -28,7 +28,25 @@ def compile_policies(
     cel-expr-python or PyYAML is not installed.
     """
     findings = Collector()
+    return _built(_check(sources, models, findings, namespace), findings)
+
+
+def compile_and_report(
+    sources: Mapping[str, str],
+    models: Mapping[str, BusinessModel],
+    *,
+    namespace: str = "default",
+    declarations: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], Report]:
+    """Do what ``compile_policies`` does, and give what ``report_on`` finds on policies that compile, too."""
+    findings = Collector()
     checked = _check(sources, models, findings, namespace)
+    programs = _built(checked, findings)
+    analyze(checked, models, findings, declarations=declarations or {})
+    return programs, Report(findings.sorted(), findings.left_out)
+
+
+def _built(checked: list[CheckedPolicy], findings: Collector) -> dict[str, Any]:
     if findings.failures:
         raise PolicyError(finding for finding in findings.sorted() if finding.severity == "error")
     return build_program(checked)

@@ -12,13 +12,13 @@ from fastapi import FastAPI
 from mcp_sdk._plugins import STORES, load
 from mcp_sdk.ports import Store
 from mcp_sdk.server import faults
+from mcp_sdk.server.appending import Appender
 from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.discreet import discreet
 from mcp_sdk.server.door import open_door
 from mcp_sdk.server.endpoints import Endpoints
 from mcp_sdk.server.exits import Exits
-from mcp_sdk.server.gathering import Gathering
 from mcp_sdk.server.housekeeping import housekeep
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
@@ -62,7 +62,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
         hub = Hub(store, settings)
         shelf, door = open_door(hub, settings)
         endpoints = Endpoints(store, most=settings.endpoints, each=settings.service_endpoints)
-        parts = (shelf, door, Auditor(store), Gathering(store), endpoints)
+        parts = (shelf, door, Auditor(store), Appender(store), endpoints)
         exits = Exits(hub.everyone)
         app.state.desk = Desk(store, hub, settings, Metrics(hub), exits, *parts)
         relay = Relay(hub)

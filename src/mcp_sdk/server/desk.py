@@ -15,12 +15,12 @@ from starlette.requests import HTTPConnection
 from mcp_sdk.context import Scope
 from mcp_sdk.ports import Store
 from mcp_sdk.server.access.callers import Caller
+from mcp_sdk.server.appending import Appender
 from mcp_sdk.server.auditor import Auditor
 from mcp_sdk.server.door import Door
 from mcp_sdk.server.endpoints import Endpoints
 from mcp_sdk.server.exits import Exits
 from mcp_sdk.server.faults import Fault
-from mcp_sdk.server.gathering import Gathering
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live, Part
 from mcp_sdk.server.metrics import Metrics
@@ -49,7 +49,7 @@ class Desk:
     shelf: Shelf
     door: Door
     auditor: Auditor
-    gathering: Gathering
+    appender: Appender
     endpoints: Endpoints
     compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while policies are compiled: one set at a time, for many would take every thread from everybody else."""

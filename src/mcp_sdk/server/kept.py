@@ -26,28 +26,23 @@ class Kept:
     def __init__(self, count: int = COUNT, size: int = SIZE) -> None:
         self._count, self._size = count, size
         self._held: deque[Change] = deque()
-        self._weights: deque[int] = deque()
         self._weight = 0
 
     def add(self, change: Change) -> None:
         """Keep a change; of an entity that is forgotten by it, nothing else is kept any more."""
         if change.kind == "forgotten":
             self._strike(change)
-        weight = _weight(change)
         self._held.append(change)
-        self._weights.append(weight)
-        self._weight += weight
+        self._weight += _weight(change)
         while len(self._held) > self._count or self._weight > self._size:
-            self._held.popleft()
-            self._weight -= self._weights.popleft()
+            self._weight -= _weight(self._held.popleft())
 
     def _strike(self, forgotten: Change) -> None:
         for index, change in enumerate(self._held):
             applied = change.applied
             if applied is not None and (change.scope, applied.context.ref) == (forgotten.scope, forgotten.ref):
                 self._held[index] = replace(change, applied=None)
-                self._weight += EACH - self._weights[index]
-                self._weights[index] = EACH
+                self._weight += EACH - _weight(change)
 
     def since(self, cursor: Cursor) -> tuple[Change, ...] | None:
         """Give the changes after a position, or None where it is none of a change that is kept."""
@@ -59,7 +54,6 @@ class Kept:
     def clear(self) -> None:
         """Keep nothing."""
         self._held.clear()
-        self._weights.clear()
         self._weight = 0
 
 

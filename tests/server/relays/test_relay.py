@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from calling import call
 from desks import Served, served, served_by_two
 from listening import Reader
 from looking import SCOPE, WHO, Looking, decide, eventually, gone, kept
@@ -19,7 +20,6 @@ from waiting import until
 from mcp_sdk import BusinessModel, Config, DecisionRequest, Mesh
 from mcp_sdk.context import MESH, EntityRef, Scope, Transition
 from mcp_sdk.exceptions import RevisionConflict, StoreError, StoreUnavailable
-from mcp_sdk.middleware import MeshMiddleware
 from mcp_sdk.ports import Record, Store
 from mcp_sdk.protocol.filters import Filter
 from mcp_sdk.server.access.callers import Grant
@@ -468,26 +468,11 @@ def test_clients_of_every_kind_are_seen_from_the_other_replica(pair: tuple[Repli
         assert (shown["record"]["operation"], shown["by"]) == ("GET /asked", {"server": True})
         with mesh(other, "server") as thin:
             until(lambda: thin.decision_log.enabled)
-            assert get(thin, "/thin").status_code == 204
+            assert call(thin, "/thin").status_code == 204
             shown = [reader.next("decision").data["record"]["operation"]]
-            assert get(thin, "/last").status_code == 204
+            assert call(thin, "/last").status_code == 204
             shown += [reader.next("decision").data["record"]["operation"]]
             assert shown == ["GET /thin", "GET /last"]
-
-
-def get(shop: Mesh, path: str) -> httpx.Response:
-    """Ask an application behind the middleware."""
-
-    async def app(_scope: Any, _receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(MeshMiddleware(app, mesh=shop))
-        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as asking:
-            return await asking.get(path)
-
-    return asyncio.run(ask())
 
 
 def test_a_replica_that_is_killed_leaves_nothing_for_ever(

@@ -20,6 +20,7 @@ from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, Record, SigningKey, Store
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
+from mcp_sdk.stores.gathering import Answer, Call, Gathering
 from mcp_sdk_postgres import catalogue, entities, log
 from mcp_sdk_postgres.address import Address, read
 from mcp_sdk_postgres.connections import Connections
@@ -27,13 +28,13 @@ from mcp_sdk_postgres.failures import Conflict, failures, unavailable
 from mcp_sdk_postgres.listener import Listener
 from mcp_sdk_postgres.schema import prepare
 from mcp_sdk_postgres.session import PARTITION, Numbers, Session
-from mcp_sdk_postgres.writer import Writer
 
 __all__ = ["PostgresStore", "connect"]
 
 ATTEMPTS = 50
 """How often a transaction is tried that another's comes before; each time somebody got on."""
-Answers: TypeAlias = list[tuple[AppendResult, ...]]
+Answers: TypeAlias = list[Answer]
+Append: TypeAlias = Callable[[Sequence[Call]], Awaitable[Answers]]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -50,18 +51,18 @@ def connect(url: str, *, poll_interval: float = 0.05) -> PostgresStore:
 class _Here:
     """What belongs to one loop of one process."""
 
-    def __init__(self, address: Address, name: str, poll_interval: float, append: Callable[..., Awaitable[T]]) -> None:
+    def __init__(self, address: Address, name: str, poll_interval: float, append: Append) -> None:
         self.pid, self.loop = os.getpid(), asyncio.get_running_loop()
         self.connections = Connections(address, name)
         self.listener = Listener(self.connections, poll_interval)
-        self.writer = Writer(append)  # type: ignore[arg-type]
+        self.gathering = Gathering(append)
 
     def is_current(self) -> bool:
         return self.pid == os.getpid() and self.loop is asyncio.get_running_loop()
 
     async def close(self) -> None:
         await self.listener.close()
-        await self.writer.close()
+        await self.gathering.close()
         await self.connections.close()
 
 
@@ -106,7 +107,7 @@ class PostgresStore(Store):
 
     async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
         """Apply transitions in one transaction, together with other calls that wait; see ``Store.append``."""
-        return await self._here().writer.append(transitions) if transitions else ()
+        return await self._here().gathering.append(transitions) if transitions else ()
 
     async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
         """Look entities up; see ``Store.get``."""
@@ -260,7 +261,7 @@ class PostgresStore(Store):
             here = self._current = _Here(self._address, self.name, self._poll_interval, self._append)
         return here
 
-    async def _append(self, calls: Sequence[Sequence[Transition]]) -> Answers:
+    async def _append(self, calls: Sequence[Call]) -> Answers:
         return await self._run(entities.append, calls)
 
     async def _run(

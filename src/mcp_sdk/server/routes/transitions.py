@@ -156,7 +156,7 @@ async def publish(desk: Here, caller: Asker, request: Request) -> Response:
 
 async def _stored(desk: Desk, transitions: list[Transition]) -> Response:
     """Store them; the answer is what ``Outcomes`` describes, which our own values need not be checked against."""
-    results = await desk.gathering.append(transitions)
+    results = await desk.appender.append(transitions)
     desk.metrics.stored(results)
     return Response(msgspec.json.encode({"results": results}), media_type="application/json")
 

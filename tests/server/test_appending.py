@@ -12,7 +12,8 @@ import pytest
 from mcp_sdk.context import EntityRef, Scope, Transition
 from mcp_sdk.exceptions import StoreError, StoreUnavailable
 from mcp_sdk.ports import AppendResult, AppendStatus
-from mcp_sdk.server.gathering import ABREAST, MOST, Gathering
+from mcp_sdk.server.appending import ABREAST, Appender
+from mcp_sdk.stores.gathering import MOST
 from mcp_sdk.stores.memory import MemoryStore
 from mcp_sdk.testing.stores import move
 
@@ -48,11 +49,11 @@ class Slow(MemoryStore):
         return await super().append(transitions)
 
 
-async def sent(gathering: Gathering, *batches: Sequence[Transition]) -> list[asyncio.Task[tuple[AppendResult, ...]]]:
+async def sent(appender: Appender, *batches: Sequence[Transition]) -> list[asyncio.Task[tuple[AppendResult, ...]]]:
     """Begin a request for each batch, one after another."""
     tasks = []
     for batch in batches:
-        tasks.append(asyncio.create_task(gathering.append(batch)))
+        tasks.append(asyncio.create_task(appender.append(batch)))
         for _ in range(3):
             await asyncio.sleep(0)
     return tasks
@@ -67,8 +68,8 @@ def moves(*ids: str, batch_id: str = "") -> list[Transition]:
 async def test_what_waits_is_stored_together() -> None:
     """While the store is at work, the others wait and then go in one call; each gets what became of its own."""
     store = Slow()
-    gathering = Gathering(store)
-    tasks = await sent(gathering, *(moves(f"o-{number}") for number in range(ABREAST)), moves("a", "b"), moves("c"))
+    appender = Appender(store)
+    tasks = await sent(appender, *(moves(f"o-{number}") for number in range(ABREAST)), moves("a", "b"), moves("c"))
     store.go.set()
     results = await asyncio.gather(*tasks)
     assert store.told == [1] * ABREAST + [3]
@@ -81,8 +82,8 @@ async def test_one_that_cannot_be_stored_hurts_nobody_else() -> None:
     """Where a call of several fails for what is in it, each is stored by itself."""
     store = Slow()
     store.refuses = "bad"
-    gathering = Gathering(store)
-    tasks = await sent(gathering, *(moves(f"o-{number}") for number in range(ABREAST)), moves("bad"), moves("good"))
+    appender = Appender(store)
+    tasks = await sent(appender, *(moves(f"o-{number}") for number in range(ABREAST)), moves("bad"), moves("good"))
     store.go.set()
     *_, bad, good = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(bad, StoreError)
@@ -95,8 +96,8 @@ async def test_a_store_that_is_away_is_told_to_everybody() -> None:
     """Nobody is kept waiting, and nothing is tried again for them."""
     store = Slow()
     store.away = True
-    gathering = Gathering(store)
-    tasks = await sent(gathering, *(moves(f"o-{number}") for number in range(ABREAST)), moves("a"), moves("b"))
+    appender = Appender(store)
+    tasks = await sent(appender, *(moves(f"o-{number}") for number in range(ABREAST)), moves("a"), moves("b"))
     store.go.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(one, StoreUnavailable) for one in answers)
@@ -107,11 +108,11 @@ async def test_a_store_that_is_away_is_told_to_everybody() -> None:
 async def test_who_comes_as_the_last_call_ends_is_stored() -> None:
     """Though all calls end in one turn of the loop, in which nobody has let go of them yet."""
     store = Prompt()
-    gathering = Gathering(store)
-    await sent(gathering, *(moves(f"o-{number}") for number in range(ABREAST)))
+    appender = Appender(store)
+    await sent(appender, *(moves(f"o-{number}") for number in range(ABREAST)))
     assert len(store.told) == ABREAST
     store.go.set()
-    assert len(await asyncio.wait_for(gathering.append(moves("late")), 5)) == 1
+    assert len(await asyncio.wait_for(appender.append(moves("late")), 5)) == 1
 
 
 class Prompt(Slow):
@@ -128,8 +129,8 @@ async def test_an_error_that_nobody_expected_hurts_nobody_else() -> None:
     """Whatever it is that a store raises."""
     store = Slow()
     store.raises, store.refuses = ValueError, "bad"
-    gathering = Gathering(store)
-    tasks = await sent(gathering, *(moves(f"o-{number}") for number in range(ABREAST)), moves("bad"), moves("good"))
+    appender = Appender(store)
+    tasks = await sent(appender, *(moves(f"o-{number}") for number in range(ABREAST)), moves("bad"), moves("good"))
     store.go.set()
     *_, bad, good = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(bad, ValueError)
@@ -141,9 +142,9 @@ async def test_waiting_for_a_store_that_halts_does_not_add_up() -> None:
     """Who waited for as long as a call that failed is told so with it, however many calls all of them would take."""
     store = Slow()
     store.away = True
-    gathering = Gathering(store)
+    appender = Appender(store)
     large = moves(*map(str, range(MOST)))
-    tasks = await sent(gathering, *[large] * 20)
+    tasks = await sent(appender, *[large] * 20)
     store.go.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(one, StoreUnavailable) for one in answers)
@@ -157,10 +158,10 @@ async def test_batches_are_stored_by_themselves_at_once() -> None:
     None waits for others: a store that can store many calls together is told all of them.
     """
     store = Slow()
-    gathering = Gathering(store)
+    appender = Appender(store)
     late = [move("b", event_id="e-b", batch_id="same", base_revision=7)]
     tasks = await sent(
-        gathering, *(moves(f"o-{number}") for number in range(ABREAST)), moves("a", batch_id="same"), late
+        appender, *(moves(f"o-{number}") for number in range(ABREAST)), moves("a", batch_id="same"), late
     )
     assert len(store.told) == ABREAST + 2
     store.go.set()
@@ -172,9 +173,9 @@ async def test_batches_are_stored_by_themselves_at_once() -> None:
 async def test_what_is_stored_together_is_bounded() -> None:
     """A call of the store takes no more than a request may bring."""
     store = Slow()
-    gathering = Gathering(store)
+    appender = Appender(store)
     half = [moves(*(f"{part}-{number}" for number in range(MOST // 2 + 1))) for part in "abc"]
-    tasks = await sent(gathering, *(moves(f"o-{number}") for number in range(ABREAST)), *half)
+    tasks = await sent(appender, *(moves(f"o-{number}") for number in range(ABREAST)), *half)
     store.go.set()
     await asyncio.gather(*tasks)
     assert store.told == [1] * ABREAST + [MOST // 2 + 1] * 3
@@ -184,8 +185,8 @@ async def test_what_is_stored_together_is_bounded() -> None:
 async def test_who_went_away_takes_nothing_along() -> None:
     """A request that is given up is stored all the same, and the others get their answers."""
     store = Slow()
-    gathering = Gathering(store)
-    tasks = await sent(gathering, *(moves(f"o-{number}") for number in range(ABREAST)), moves("a"), moves("b"))
+    appender = Appender(store)
+    tasks = await sent(appender, *(moves(f"o-{number}") for number in range(ABREAST)), moves("a"), moves("b"))
     tasks[-2].cancel()
     store.go.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -197,9 +198,9 @@ async def test_who_went_away_takes_nothing_along() -> None:
 async def test_one_who_is_stopped_answers_everybody() -> None:
     """When the loop's tasks are ended, whoever waits is told that the server stops."""
     store = Slow()
-    gathering = Gathering(store)
-    (task,) = await sent(gathering, moves("a"))
-    for work in tuple(gathering._working):
+    appender = Appender(store)
+    (task,) = await sent(appender, moves("a"))
+    for work in tuple(appender._gathering._working):
         work.cancel()
     with pytest.raises(StoreUnavailable):
         await task
