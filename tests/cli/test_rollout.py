@@ -103,6 +103,32 @@ def test_a_rollout_is_watched_until_it_is_stopped(replica: Replica, mcpctl: Mcpc
     ]
 
 
+def test_warnings_are_shown_at_the_start_and_stop_nothing(mcpctl: Mcpctl) -> None:
+    """As ``apply`` shows them, and in the answer for machines under ``findings``."""
+    assert mcpctl.start("shadow:10m") == 0
+    warning, line, mark, follow = mcpctl.err.splitlines()
+    assert warning.startswith(f"{mcpctl.folder}/orders.yaml:8:26: warning MCP0101: rule 'large' refuses")
+    assert (line, mark) == (f"     8 | {POLICY.replace('STATE', 'paid').splitlines()[7]}", "       | " + " " * 25 + "^")
+    assert follow == "follow it with: mcpctl rollout status --watch"
+    assert mcpctl.out.endswith(" begins with shadow, over revision 1\n")
+    assert mcpctl("rollout", "stop", "--reason", "once more") == 0
+    assert mcpctl.start("shadow:10m", "-o", "json") == 0
+    said = json.loads(mcpctl.out)
+    assert (said["rollout"]["base"], [each["code"] for each in said["findings"]]) == (1, ["MCP0101"])
+    assert mcpctl.err == ""
+
+
+def test_files_that_do_not_compile_begin_nothing(mcpctl: Mcpctl) -> None:
+    """Their errors are told as ``apply`` tells them, without the warnings."""
+    mcpctl.write("stolen")
+    assert mcpctl.start("shadow:10m") == 1
+    assert "orders.yaml:8:" in mcpctl.err
+    assert "MCP0023" in mcpctl.err
+    assert "MCP0101" not in mcpctl.err
+    assert mcpctl("rollout", "status") == 0
+    assert "no policy change was rolled out here yet" in mcpctl.out
+
+
 def test_an_operator_goes_on_or_stops(mcpctl: Mcpctl) -> None:
     """Of none at all it is said how to begin."""
     assert mcpctl("rollout", "status") == 0

@@ -36,6 +36,8 @@ def test_a_port_that_is_taken_makes_no_token() -> None:
     ("argv", "status", "said"),
     [
         (("--port", "99999"), 2, "ports are 1 to 65535"),
+        (("--endpoints", "0"), 2, "--endpoints: '0' is no bound; give a whole number, 1 at least"),
+        (("--service-endpoints", "many"), 2, "--service-endpoints: 'many' is no bound"),
         (("--oidc-issuer", "https://login.example.org"), 2, "--oidc-audience"),
         (("--tls-certificate", "gone.crt"), 3, "gone.crt cannot be read"),
         (("--host", "0.0.0.0"), 3, "--behind-proxy"),

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from desks import Served, served, served_by_two
+from minting import mint_client
+from serving import Replica
 
 from mcp_sdk import BusinessModel
 from mcp_sdk.context import Scope
@@ -227,6 +230,16 @@ def test_a_full_service_leaves_room_for_others() -> None:
         assert (await tool.post("/v1/services", json=lease(2))).status_code == 503
 
     served(work, service_endpoints=1)
+
+
+def test_who_serves_sets_both_bounds(tmp_path: Path) -> None:
+    """By options of ``mcpctl serve``."""
+    options = ("--endpoints", "2", "--service-endpoints", "1")
+    with Replica(tmp_path, options=options) as replica, mint_client(replica, PUBLISHER) as tool:
+        answers = [tool.post("/v1/services", json=lease(*of)) for of in ((1,), (2,), (1, "cart"), (1, "stock"))]
+    assert [answer.status_code for answer in answers] == [204, 503, 204, 503]
+    assert answers[1].json()["detail"].startswith("'shop' has 1 endpoints in default/default already")
+    assert answers[3].json()["detail"].startswith("default/default has 2 endpoints already")
 
 
 class Counted(MemoryStore):

@@ -19,7 +19,7 @@ from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.snapshot import PolicyRevision
 
-__all__ = ["COMMAND", "publish", "put_in_force"]
+__all__ = ["COMMAND", "Heed", "compiled", "publish", "put_in_force"]
 
 UNDECLARED = (
     "no model is declared yet: start a service that declares them on this control plane, "
@@ -72,16 +72,13 @@ def put_in_force(
     compiles, which takes as long again, before it is put in force. Raises ``PolicyError`` with every finding,
     ``ModelError`` for a model that is declared otherwise, ``RevisionConflict`` when somebody else applied meanwhile.
     """
-    from mcp_sdk.policy import require_namespace  # noqa: PLC0415 - the compiler is an extra
-
     plane = mesh.control_plane
     before = plane.snapshot()
     if replaces is not None and replaces != before.revision:
         raise RevisionConflict("policies", expected=replaces, actual=before.revision)
     declared, known = tuple(models.values()), _known(mesh, models)
     try:
-        programs = _compiled(mesh, sources, known, heed)
-        require_namespace(programs, mesh.identity.namespace)
+        programs = compiled(mesh, sources, known, heed)
     except PolicyError as error:
         if not known and any(finding.code == "MCP0021" for finding in error.findings):
             error.args = (f"{error}\n{UNDECLARED}",)
@@ -98,35 +95,46 @@ def _known(mesh: Mesh, models: Mapping[str, BusinessModel]) -> dict[str, Busines
     return {**held, **{model.name: model for model in merge_all(held.values(), tuple(models.values()))}}
 
 
-def _compiled(
+def compiled(
     mesh: Mesh, sources: Mapping[str, str], models: Mapping[str, BusinessModel], heed: Heed | None
 ) -> dict[str, Any]:
-    from mcp_sdk.policy import compile_and_report, compile_policies  # noqa: PLC0415 - the compiler is an extra
+    """Give the program of policy texts in the mesh's namespace, and have ``heed`` look; raises ``PolicyError``."""
+    from mcp_sdk import policy  # noqa: PLC0415 - the compiler is an extra
 
     namespace = mesh.identity.namespace
     if heed is None:
-        return compile_policies(sources, models, namespace=namespace)
-    programs, found = compile_and_report(sources, models, namespace=namespace, declarations=heed.declarations)
-    heed.look(found.findings)
+        programs = policy.compile_policies(sources, models, namespace=namespace)
+    else:
+        programs, found = policy.compile_and_report(
+            sources, models, namespace=namespace, declarations=heed.declarations
+        )
+        heed.look(found.findings)
+    policy.require_namespace(programs, namespace)
     return programs
 
 
 class Heed:
-    """Shows the warnings of ``mcpctl policy check`` on some files to who applies them, and keeps them in ``found``.
+    """Shows the warnings of ``mcpctl policy check`` on some files to who puts them in force.
 
     ``declarations`` are the texts of ``models.yaml`` files: of models that stand in none of them nothing is said.
     """
 
-    def __init__(self, sources: Mapping[str, str], declarations: Mapping[str, str], output: Output) -> None:
-        self.declarations, self.found = declarations, list[Finding]()
-        self._texts, self._output = {**sources, **declarations}, output
+    def __init__(
+        self, sources: Mapping[str, str], output: Output, *, declarations: Mapping[str, str] | None = None
+    ) -> None:
+        self.declarations, self._found = declarations or {}, list[Finding]()
+        self._texts, self._output = {**sources, **self.declarations}, output
 
     def look(self, findings: Iterable[Finding]) -> None:
         """Take the findings on what compiled, by place."""
-        self.found = [each for each in findings if each.severity == "warning" and each.file in self._texts]
+        self._found = [each for each in findings if each.severity == "warning" and each.file in self._texts]
         if not self._output.for_machines:
-            for line in report(self.found, self._texts):
+            for line in report(self._found, self._texts):
                 self._output.say(line)
+
+    def beside(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Give a verb's result for machines, with the warnings in it."""
+        return {**result, "findings": list(map(plain_finding, self._found))}
 
 
 def _author() -> str:
@@ -138,11 +146,11 @@ def _author() -> str:
 
 def _run(args: Namespace, output: Output) -> int:
     sources, models = read_policies(args.paths), read_models(args.paths)
-    heed = Heed(sources, read_declarations(args.paths), output)
+    heed = Heed(sources, output, declarations=read_declarations(args.paths))
     with connected(args, makes=True) as mesh:
         revision = publish(mesh, sources, models, dry_run=args.dry_run, replaces=args.replaces, heed=heed)
     result = {"files": sorted(sources), "revision": revision, "applied": not args.dry_run}
-    _tell(result | {"findings": list(map(plain_finding, heed.found))}, output)
+    _tell(heed.beside(result), output)
     return OK
 
 

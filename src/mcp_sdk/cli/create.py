@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
-from mcp_sdk.cli.apply import publish
+from mcp_sdk.cli.apply import Heed, publish
 from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
@@ -62,11 +62,14 @@ def _run(args: Namespace, output: Output) -> int:
     with connected(args, makes=True) as mesh:
         text = traffic_policy(args.name, args.service, args.route_rules, mesh.identity.namespace)
         current = mesh.control_plane.policies().result(mesh.config.start_timeout)
-        sources = {**(current.sources if current is not None else {}), f"{args.name}.yaml": text}
+        made = {f"{args.name}.yaml": text}
+        sources = {**(current.sources if current is not None else {}), **made}
         held = current.revision if current is not None else 0
-        revision = publish(mesh, sources, {}, dry_run=args.dry_run, replaces=held)
+        heed = Heed(made, output)
+        revision = publish(mesh, sources, {}, dry_run=args.dry_run, replaces=held, heed=heed)
     if output.for_machines:
-        output.data({"name": args.name, "revision": revision, "applied": not args.dry_run, "policy": text})
+        done = {"name": args.name, "revision": revision, "applied": not args.dry_run, "policy": text}
+        output.data(heed.beside(done))
     else:
         output.line(text.rstrip() if args.dry_run else f"traffic policy {args.name} is in force as revision {revision}")
     return OK
@@ -77,7 +80,8 @@ COMMAND = Command(
     summary="make one policy from options",
     description=f"""\
 Make one policy and put it in force beside those that are. A policy of that name
-is replaced.
+is replaced. Warnings on it, as mcpctl policy check has them, are shown and stop
+nothing.
 
 {EXAMPLE}""",
     configure=_configure,

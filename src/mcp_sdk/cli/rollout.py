@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from mcp_sdk.cli.apply import Heed, compiled
 from mcp_sdk.cli.asking import add_server, ask, scope_of, seconds
 from mcp_sdk.cli.command import FAILED, OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.plane import connected
 from mcp_sdk.cli.sources import read_policies
 from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.rollout import Counts, Limits, Plan, Rollout, Stage
@@ -52,12 +54,15 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _start(args: Namespace, output: Output) -> int:
-    plan = _plan(args)
+    plan, where = _plan(args), scope_of(args)
     replaces = _in_force(args) if args.replaces is None else args.replaces
-    wanted = {"sources": read_policies(args.paths), "replaces": replaces, **plan.to_dict()}
-    said = ask(args, "POST", PATH, json=wanted, params=scope_of(args))
+    sources = read_policies(args.paths)
+    heed = Heed(sources, output)
+    with connected(args) as mesh:  # the server compiles too, and tells of errors alone
+        compiled(mesh, sources, mesh.control_plane.snapshot().models, heed)
+    said = ask(args, "POST", PATH, json={"sources": sources, "replaces": replaces, **plan.to_dict()}, params=where)
     if output.for_machines:
-        output.data(said)
+        output.data(heed.beside(said))
     elif "change" in said:
         output.line(f"{said['change']} waits: {said['detail']}")
     else:
@@ -189,6 +194,8 @@ COMMAND = Command(
 A rollout evaluates the files for every decision, first enforcing none (shadow),
 then a growing share of them, then all. It stops by itself where more is refused
 or fails than before. What is in force stays until the last stage is over.
+Warnings, as mcpctl policy check has them, are shown when it starts, and stop
+nothing.
 
   mcpctl rollout start policies/ -s https://mesh.internal
   mcpctl rollout start policies/ --stages shadow:1h,1%:1h,10%:1h,50%:1h --max-refusals 0.1%

@@ -32,7 +32,21 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, default=8600, help="port to listen on (default: 8600)")
     parser.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of host and port")
     parser.add_argument("--mesh", default="default", help="the mesh's name, which manifests carry (default: default)")
-    parser.add_argument("--streams", type=int, default=10_000, help="clients at once (default: 10000)")
+    parser.add_argument("--streams", type=_bound, default=10_000, help="clients at once (default: 10000)")
+    parser.add_argument(
+        "--endpoints",
+        type=_bound,
+        default=10_000,
+        metavar="N",
+        help="endpoints announced in one namespace and environment (default: 10000)",
+    )
+    parser.add_argument(
+        "--service-endpoints",
+        type=_bound,
+        default=2_000,
+        metavar="N",
+        help="of these, endpoints of one service (default: 2000)",
+    )
     parser.add_argument(
         "--staleness",
         type=float,
@@ -64,6 +78,12 @@ def _configure(parser: ArgumentParser) -> None:
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65_536:
         raise ArgumentTypeError(f"{text!r} is no port; ports are 1 to 65535")
+    return int(text)
+
+
+def _bound(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"{text!r:.40} is no bound; give a whole number, 1 at least")
     return int(text)
 
 
@@ -114,6 +134,8 @@ def _run(args: Namespace, output: Output) -> int:
         store=args.store,
         mesh=args.mesh,
         streams=args.streams,
+        endpoints=args.endpoints,
+        service_endpoints=args.service_endpoints,
         staleness=args.staleness,
         oidc_issuer=args.oidc_issuer,
         oidc_audience=args.oidc_audience,

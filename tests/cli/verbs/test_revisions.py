@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from verbs import ACCESS, TRAFFIC, Typist
 
@@ -9,6 +11,8 @@ from mcp_sdk import BusinessModel
 from mcp_sdk.cli.documents import documents, without
 
 ROUTE = "when(state='order_created') then route_to(version='v2') else route_to(version='v1')"
+SPOKEN = "when(state='order_created') then route_to(version='v3') else"
+"""Before ``ROUTE``, it takes every call of the rule there."""
 
 
 def test_history_tells_who_changed_what(seeded: Typist) -> None:
@@ -68,6 +72,20 @@ def test_warnings_are_in_the_answer_for_machines(seeded: Typist) -> None:
     assert seeded.json("apply", seeded.write(a=guarded), "--dry-run")["findings"] == []
 
 
+def test_a_created_policy_comes_with_its_warnings(seeded: Typist) -> None:
+    """And with those of no other policy; a dry run prints the text that they stand in."""
+    argv = ("create", "traffic-policy", "--name", "order-traffic-policy", "--route-rules", f"{SPOKEN} {ROUTE}")
+    for more in (("--dry-run",), ()):
+        assert seeded(*argv, *more) == 0, seeded.err
+        warning, line, mark = seeded.err.splitlines()
+        assert warning.startswith("order-traffic-policy.yaml:6:78: warning MCP0102: rule 'rule-2' can never speak")
+        assert line.startswith("     6 | ")
+        assert mark.endswith("^")
+        assert "warning" not in seeded.out
+    (found,) = seeded.json(*argv)["findings"]
+    assert (found["code"], found["file"], seeded.err) == ("MCP0102", "order-traffic-policy.yaml", "")
+
+
 def test_what_is_wrong_hides_the_warnings(seeded: Typist) -> None:
     """A set that does not check is refused by its errors alone."""
     assert seeded("apply", seeded.write(a=ACCESS, b=TRAFFIC.replace("created", "stolen"))) == 1
@@ -83,6 +101,17 @@ def test_rollback_brings_the_files_before_back(seeded: Typist) -> None:
     assert {row["name"] for row in seeded.json("get", "policies")} == {"orders", "versions"}
     assert seeded("rollback", "2") == 0
     assert {row["name"] for row in seeded.json("get", "policies")} == {"orders"}
+
+
+def test_a_rollback_comes_with_warnings_too(seeded: Typist) -> None:
+    """On the files that come back, whoever was warned of them before."""
+    for argv in (("1", "--dry-run"), ("1",)):
+        assert seeded("rollback", *argv) == 0
+        assert re.match(r"\S+/orders\.yaml:8:25: warning MCP0101: rule 'large' refuses", seeded.err)
+        assert len(seeded.err.splitlines()) == 3
+        assert "warning" not in seeded.out
+    (found,) = seeded.json("rollback", "1")["findings"]
+    assert (found["code"], found["line"], seeded.err) == ("MCP0101", 8, "")
 
 
 def test_a_revision_that_never_was_is_no_rollback(seeded: Typist) -> None:
