@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="a server needs mcp-sdk[server]")
 from lengths import LONG, length
+from mcp_sdk_postgres import connect
 from networks import HERE, End, Networks
 from postgres_servers import PostgresServer
 from posting import Lane, lanes, refusal
@@ -21,10 +25,13 @@ from serving import Replica, resident
 
 from mcp_sdk import BusinessModel, Config, Mesh
 from mcp_sdk.decisions import DecisionRequest
+from mcp_sdk.exceptions import StoreUnavailable
 from mcp_sdk.ports import Status
 from mcp_sdk.snapshot import PolicyRevision
+from mcp_sdk.testing.stores import move
 
 pytestmark = pytest.mark.services
+HOLDER = Path(__file__).with_name("holder.py")
 ORDER = BusinessModel("order", states=("created", "paid"))
 STALENESS = length(5.0, 30.0)
 OUTAGE = length(0.0, 60.0)
@@ -148,6 +155,35 @@ def test_a_partition_loses_nothing_and_grants_nothing_for_longer_than_said(divid
             print(f"{end}: as before after {back:.1f} s; the longest answer took {posting[0].longest:.1f} s")
             assert bound.control_plane.flush(BACK)
     _all_there(divided.database, posting, sent)
+
+
+def test_a_writer_that_is_cut_off_in_the_middle_does_not_hold_up_others(tmp_path: Path) -> None:
+    """The half of a pipeline arrived, with the lock of the log's head; the server lets go of it after some probes."""
+    with ExitStack() as stack:
+        networks = stack.enter_context(Networks())
+        there, apart = networks.namespace("store"), networks.namespace("apart")
+        side, back = networks.cable(HERE, there), networks.cable(apart, there)
+        database = stack.enter_context(PostgresServer("0.0.0.0", networks.inside(there)))
+        command = (*networks.inside(apart), sys.executable, str(HOLDER), database.url(back.far.address, timeout=1))
+        holder = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        stack.callback(holder.kill)
+        assert holder.stdout.readline() == "held\n"
+        back.far.down()
+        asyncio.run(_append(database.url(side.far.address, timeout=2)))
+
+
+async def _append(url: str) -> None:
+    store = connect(url)
+    began = time.monotonic()
+    while time.monotonic() < began + BACK:
+        with suppress(StoreUnavailable):
+            await store.open()
+            await store.append([move()])
+            print(f"the lock was let go of after {time.monotonic() - began:.1f} s")
+            break
+    else:
+        pytest.fail("the lock is still held")
+    await store.close()
 
 
 def _publish(mesh: Mesh, start: int) -> list[str]:

@@ -8,6 +8,7 @@ alone in a forked child.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import select
 import socket
@@ -28,17 +29,23 @@ __all__ = ["Connection", "Connections", "pipelined", "transaction"]
 Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
 
 # Plans are made while tables are small and kept when they are large, so the ways that suit small ones are ruled out.
+# No limit of statements or idle transactions counts while the rest of a pipeline is awaited, which never comes from a
+# client that is cut off: only by probing the connection does the server learn of it, and let go of the locks.
 _SETTINGS = """
 SELECT set_config('statement_timeout', %s, false), set_config('idle_in_transaction_session_timeout', %s, false),
   set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
   set_config('enable_mergejoin', 'off', false), set_config('enable_material', 'off', false),
   set_config('enable_bitmapscan', 'off', false),
   set_config('jit', 'off', false),
+  set_config('tcp_keepalives_idle', %s, false), set_config('tcp_keepalives_interval', %s, false),
+  set_config('tcp_keepalives_count', %s, false), set_config('tcp_user_timeout', %s, false),
   set_config('synchronous_commit',
     CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
     ELSE current_setting('synchronous_commit') END, false)
 """
 
+PROBES = 3
+"""Of a connection that is silent, before it is given up."""
 AGAIN = 0.5
 """Seconds after which the pool is asked again."""
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -147,12 +154,17 @@ class Connections:
         self._reason = reason
 
     async def _configure(self, connection: Connection) -> None:
-        limit = str(int(self.address.timeout * 1000))
         try:
-            await connection.execute(_SETTINGS, (limit, limit))
+            await connection.execute(_SETTINGS, _settings(self.address.timeout))
         except psycopg.Error as error:
             self._note(str(error))
             raise
+
+
+def _settings(timeout: float) -> tuple[str, ...]:
+    """Give the values of ``_SETTINGS``: seconds of probes are whole, the rest is in milliseconds."""
+    limit, silent, between = int(timeout * 1000), math.ceil(timeout), math.ceil(timeout / 5)
+    return tuple(map(str, (limit, limit, silent, between, PROBES, (silent + PROBES * between) * 1000)))
 
 
 @asynccontextmanager
