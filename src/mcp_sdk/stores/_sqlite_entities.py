@@ -20,11 +20,10 @@ from mcp_sdk.stores._sqlite_rows import (
     entity_row,
     log_row,
 )
-from mcp_sdk.stores._sqlite_watchers import Appended
 from mcp_sdk.stores._sqlite_worker import Session
 from mcp_sdk.stores.ledger import EntityKey, EventKey, Ledger
 
-__all__ = ["Wanted", "append", "get", "listing", "successor"]
+__all__ = ["Wanted", "Written", "append", "get", "listing", "successor"]
 
 Numbers: TypeAlias = dict[tuple[str, str], int]
 _SIZES = (1, 16, 256)
@@ -43,10 +42,17 @@ class Wanted(NamedTuple):
     after: str
 
 
-def append(
-    session: Session, transitions: Sequence[Transition], now: float
-) -> tuple[tuple[AppendResult, ...], Appended | None]:
-    """Settle transitions in one transaction; give the results, and what was added to the log, if anything was."""
+class Written(NamedTuple):
+    """What a transaction answers, and wrote: ``entries`` follow the number ``before``; ``size`` is in characters."""
+
+    results: tuple[AppendResult, ...]
+    entries: Sequence[Applied]
+    before: int
+    size: int
+
+
+def append(session: Session, transitions: Sequence[Transition], now: float) -> Written:
+    """Settle transitions in one transaction."""
     scopes = {(t.namespace, t.environment) for t in transitions}
     numbers = {scope: session.scope(Scope(*scope)) for scope in scopes}
     pack = Packer()
@@ -57,7 +63,7 @@ def append(
         session.db.executemany(PUT_ENTITY, [entity_row(numbers[key[:2]], after, now, pack) for key, after in moved])
         session.db.executemany(PUT_LOG, [_log_row(numbers, entry, now, pack) for entry in ledger.entries])
         (last,) = session.db.execute("SELECT last_insert_rowid()").fetchone()
-    return results, Appended(last, ledger.entries) if ledger.entries else None
+    return Written(results, ledger.entries, last - len(ledger.entries), pack.size)
 
 
 def _log_row(numbers: Numbers, entry: Applied, now: float, pack: Packer) -> tuple[Any, ...]:

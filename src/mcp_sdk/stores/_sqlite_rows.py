@@ -59,6 +59,11 @@ class Packer:
             text = self._texts[id(attributes)] = _encode(dict(attributes))
         return text
 
+    @property
+    def size(self) -> int:
+        """How long the texts are together, in characters."""
+        return sum(map(len, self._texts.values()))
+
     def moment(self, moment: datetime) -> str:
         """Give a moment in ISO 8601."""
         text = self._texts.get(id(moment))

@@ -28,8 +28,8 @@ from mcp_sdk.stores import _sqlite_entities as entities
 from mcp_sdk.stores import _sqlite_log as log
 from mcp_sdk.stores import _sqlite_records as shared
 from mcp_sdk.stores._sqlite_file import failures, prepare
-from mcp_sdk.stores._sqlite_watchers import Appended, Watcher
 from mcp_sdk.stores._sqlite_worker import Session, Worker
+from mcp_sdk.stores.echoes import Echoes
 
 __all__ = ["SqliteStore", "connect"]
 
@@ -76,7 +76,7 @@ class SqliteStore(Store):
         self._writer = Worker(self._path, "writer", busy_timeout=busy_timeout)
         self._reader = Worker(self._path, "reader", busy_timeout=busy_timeout)
         self._pid = os.getpid()
-        self._watching: set[Watcher] = set()
+        self._own: Echoes[int] = Echoes()
 
     async def open(self) -> None:
         """Create the file where it is missing, and bring its schema up to date.
@@ -98,15 +98,15 @@ class SqliteStore(Store):
     async def close(self) -> None:
         """End every watch and close the connections."""
         self._closed = True
-        self._tell()
+        self._echoes().clear()
         await self._reader.close()
         await self._writer.close()
 
     async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
         """Apply transitions in one transaction; see ``Store.append``."""
-        results, page = await self._writer.run(entities.append, transitions, self._clock())
-        if page is not None:
-            self._tell(page)
+        results, entries, before, size = await self._writer.run(entities.append, transitions, self._clock())
+        if entries:
+            self._echoes().tell(before, size, lambda: log.changes(self._identity, before, entries))
         return results
 
     async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
@@ -142,23 +142,21 @@ class SqliteStore(Store):
 
         A position of another file, or older than the notices that are kept for a day, yields ``resync`` first.
         """
-        watcher = Watcher()
-        self._watchers().add(watcher)
+        echoes = self._echoes()
+        echo = echoes.join()
         version: log.Version = None
         try:
             while not self._closed:
-                page = watcher.take(log.position(self._identity, cursor))
-                if page is None:
+                own = changes = echo.take(log.position(self._identity, cursor))
+                if not own:
                     version, changes = await self._reader.run(log.after, self._identity, cursor, version)
-                else:
-                    changes = page.changes(self._identity)
                 for change in changes:
                     cursor = change.cursor
                     yield change
-                if page is not None or not changes:
-                    await watcher.wait(self._poll_interval)
+                if own or not changes:
+                    await echo.wait(self._poll_interval)
         finally:
-            self._watching.discard(watcher)
+            echoes.leave(echo)
 
     async def put_models(
         self, scope: Scope, models: Sequence[BusinessModel], *, held: Sequence[BusinessModel] | None = None
@@ -243,14 +241,10 @@ class SqliteStore(Store):
 
     async def _write(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         result = await self._writer.run(function, *args, **kwargs)
-        self._tell()
+        self._echoes().clear()
         return result
 
-    def _tell(self, page: Appended | None = None) -> None:
-        for watcher in self._watchers():
-            watcher.tell(page)
-
-    def _watchers(self) -> set[Watcher]:
+    def _echoes(self) -> Echoes[int]:
         if self._pid != os.getpid():
-            self._pid, self._watching = os.getpid(), set()
-        return self._watching
+            self._pid, self._own = os.getpid(), Echoes()
+        return self._own

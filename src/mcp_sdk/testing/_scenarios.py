@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +27,7 @@ __all__ = [
     "move",
     "scenario",
     "statuses",
+    "watching",
 ]
 
 SCOPE = Scope()
@@ -92,14 +93,15 @@ async def _within(suite: Cases, place: Path, handles: int, test: Scenario) -> No
 async def collect(store: Store, cursor: Cursor, count: int) -> list[Change]:
     """Give the ``count`` changes after a position, waiting for them if need be."""
     found: list[Change] = []
-    async with aclosing(_generator(store.watch(cursor))) as changes, asyncio.timeout(PATIENCE):
+    async with aclosing(watching(store, cursor)) as changes, asyncio.timeout(PATIENCE):
         while len(found) < count:
             found.append(await anext(changes))
     return found
 
 
-async def _generator(changes: AsyncIterator[Change]) -> Any:
-    async for change in changes:
+async def watching(store: Store, cursor: Cursor) -> AsyncGenerator[Change, None]:
+    """Give what a watch yields, as what can be closed."""
+    async for change in store.watch(cursor):
         yield change
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from mcp_sdk.context import EntityRef, ModelContext, Outcome, Trust
-from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Store
+from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Record, Store
 from mcp_sdk.testing._scenarios import (
     APPLIED,
     DUPLICATE,
@@ -275,6 +275,42 @@ class ChangeCases(Cases):
         for name in ("a", "b"):
             own = [entity_id for entity_id in heard if entity_id.startswith(name)]
             assert own == [f"{name}-{number}-{part}" for number in range(40) for part in range(3)]
+
+    @scenario
+    async def test_own_changes_are_heard_as_others_hear_them(self, store: Store, other: Store) -> None:
+        """A watcher hears of its own handle's appends exactly what another handle's watcher hears, to the position."""
+        when = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)
+        cursor = await store.cursor()
+        watching = [asyncio.create_task(collect(handle, cursor, 13)) for handle in (store, other)]
+        await asyncio.sleep(0.1)
+        await store.append([move(attributes={"n": 2**63 - 1, "tags": ("a", "")}, observed_at=when, source="shop")])
+        later = {"at": when, "rate": 0.5, "s": "𝒪 é\x00\t\n"}
+        await store.append([move(to_state=None, attributes=later), move(), move("", cause="no id")])
+        await store.append([move(base_revision=9), move("o-2", outcome=Outcome.ABORTED, duration=0.25)])
+        await other.append([move("o-3"), move(to_state="paid")])
+        bad = [move("o-3", "x", batch_id="1"), move("o-4", "x", batch_id="1", base_revision=7)]
+        twice = move("o-3", "paid", attributes={"s": "1"})
+        await store.append([*bad, twice, twice, move("o-4", batch_id="2", namespace="eu")])
+        await store.append([move("o-3", "paid", attributes={"s": "2"})])
+        own, heard = await asyncio.gather(*watching)
+        assert own == heard
+
+    @scenario
+    async def test_watchers_of_all_handles_hear_one_order(self, store: Store, other: Store) -> None:
+        """While handles write at once, transitions and records, each one's watcher hears all of it, in one order."""
+        cursor = await store.cursor()
+        watching = [asyncio.create_task(collect(handle, cursor, 126)) for handle in (store, other)]
+
+        async def write(handle: Store, name: str) -> None:
+            for turn in range(20):
+                await handle.append([move(f"{name}-{turn}-{part}") for part in range(3)])
+                if turn % 8 == 0:
+                    await handle.put_record(SCOPE, Record("note", f"{name}-{turn}"))
+
+        await asyncio.gather(write(store, "a"), write(other, "b"))
+        first, second = await asyncio.gather(*watching)
+        assert first == second
+        assert len({change.cursor for change in first}) == 126
 
     @scenario
     async def test_watch_ends_when_the_store_closes(self, store: Store) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +28,7 @@ from mcp_sdk.testing._scenarios import (
     move,
     scenario,
     statuses,
+    watching,
 )
 
 try:
@@ -317,6 +319,20 @@ class RecordCases(Cases):
         assert [change.ref for change in changes if change.kind == "forgotten"] == [ORDER]
         again = await store.forget(SCOPE, ORDER)
         assert (again.contexts, again.transitions) == (0, 0)
+
+    @scenario
+    async def test_what_was_forgotten_is_not_told_to_who_comes_late(self, store: Store) -> None:
+        """A watcher that had not come to a transition before its entity was forgotten hears nothing of it any more."""
+        watch = aclosing(watching(store, await store.cursor()))
+        async with watch as changes, asyncio.timeout(PATIENCE):
+            first = asyncio.create_task(anext(changes))
+            await asyncio.sleep(0.1)
+            await store.append([move("o-2")])
+            assert (await first).applied is not None
+            await store.append([move()])
+            await store.forget(SCOPE, ORDER)
+            change = await anext(changes)
+            assert (change.kind, change.ref) == ("forgotten", ORDER)
 
     @scenario
     async def test_what_was_forgotten_does_not_come_back_by_a_retry(self, store: Store) -> None:

@@ -19,8 +19,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from psycopg import AsyncCursor
+
 from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
-from mcp_sdk.ports import AppendResult, AppendStatus
+from mcp_sdk.ports import AppendResult, AppendStatus, Applied
 from mcp_sdk.stores.ledger import EntityKey, EventKey, Ledger
 from mcp_sdk_postgres.connections import pipelined
 from mcp_sdk_postgres.rows import (
@@ -39,9 +41,10 @@ from mcp_sdk_postgres.rows import (
 )
 from mcp_sdk_postgres.session import Session
 
-__all__ = ["Wanted", "append", "get", "listing", "successor"]
+__all__ = ["Wanted", "Written", "append", "get", "listing", "successor"]
 
 Numbers: TypeAlias = Mapping[tuple[str, str], int]
+Claimed: TypeAlias = AsyncCursor[tuple[Any, ...]]
 _OF_E = ", ".join(f"e.{name}" for name in ENTITY_COLUMNS.split(", "))
 _KEYS = f"{unnested(('integer', 'text', 'text'))} AS k (scope, model, entity_id, n)"
 _SAME = "e.scope = k.scope AND e.model = k.model AND e.entity_id = k.entity_id"
@@ -92,7 +95,19 @@ class _Read(NamedTuple):
     seen: dict[EventKey, AppendResult]
 
 
-async def append(session: Session, calls: Sequence[Sequence[Transition]]) -> list[tuple[AppendResult, ...]]:
+class Written(NamedTuple):
+    """What a transaction answers to each of its calls, and wrote: ``entries`` follow the number ``before``.
+
+    ``size`` is what they take, in characters.
+    """
+
+    results: list[tuple[AppendResult, ...]]
+    entries: Sequence[Applied]
+    before: int
+    size: int
+
+
+async def append(session: Session, calls: Sequence[Sequence[Transition]]) -> Written:
     """Settle several calls in one transaction, each as if it were alone; raises ``Conflict`` for doing it again."""
     transitions = [transition for call in calls for transition in call]
     numbers = {s: await session.scope(Scope(*s)) for s in {(t.namespace, t.environment) for t in transitions}}
@@ -100,9 +115,11 @@ async def append(session: Session, calls: Sequence[Sequence[Transition]]) -> lis
         read = await _read(session, numbers, transitions)
         ledger = Ledger(read.contexts, read.seen)
         results = [ledger.settle(call) for call in calls]
-        if ledger.entries:
-            await _write(session, numbers, read, ledger)
-    return results
+        if not ledger.entries:
+            return Written(results, (), 0, 0)
+        claimed, size = await _write(session, numbers, read, ledger)
+    (before,) = await claimed.fetchone() or (0,)
+    return Written(results, ledger.entries, before, size)
 
 
 async def _read(session: Session, numbers: Numbers, transitions: Sequence[Transition]) -> _Read:
@@ -124,7 +141,8 @@ async def _read(session: Session, numbers: Numbers, transitions: Sequence[Transi
     return _Read(before, contexts, results)
 
 
-async def _write(session: Session, numbers: Numbers, read: _Read, ledger: Ledger) -> None:
+async def _write(session: Session, numbers: Numbers, read: _Read, ledger: Ledger) -> tuple[Claimed, int]:
+    """Write what was settled; give what will tell the number before it, and how much it is."""
     pack = Packer()
     rows = {key: entity_row(numbers[key[:2]], after, pack) for key, after in ledger.moved.items()}
     for statement, kept in (
@@ -139,8 +157,10 @@ async def _write(session: Session, numbers: Numbers, read: _Read, ledger: Ledger
     ]
     logged, count = columns(entries), len(entries)
     fresh = logged[3]
-    await session.execute(_CLAIM, (read.newest, fresh, count, session.partition, session.address.channel))
+    claim = (read.newest, fresh, count, session.partition, session.address.channel)
+    claimed = await session.execute(_CLAIM, claim)
     await session.execute(_LOG, (count, *logged))
+    return claimed, sum(map(len, logged))
 
 
 async def get(session: Session, scope: Scope, refs: Sequence[EntityRef]) -> dict[EntityRef, ModelContext]:

@@ -12,9 +12,22 @@ from mcp_sdk_postgres.connections import transaction
 from mcp_sdk_postgres.rows import LOG_COLUMNS, applied_from_row, decode, encode
 from mcp_sdk_postgres.session import Session
 
-__all__ = ["after", "drop_empty", "forget", "history", "newest", "older", "retain", "retain_orphans", "trim"]
+__all__ = [
+    "after",
+    "change",
+    "drop_empty",
+    "forget",
+    "history",
+    "newest",
+    "older",
+    "position",
+    "retain",
+    "retain_orphans",
+    "trim",
+]
 
 PAGE = 500
+_LAST = 2**63 - 1
 WINDOW = 500
 BATCH = 100
 """Entities that one transaction erases; each holds the head of the log meanwhile."""
@@ -22,7 +35,7 @@ BATCH = 100
 _OF_ENTITY = "scope = %s AND model = %s AND entity_id = %s"
 _AFTER = f"""
 SELECT s.namespace, s.environment, l.seq, l.kind, {LOG_COLUMNS} FROM {{0}}.log l JOIN {{0}}.scopes s USING (scope)
-WHERE l.seq > %s ORDER BY l.seq LIMIT {PAGE}
+WHERE l.seq > %s AND l.seq <= %s ORDER BY l.seq LIMIT {PAGE}
 """
 _HEAD = "SELECT identity, seq, trimmed FROM {0}.head"
 _HISTORY = f"""
@@ -61,28 +74,38 @@ async def newest(session: Session) -> int:
     return int(number)
 
 
-async def after(session: Session, cursor: Cursor) -> list[Change]:
-    """Give the changes after a position, a page at most, or ``resync``.
+def position(cursor: Cursor) -> tuple[str, int]:
+    """Give the identity of the schema that a cursor is of, and its number; -1 where there is none."""
+    origin, _, text = cursor.rpartition(":")
+    return origin, int(text) if text.isdecimal() and len(text) < 19 else -1
+
+
+async def after(session: Session, cursor: Cursor, upto: int = _LAST) -> list[Change]:
+    """Give the changes after a position, up to the number ``upto`` and a page at most, or ``resync``.
 
     The entries are read before the row that tells what was trimmed: what that row does not know of was still there.
     """
-    origin, _, text = cursor.rpartition(":")
-    position = int(text) if text.isdecimal() and len(text) < 19 else -1
+    origin, number = position(cursor)
     async with session.connection.pipeline():
-        rows = await session.execute(_AFTER, (position,))
+        rows = await session.execute(_AFTER, (number, upto))
         head = await session.execute(_HEAD)
         found = await rows.fetchall()
         identity, last, trimmed = await head.fetchone() or ("", 0, 0)
-    if origin != identity or not trimmed <= position <= last:
+    if origin != identity or not trimmed <= number <= last:
         return [Change("resync", Cursor(f"{identity}:{last}"))]
     return [_change(identity, row) for row in found]
+
+
+def change(identity: str, number: int, applied: Applied) -> Change:
+    """Give what a watcher hears of an entry of the log."""
+    return Change("transition", Cursor(f"{identity}:{number}"), applied.transition.scope, applied)
 
 
 def _change(identity: str, row: Sequence[Any]) -> Change:
     namespace, environment, sequence, kind, *columns = row
     scope, cursor = Scope(decode(namespace), decode(environment)), Cursor(f"{identity}:{sequence}")
     if kind == "transition":
-        return Change(kind, cursor, scope, applied_from_row(scope, columns))
+        return change(identity, sequence, applied_from_row(scope, columns))
     if kind == "records":
         return Change(kind, cursor, scope, record=decode(columns[0]))
     return Change(kind, cursor, scope, ref=EntityRef(*map(decode, columns[:2])) if kind == "forgotten" else None)

@@ -20,6 +20,7 @@ from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, Record, SigningKey, Store
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
+from mcp_sdk.stores.echoes import Echo, Echoes
 from mcp_sdk.stores.gathering import Answer, Call, Gathering
 from mcp_sdk_postgres import catalogue, entities, log
 from mcp_sdk_postgres.address import Address, read
@@ -56,6 +57,7 @@ class _Here:
         self.connections = Connections(address, name)
         self.listener = Listener(self.connections, poll_interval)
         self.gathering = Gathering(append)
+        self.echoes: Echoes[int] = Echoes()
 
     def is_current(self) -> bool:
         return self.pid == os.getpid() and self.loop is asyncio.get_running_loop()
@@ -142,12 +144,13 @@ class PostgresStore(Store):
 
         A position of another schema, or older than the notices that are kept for a day, yields ``resync`` first.
         """
-        listener = self._here().listener
+        here = self._here()
+        listener, echo = here.listener, here.echoes.join()
         news = listener.join()
         try:
             while not self._closed:
                 try:
-                    changes = await self._run(log.after, cursor)
+                    changes = await self._after(echo, cursor)
                 except StoreUnavailable:
                     if self._closed:
                         return
@@ -158,7 +161,20 @@ class PostgresStore(Store):
                 if not changes and not self._closed:
                     await listener.wait(news)
         finally:
+            here.echoes.leave(echo)
             await listener.leave(news)
+
+    async def _after(self, echo: Echo[int], cursor: Cursor) -> Sequence[Change]:
+        """Give the changes after a position: those that were written here as they were, and others from the log."""
+        origin, number = log.position(cursor)
+        if origin != self._identity:
+            return await self._run(log.after, cursor)
+        if own := await echo.following(number):
+            return own
+        limit = echo.limit
+        if limit is None:
+            return await self._run(log.after, cursor)
+        return await self._run(log.after, cursor, limit) or echo.take(limit)  # what others wrote may be erased
 
     async def put_models(
         self, scope: Scope, models: Sequence[BusinessModel], *, held: Sequence[BusinessModel] | None = None
@@ -234,6 +250,7 @@ class PostgresStore(Store):
             start = old[-1].entity_id
         while await self._run(log.retain_orphans, scope, model, before):
             pass
+        self._here().echoes.clear()
         await self._tidy()
         return erased
 
@@ -243,6 +260,7 @@ class PostgresStore(Store):
         The notice to watchers holds the model and the id for a day, and is then erased too.
         """
         receipt = await self._run(log.forget, scope, ref)
+        self._here().echoes.clear()
         await self._tidy()
         return receipt
 
@@ -262,7 +280,16 @@ class PostgresStore(Store):
         return here
 
     async def _append(self, calls: Sequence[Call]) -> Answers:
-        return await self._run(entities.append, calls)
+        here = self._here()
+        with here.echoes.writing():
+            results, entries, before, size = await self._run(entities.append, calls)
+            if entries:
+                here.echoes.tell(before, size, lambda: self._told(entries, before))
+                here.listener.tell()
+        return results
+
+    def _told(self, entries: Sequence[Applied], before: int) -> Sequence[Change]:
+        return [log.change(self._identity, number, applied) for number, applied in enumerate(entries, before + 1)]
 
     async def _run(
         self, function: Callable[Concatenate[Session, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs

@@ -18,16 +18,19 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.stores.echoes import Echoes
 from mcp_sdk.tasks import ended
 from mcp_sdk_redis.errors import failures
 from mcp_sdk_redis.options import Options
 from mcp_sdk_redis.scripts import Script
 
-__all__ = ["Link"]
+__all__ = ["Link", "Position"]
 
 CONNECTIONS = 16
 Client: TypeAlias = Any
 """A ``redis.asyncio.Redis`` or ``RedisCluster``; their stubs share no base with ``execute_command``."""
+Position: TypeAlias = tuple[str, int, int]
+"""The identity of a store, and the two numbers of an id of its stream."""
 
 _abandoned: list[object] = []
 
@@ -40,6 +43,7 @@ class _Lines:
     calls: Client
     waits: Client
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
+    echoes: Echoes[Position] = field(default_factory=Echoes)
 
 
 class Link:
@@ -58,6 +62,11 @@ class Link:
     def open(self) -> None:
         """Let calls connect, after ``close`` again."""
         self._closed = False
+
+    @property
+    def echoes(self) -> Echoes[Position]:
+        """What is written over these connections, for the watches over them."""
+        return self._here().echoes
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: str | bytes | float) -> Any:
         """Run a script."""

@@ -16,7 +16,7 @@ from mcp_sdk.models import Value
 from mcp_sdk.ports import AppendResult, AppendStatus, Applied
 from mcp_sdk_redis.keys import head, parted
 
-__all__ = ["applied", "context", "forgotten", "pack", "results"]
+__all__ = ["applied", "context", "forgotten", "pack", "results", "written"]
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _STATUS = {
@@ -86,6 +86,17 @@ def forgotten(text: bytes) -> tuple[Scope, EntityRef]:
 def context(named: EntityRef, text: str | bytes) -> ModelContext:
     """Read the context of an entity."""
     return _context(named, json.loads(text))
+
+
+def written(t: Transition, told: str, entered: str, text: bytes) -> Applied:
+    """Give an entry of the log that ``append.lua`` tells of; without a text the context is as the transition says."""
+    if text:
+        return Applied(t, _STATUS[told[0]], _context(t.ref, json.loads(text)))
+    seen, came, revision = t.observed_at, datetime.fromisoformat(entered), int(told[1:])
+    after = ModelContext(
+        t.model, t.entity_id, t.to_state, t.attributes, revision, False, seen, t.source, Trust.STORE, came
+    )
+    return Applied(t, _STATUS[told[0]], after)
 
 
 def _context(named: EntityRef, row: Sequence[Any] | None) -> ModelContext:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,16 +24,15 @@ from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
 from mcp_sdk_redis import rows, scripts
 from mcp_sdk_redis.errors import KeptOut, encoded, failures, plain
-from mcp_sdk_redis.keys import Keys, head, parted, path, scope_of
+from mcp_sdk_redis.keys import Keys, head, path
 from mcp_sdk_redis.link import Link
 from mcp_sdk_redis.options import Options, parse
+from mcp_sdk_redis.watching import Watching, cursor_at, lines, position, written
 
 __all__ = ["SCHEMA", "RedisStore", "connect"]
 
 SCHEMA = 1
-PAGE = 500
 FORGET_BATCH = 200
-_POSITION = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
 logger = logging.getLogger("mcp_sdk_redis")
 
 
@@ -111,11 +109,17 @@ class RedisStore(Store):
             heads, scopes, packed = rows.pack(transitions)
         keys = self._keys
         touched = (keys.entities, keys.by_id, keys.by_state, *keys.seen, *map(keys.ages, heads))
-        try:
-            answer = await self._write(scripts.APPEND, touched, json.dumps(scopes, ensure_ascii=False), *packed)
-        except KeptOut as error:
-            raise StoreDenied(str(error)) from error
-        return rows.results(transitions, answer)
+        echoes = self._link.echoes
+        words: list[str | bytes | int] = [json.dumps(scopes, ensure_ascii=False), int(echoes.wanted), *packed]
+        with echoes.writing():
+            try:
+                results, identity, before, entries = await self._write(scripts.APPEND, touched, *words)
+            except KeptOut as error:
+                raise StoreDenied(str(error)) from error
+            if before:
+                place = position(cursor_at(identity, before))
+                echoes.tell(place, sum(map(len, packed)), lambda: written(transitions, identity, entries))
+        return rows.results(transitions, results)
 
     async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
         """Look entities up; see ``Store.get``."""
@@ -144,7 +148,7 @@ class RedisStore(Store):
         answer = await self._link.run(
             scripts.LISTING, (self._keys.entities, index), least, most, limit + 1, before, stem
         )
-        found = [_listed(model, line) for line in _lines(answer)]
+        found = [_listed(model, line) for line in lines(answer)]
         page = tuple(found[:limit])
         return Page(page, page[-1].entity_id if len(found) > limit else "")
 
@@ -152,54 +156,34 @@ class RedisStore(Store):
         """Give the last transitions of an entity, as far back as the log goes."""
         name = head(scope, ref.model) + ref.entity_id
         answer = await self._link.run(scripts.HISTORY, (self._keys.entities, self._keys.log), name, limit)
-        return tuple(map(rows.applied, reversed(_lines(answer))))
+        return tuple(map(rows.applied, reversed(lines(answer))))
 
     async def cursor(self) -> Cursor:
         """Give the position after the newest change: the store's identity and an id of its stream."""
-        identity, newest, _ = await self._after("", "")
-        return _cursor(identity, newest)
+        return await self._watching().newest()
 
     async def watch(self, cursor: Cursor) -> AsyncIterator[Change]:
         """Yield every change after a position; see ``Store.watch``.
 
         A position of another store, one that was trimmed, and one that a failover lost yield ``resync`` first.
         """
-        while not self._closed:
-            try:
-                reached, changes = await self._changes(cursor)
-                if reached == cursor and not changes:
-                    await self._wait(cursor)
-            except StoreUnavailable:
-                if self._closed:
-                    return  # its connections were closed under it
-                raise
-            for change in changes:
-                yield change
-            cursor = reached
+        watching = self._watching()
+        with watching.joined() as echo:
+            while not self._closed:
+                try:
+                    reached, changes = await watching.after(cursor, echo)
+                    if reached == cursor and not changes:
+                        await watching.wait(cursor)
+                except StoreUnavailable:
+                    if self._closed:
+                        return  # its connections were closed under it
+                    raise
+                for change in changes:
+                    yield change
+                cursor = reached
 
-    async def _wait(self, cursor: Cursor) -> None:
-        """Wait until something comes after a position, or for half the timeout: then it is asked who the server is."""
-        words = ("XREAD", "COUNT", 1, "BLOCK", int(self._options.timeout * 500), "STREAMS", self._keys.changes)
-        await self._link.wait(*words, cursor.rpartition(":")[2])
-
-    async def _changes(self, cursor: Cursor) -> tuple[Cursor, Sequence[Change]]:
-        """Give the position after a page of changes, and those of them that were not erased."""
-        origin, _, position = cursor.rpartition(":")
-        if not _POSITION.fullmatch(position):
-            origin, position = "", "0-0"
-        identity, lost, lines = await self._after(origin, position)
-        if lost:
-            return _cursor(identity, lost), [Change("resync", _cursor(identity, lost))]
-        page = _lines(lines)
-        reached = _cursor(identity, page[-1].partition(b"\t")[0]) if page else cursor
-        return reached, [change for line in page if (change := _change(identity, line)) is not None]
-
-    async def _after(self, origin: str, position: str) -> tuple[bytes, bytes, bytes]:
-        keys = self._keys
-        identity, lost, lines = await self._link.run(
-            scripts.AFTER, (keys.meta, keys.changes, keys.log), origin, position, PAGE
-        )
-        return identity, lost, lines
+    def _watching(self) -> Watching:
+        return Watching(self._link, self._keys, self._options.timeout)
 
     async def put_models(
         self, scope: Scope, models: Sequence[BusinessModel], *, held: Sequence[BusinessModel] | None = None
@@ -324,6 +308,7 @@ class RedisStore(Store):
             words = (stem, repr(before.timestamp()), FORGET_BATCH)
             looked, gone = await self._write(scripts.RETAIN, self._erasing(stem), *words)
             erased += gone
+        self._link.echoes.clear()
         return erased
 
     async def forget(self, scope: Scope, ref: EntityRef) -> Receipt:
@@ -333,6 +318,7 @@ class RedisStore(Store):
         """
         stem = head(scope, ref.model)
         held, gone = await self._write(scripts.FORGET, self._erasing(stem), stem, ref.entity_id)
+        self._link.echoes.clear()
         return Receipt(ref, held, gone)
 
     def _erasing(self, stem: str) -> tuple[str, ...]:
@@ -341,14 +327,6 @@ class RedisStore(Store):
 
     async def _write(self, script: scripts.Script, keys: Sequence[str], *words: str | bytes | float) -> Any:
         return await self._link.write(script, (*self._keys.writing, *keys), *self._log, *words)
-
-
-def _cursor(identity: bytes, position: bytes) -> Cursor:
-    return Cursor(f"{identity.decode()}:{position.decode()}")
-
-
-def _lines(answer: bytes) -> Sequence[bytes]:
-    return answer.split(b"\n") if answer else ()
 
 
 def _measured(state: str) -> bytes:
@@ -366,29 +344,6 @@ def _between(stem: bytes, prefix: bytes, after: bytes) -> tuple[bytes, bytes]:
 def _listed(model: str, line: bytes) -> ModelContext:
     name, _, text = line.partition(b"\t")
     return rows.context(EntityRef(model, json.loads(name)), text)
-
-
-def _change(identity: bytes, line: bytes) -> Change | None:
-    """Read a line of ``after.lua``; None for a transition that was erased."""
-    position, kind, detail, content = line.split(b"\t", 3)
-    cursor, told = _cursor(identity, position), kind.decode()
-    if told == "t":
-        return _moved(cursor, rows.applied(content)) if content else None
-    if told == "forgotten":
-        # whom it named is erased after a day; who comes later has to read again
-        return _told(cursor, content) if content else Change("resync", cursor)
-    return Change(
-        told, cursor, scope_of(detail.decode()), record=parted(detail.decode())[2] if told == "records" else ""
-    )
-
-
-def _moved(cursor: Cursor, applied: Applied) -> Change:
-    return Change("transition", cursor, applied.transition.scope, applied)
-
-
-def _told(cursor: Cursor, content: bytes) -> Change:
-    scope, ref = rows.forgotten(content)
-    return Change("forgotten", cursor, scope, ref=ref)
 
 
 def _model(text: bytes) -> BusinessModel:

@@ -42,6 +42,12 @@ local function trim(added)
   redis.call('HSET', META, 'trimmed', ids[#ids])
 end
 
+-- Gives the id of the newest change, also where it was trimmed.
+local function newest()
+  local last = redis.call('XREVRANGE', CHANGES, '+', '-', 'COUNT', 1)
+  return last[1] and last[1][1] or redis.call('HGET', META, 'trimmed') or '0-0'
+end
+
 -- Tells watchers. `detail` stays in the stream; what may have to be erased stands in the log, under the change's id.
 local function change(kind, detail, content)
   local id = redis.call('XADD', CHANGES, '*', kind, detail)

@@ -1,4 +1,4 @@
--- The changes after a position. KEYS: meta, changes, log. ARGV: identity, id, how many at most.
+-- The changes after a position. KEYS: meta, changes, log. ARGV: identity, id, how many at most, the last id or '+'.
 -- The change at a position is still in the stream, or the position is the last that was trimmed: else it is not ours,
 -- too old, or a failover lost it. Gives the identity, the position where there is nothing to go on from, and lines.
 local META, CHANGES, LOG = KEYS[1], KEYS[2], KEYS[3]
@@ -16,7 +16,7 @@ if ARGV[2] == '' then
 end
 local known = ARGV[1] == identity
 if known then
-  rows = redis.call('XRANGE', CHANGES, ARGV[2], '+', 'COUNT', ARGV[3] + 1)
+  rows = redis.call('XRANGE', CHANGES, ARGV[2], ARGV[4], 'COUNT', ARGV[3] + 1)
   if ARGV[2] ~= trimmed then
     known = rows[1] and rows[1][1] == ARGV[2]
     first = 2

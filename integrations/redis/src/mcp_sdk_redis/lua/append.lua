@@ -1,6 +1,9 @@
 -- The rule of mcp_sdk.stores.ledger.Ledger, in the server: one round trip, and no writer ever has to try again.
 -- KEYS[5..7]: entities, by id, by state; KEYS[8..11]: event ids of half a day each; KEYS[12..]: ages of each head.
--- ARGV[4]: [[head, scope], …]; ARGV[5..]: transitions as rows.py writes them.
+-- ARGV[4]: [[head, scope], …]; ARGV[5]: '1' where what is written is to be told; ARGV[6..]: transitions as rows.py writes
+-- them. Gives a line of results for each; and, where it is to be told, the identity, the id of the change before, and a
+-- line for each entry of the log: which transition, its id, what became of it, since when the entity is in its state, and
+-- the context after it, unless the transition says all the rest of that.
 local ENTITIES, BY_ID, BY_STATE = KEYS[5], KEYS[6], KEYS[7]
 local NONE = cjson.null
 local HEAD, ID, EVENT, TO_STATE, COMMITTED, BASE, BATCH, OBSERVED, SOURCE, ATTRIBUTES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
@@ -12,9 +15,9 @@ for index, pair in ipairs(cjson.decode(ARGV[4])) do
 end
 
 local sent, keys, events = {}, {}, {}
-for index = 5, #ARGV do
+for index = 6, #ARGV do
   local t = cjson.decode(ARGV[index])
-  local number = index - 4
+  local number = index - 5
   sent[number], keys[number], events[number] = t, t[HEAD] .. t[ID], scopes[t[HEAD]] .. t[EVENT]
 end
 
@@ -68,10 +71,15 @@ end
 local function merged(current, changed)
   if next(changed) == nil then
     return current
-  elseif next(current) == nil then
+  end
+  local both
+  for name in pairs(current) do
+    both = both or changed[name] == nil
+  end
+  if not both then
     return changed
   end
-  local both = {}
+  both = {}
   for name, value in pairs(current) do
     both[name] = value
   end
@@ -189,7 +197,11 @@ for _, group in ipairs(groups) do
 end
 
 -- Everything is settled; from here on it is written. The log's entries of one entity are chained, newest first.
-local texts, lines = {[EMPTY] = ''}, {}
+local tell, before = ARGV[5] == '1', ''
+if tell and #numbers > 0 then
+  before = newest()
+end
+local texts, lines, told = {[EMPTY] = ''}, {}, {}
 for index, number in ipairs(numbers) do
   local after, entity = contexts[index], entities[keys[number]]
   local text = texts[after]
@@ -200,8 +212,14 @@ for index, number in ipairs(numbers) do
   local id = redis.call('XADD', CHANGES, '*', 't', '')
   lines[2 * index - 1] = id
   lines[2 * index] = '["' .. entity.head .. '","' .. statuses[index] .. '",' .. (text == '' and 'null' or text) .. ','
-    .. ARGV[number + 4] .. ']'
+    .. ARGV[number + 5] .. ']'
   entity.head, entity.touched = id, true
+  if tell then
+    local t = sent[number]
+    local said = statuses[index] == 'a' and after[1] == t[TO_STATE] and after[6] == t[ATTRIBUTES]
+    told[index] = number .. '\t' .. id .. '\t' .. statuses[index] .. after[2] .. '\t'
+      .. (said and after[5] .. '\t' or '\t' .. (text == '' and 'null' or text))
+  end
 end
 
 local function member(t, state)
@@ -249,4 +267,4 @@ end
 if #numbers > 0 then
   trim(#numbers)
 end
-return table.concat(results, '\n')
+return {table.concat(results, '\n'), redis.call('HGET', META, 'identity'), before, table.concat(told, '\n')}
