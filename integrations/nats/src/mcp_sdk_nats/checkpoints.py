@@ -162,6 +162,7 @@ async def _put_all(streams: Streams, view: View, generation: Mapping[str, Any], 
         async for name, body in _parts(view, generation, head):
             size += len(body)
             waiting.add(asyncio.create_task(streams.put(name, body)))
+            await asyncio.sleep(0)  # appends and answers come before the next part is packed
             if len(waiting) >= ABREAST:
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
