@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import pytest
 from fakes import FakePlane
 
@@ -86,5 +88,7 @@ def test_attributes_are_captured_by_the_model() -> None:
     model = BusinessModel("order", attributes=[Attribute("amount", "decimal"), Attribute("card", sensitive=True)])
     assert captured_attributes(model, {"amount": 2, "card": "x"}) == {"amount": 200}
     assert captured_attributes(BusinessModel("order"), {"a": 1, "b": None}) == {"a": 1, "b": "None"}
+    gold = StrEnum("Tier", {"GOLD": "gold"}).GOLD  # type: ignore[attr-defined]
+    assert type(captured_attributes(BusinessModel("order"), {"tier": gold})["tier"]) is str
     with pytest.raises(ModelError, match=r"no attribute 'amont'. Declared: amount, card"):
         captured_attributes(model, {"amont": 2})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Any, Protocol, cast
 
 from mcp_sdk import telemetry as spans
@@ -195,7 +196,7 @@ def captured_attributes(model: BusinessModel, attributes: Mapping[str, Any]) -> 
     if not model.attributes:
         return {
             name: value if isinstance(value, (str, bool, int, float)) else str(value)
-            for name, value in attributes.items()
+            for name, value in ((name, raw.value if isinstance(raw, Enum) else raw) for name, raw in attributes.items())
         }
     unknown = [name for name in attributes if name not in model.attributes]
     if unknown:

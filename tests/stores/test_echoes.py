@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from mcp_sdk.ports import Change, Cursor
 from mcp_sdk.stores.echoes import MOST, Echoes
@@ -24,7 +25,8 @@ def changes(first: int, count: int = 1) -> Sequence[Change]:
 
 
 def write(to: Echoes[int], first: int, count: int = 1, size: int = 0) -> None:
-    to.tell(first - 1, size, lambda: changes(first, count))
+    with to.writing() as tell:
+        tell(first - 1, size, lambda: changes(first, count))
 
 
 def test_runs_follow_each_other() -> None:
@@ -99,7 +101,8 @@ def test_nothing_is_made_for_nobody() -> None:
     async def work(own: Echoes[int]) -> None:
         own.leave(own.join())
         assert not own.wanted
-        own.tell(0, 0, lambda: 1 // 0)
+        with own.writing() as tell:
+            tell(0, 0, lambda: 1 // 0)
 
     run(work)
 
@@ -120,15 +123,29 @@ def test_what_may_be_erased_is_not_kept() -> None:
     run(work)
 
 
+def test_what_is_erased_while_it_is_written_is_not_kept() -> None:
+    """An answer to a write that comes after that to erasing is not kept, whether erasing succeeded or not."""
+
+    async def work(own: Echoes[int]) -> None:
+        echo = own.join()
+        with own.writing() as tell:
+            with suppress(OSError), own.erasing():
+                raise OSError
+            tell(0, 0, lambda: changes(1))
+        assert (echo.take(0), echo.limit) == ((), None)
+
+    run(work)
+
+
 def test_a_watch_waits_for_the_write_that_is_under_way() -> None:
     """A watch that hears of a write before its writer does takes it all the same as it was written."""
 
     async def work(own: Echoes[int]) -> None:
         echo = own.join()
-        with own.writing():
+        with own.writing() as tell:
             following = asyncio.create_task(echo.following(0))
             await asyncio.sleep(0.01)
-            write(own, 1)
+            tell(0, 0, lambda: changes(1))
         assert await following == changes(1)
 
     run(work)

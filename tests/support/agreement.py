@@ -17,6 +17,7 @@ from mcp_sdk.testing.stores import collect
 
 __all__ = ["Agreement"]
 
+PATIENCE = 20.0
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 SCOPES = st.sampled_from([Scope(), Scope("a", "b")])
 IDS = st.sampled_from(["", "a", "b", "é𝒪", "a/b"])
@@ -62,10 +63,16 @@ class Agreement(RuleBasedStateMachine):
         self.memory, self.other = MemoryStore(), self.make()
         self.run(self.other.open())
         self.starts = [self.run(store.cursor()) for store in (self.memory, self.other)]
-        self.changes = 0
+        self.reached, self.heard = self.starts
+        self.look()
+
+    def look(self) -> None:
+        """Begin to watch the other store from where it was heard last, as after it was closed and opened."""
+        self.live: Any = self.other.watch(self.heard)
 
     def teardown(self) -> None:
         if hasattr(self, "runner"):
+            self.run(self.live.aclose())
             self.run(self.other.close())
             self.runner.close()
             self.clear()
@@ -105,6 +112,23 @@ class Agreement(RuleBasedStateMachine):
             for scope in (Scope(), Scope("a", "b")):
                 self.both("list", scope, "order")
                 self.both("list", scope, "user")
+
+    @invariant()
+    def the_same_changes_as_they_come(self) -> None:
+        """Tell a watcher who is there all along the same changes, also of what this handle itself wrote."""
+        if hasattr(self, "runner"):
+            ours, theirs = self.run(self.news())
+            assert list(map(_without_cursor, ours)) == list(map(_without_cursor, theirs))
+
+    async def news(self) -> tuple[list[Change], list[Change]]:
+        """Give the changes that came since this was asked, by the one and by the other."""
+        ours, theirs, newest = list[Change](), list[Change](), await self.memory.cursor()
+        async with asyncio.timeout(PATIENCE):
+            while self.reached != newest:
+                ours += await collect(self.memory, self.reached, 1)
+                theirs.append(await anext(self.live))
+                self.reached, self.heard = ours[-1].cursor, theirs[-1].cursor
+        return ours, theirs
 
     @invariant()
     def the_same_changes(self) -> None:

@@ -39,6 +39,7 @@ class NatsAgreement(Agreement):
         self.run(self.other.close())
         self.other = self.handle()
         self.run(self.other.open())
+        self.look()
 
 
 @pytest.mark.services

@@ -13,7 +13,7 @@ from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from mcp_sdk.ports import Change
 
@@ -27,6 +27,7 @@ PATIENCE = 0.1
 """Seconds that a watch waits for writes that are under way, before it reads."""
 
 P = TypeVar("P", bound=Any)
+Tell: TypeAlias = Callable[[P, int, Callable[[], Sequence[Change]]], None]
 
 
 @dataclass(order=True, slots=True)
@@ -44,7 +45,7 @@ class Echoes(Generic[P]):
 
     def __init__(self) -> None:
         self._watches: set[Echo[P]] = set()
-        self._writing = 0
+        self._writing = self._cleared = 0
         self.ended = asyncio.Event()
 
     def join(self) -> Echo[P]:
@@ -68,29 +69,44 @@ class Echoes(Generic[P]):
         return self._writing > 0
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Be writing during the block, within which ``tell`` is called where that succeeds."""
+    def writing(self) -> Iterator[Tell[P]]:
+        """Be writing during the block; gives what is called where that succeeded.
+
+        It is told the position before the first change, the size of what they hold, in bytes, about, and what makes
+        the changes: those that now stand in the log, next to each other. They are kept, and who watches is woken.
+        """
+        began = self._cleared
+
+        def tell(before: P, size: int, changes: Callable[[], Sequence[Change]]) -> None:
+            if began == self._cleared:  # else what was erased meanwhile may be of them
+                self._keep(before, size, changes)
+
         self._writing += 1
         try:
-            yield
+            yield tell
         finally:
             self._writing -= 1
             self.ended.set()
             self.ended.clear()
 
-    def tell(self, before: P, size: int, changes: Callable[[], Sequence[Change]]) -> None:
-        """Keep changes that are in the log, next to each other, the first next to ``before``; wake who watches.
-
-        ``size`` is of their attributes, in bytes, about.
-        """
+    def _keep(self, before: P, size: int, changes: Callable[[], Sequence[Change]]) -> None:
         if self._watches:
             made = changes()
             run = _Run(before, made, size + EACH * len(made))
             for echo in self._watches:
                 echo.keep(run)
 
+    @contextmanager
+    def erasing(self) -> Iterator[None]:
+        """Be erasing during the block; however that ends, nothing is kept of what was written until then."""
+        try:
+            yield
+        finally:
+            self.clear()
+
     def clear(self) -> None:
-        """Keep nothing of what was written until now, for some of it may be erased; wake who watches."""
+        """Keep nothing of what was written until now, or is being written; wake who watches."""
+        self._cleared += 1
         for echo in self._watches:
             echo.clear()
 

@@ -74,6 +74,8 @@ class Ledger:
         entries = [self._try(transition, staged) for transition in fresh.values()]
         if any(entry.status is AppendStatus.LATE for entry in entries):
             entries = [self._refused(transition) for transition in fresh.values()]
+            for event in fresh:
+                self._since.pop(event, None)
         else:
             self.moved.update(staged)
         first = {event: self._enter(event, entry) for event, entry in zip(fresh, entries, strict=True)}

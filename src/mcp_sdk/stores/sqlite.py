@@ -104,9 +104,10 @@ class SqliteStore(Store):
 
     async def append(self, transitions: Sequence[Transition]) -> tuple[AppendResult, ...]:
         """Apply transitions in one transaction; see ``Store.append``."""
-        results, entries, before, size = await self._writer.run(entities.append, transitions, self._clock())
-        if entries:
-            self._echoes().tell(before, size, lambda: log.changes(self._identity, before, entries))
+        with self._echoes().writing() as tell:
+            results, entries, before, size = await self._writer.run(entities.append, transitions, self._clock())
+            if entries:
+                tell(before, size, lambda: log.changes(self._identity, before, entries))
         return results
 
     async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
@@ -153,7 +154,7 @@ class SqliteStore(Store):
                 for change in changes:
                     cursor = change.cursor
                     yield change
-                if own or not changes:
+                if not changes or (own and echo.limit is None):
                     await echo.wait(self._poll_interval)
         finally:
             echoes.leave(echo)
@@ -240,9 +241,8 @@ class SqliteStore(Store):
         return receipt
 
     async def _write(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        result = await self._writer.run(function, *args, **kwargs)
-        self._echoes().clear()
-        return result
+        with self._echoes().erasing():  # it may, and in any case watches are to look
+            return await self._writer.run(function, *args, **kwargs)
 
     def _echoes(self) -> Echoes[int]:
         if self._pid != os.getpid():

@@ -70,7 +70,9 @@ UPDATE {{0}}.entities e SET state = k.state, attributes = k.attributes, revision
   observed_at = k.observed_at, source = k.source, entered_at = k.entered_at, changed_at = clock_timestamp()
 FROM {_ROWS} WHERE {_SAME}
 """
-_CLAIM = r"SELECT {0}.claim(%s, string_to_array(%s, E'\x01\x01', E'\x01\x04'), %s, %s, %s)"
+_CLAIM = r"""
+SELECT {0}.claim(%s, string_to_array(%s, E'\x01\x01', E'\x01\x04'), %s, %s, %s), (SELECT identity FROM {0}.head)
+"""
 _LOG = f"""
 INSERT INTO {{0}}.log (seq, at, scope, kind, {LOG_COLUMNS})
 SELECT (SELECT seq FROM {{0}}.head) - %s + n, clock_timestamp(), scope, 'transition', {LOG_COLUMNS}
@@ -96,15 +98,15 @@ class _Read(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What a transaction answers to each of its calls, and wrote: ``entries`` follow the number ``before``.
+    """What a transaction answers to each of its calls, and wrote: ``entries`` follow a position.
 
-    ``size`` is what they take, in characters.
+    ``before`` is that, as the identity of the schema and a number; ``size`` is what they take, in characters.
     """
 
     results: list[tuple[AppendResult, ...]]
-    entries: Sequence[Applied]
-    before: int
-    size: int
+    entries: Sequence[Applied] = ()
+    before: tuple[str, int] = ("", 0)
+    size: int = 0
 
 
 async def append(session: Session, calls: Sequence[Sequence[Transition]]) -> Written:
@@ -116,10 +118,10 @@ async def append(session: Session, calls: Sequence[Sequence[Transition]]) -> Wri
         ledger = Ledger(read.contexts, read.seen)
         results = [ledger.settle(call) for call in calls]
         if not ledger.entries:
-            return Written(results, (), 0, 0)
+            return Written(results)
         claimed, size = await _write(session, numbers, read, ledger)
-    (before,) = await claimed.fetchone() or (0,)
-    return Written(results, ledger.entries, before, size)
+    before, identity = await claimed.fetchone() or (0, "")
+    return Written(results, ledger.entries, (identity, before), size)
 
 
 async def _read(session: Session, numbers: Numbers, transitions: Sequence[Transition]) -> _Read:
@@ -142,7 +144,7 @@ async def _read(session: Session, numbers: Numbers, transitions: Sequence[Transi
 
 
 async def _write(session: Session, numbers: Numbers, read: _Read, ledger: Ledger) -> tuple[Claimed, int]:
-    """Write what was settled; give what will tell the number before it, and how much it is."""
+    """Write what was settled; give what will tell the position before it, and how much it is."""
     pack = Packer()
     rows = {key: entity_row(numbers[key[:2]], after, pack) for key, after in ledger.moved.items()}
     for statement, kept in (

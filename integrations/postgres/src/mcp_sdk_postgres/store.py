@@ -57,7 +57,7 @@ class _Here:
         self.connections = Connections(address, name)
         self.listener = Listener(self.connections, poll_interval)
         self.gathering = Gathering(append)
-        self.echoes: Echoes[int] = Echoes()
+        self.echoes: Echoes[tuple[str, int]] = Echoes()
 
     def is_current(self) -> bool:
         return self.pid == os.getpid() and self.loop is asyncio.get_running_loop()
@@ -164,17 +164,17 @@ class PostgresStore(Store):
             here.echoes.leave(echo)
             await listener.leave(news)
 
-    async def _after(self, echo: Echo[int], cursor: Cursor) -> Sequence[Change]:
+    async def _after(self, echo: Echo[tuple[str, int]], cursor: Cursor) -> Sequence[Change]:
         """Give the changes after a position: those that were written here as they were, and others from the log."""
-        origin, number = log.position(cursor)
-        if origin != self._identity:
-            return await self._run(log.after, cursor)
-        if own := await echo.following(number):
+        place = log.position(cursor)
+        if own := await echo.following(place):
             return own
         limit = echo.limit
-        if limit is None:
-            return await self._run(log.after, cursor)
-        return await self._run(log.after, cursor, limit) or echo.take(limit)  # what others wrote may be erased
+        if limit is not None and limit[0] == place[0]:
+            others = await self._run(log.after, cursor, limit[1]) or echo.take(limit)
+            if others:  # else what others wrote was erased, and this handle's own as well
+                return others
+        return await self._run(log.after, cursor)
 
     async def put_models(
         self, scope: Scope, models: Sequence[BusinessModel], *, held: Sequence[BusinessModel] | None = None
@@ -244,13 +244,13 @@ class PostgresStore(Store):
         Partitions of the log that this empties are dropped, and give their disk space back.
         """
         erased, start = 0, ""
-        while old := await self._run(log.older, scope, model, before, start):
-            for at in range(0, len(old), log.BATCH):
-                erased += await self._run(log.retain, scope, old[at : at + log.BATCH], before)
-            start = old[-1].entity_id
-        while await self._run(log.retain_orphans, scope, model, before):
-            pass
-        self._here().echoes.clear()
+        with self._here().echoes.erasing():
+            while old := await self._run(log.older, scope, model, before, start):
+                for at in range(0, len(old), log.BATCH):
+                    erased += await self._run(log.retain, scope, old[at : at + log.BATCH], before)
+                start = old[-1].entity_id
+            while await self._run(log.retain_orphans, scope, model, before):
+                pass
         await self._tidy()
         return erased
 
@@ -259,8 +259,8 @@ class PostgresStore(Store):
 
         The notice to watchers holds the model and the id for a day, and is then erased too.
         """
-        receipt = await self._run(log.forget, scope, ref)
-        self._here().echoes.clear()
+        with self._here().echoes.erasing():
+            receipt = await self._run(log.forget, scope, ref)
         await self._tidy()
         return receipt
 
@@ -281,15 +281,12 @@ class PostgresStore(Store):
 
     async def _append(self, calls: Sequence[Call]) -> Answers:
         here = self._here()
-        with here.echoes.writing():
-            results, entries, before, size = await self._run(entities.append, calls)
-            if entries:
-                here.echoes.tell(before, size, lambda: self._told(entries, before))
+        with here.echoes.writing() as tell:
+            written = await self._run(entities.append, calls)
+            if written.entries:
+                tell(written.before, written.size, lambda: log.changes(written.before, written.entries))
                 here.listener.tell()
-        return results
-
-    def _told(self, entries: Sequence[Applied], before: int) -> Sequence[Change]:
-        return [log.change(self._identity, number, applied) for number, applied in enumerate(entries, before + 1)]
+        return written.results
 
     async def _run(
         self, function: Callable[Concatenate[Session, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs

@@ -111,14 +111,15 @@ class RedisStore(Store):
         touched = (keys.entities, keys.by_id, keys.by_state, *keys.seen, *map(keys.ages, heads))
         echoes = self._link.echoes
         words: list[str | bytes | int] = [json.dumps(scopes, ensure_ascii=False), int(echoes.wanted), *packed]
-        with echoes.writing():
+        with echoes.writing() as tell:
             try:
                 results, identity, before, entries = await self._write(scripts.APPEND, touched, *words)
             except KeptOut as error:
                 raise StoreDenied(str(error)) from error
             if before:
                 place = position(cursor_at(identity, before))
-                echoes.tell(place, sum(map(len, packed)), lambda: written(transitions, identity, entries))
+                size = sum(map(len, packed)) + len(entries)
+                tell(place, size, lambda: written(transitions, identity, entries))
         return rows.results(transitions, results)
 
     async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
@@ -167,6 +168,8 @@ class RedisStore(Store):
 
         A position of another store, one that was trimmed, and one that a failover lost yield ``resync`` first.
         """
+        if self._closed:
+            return
         watching = self._watching()
         with watching.joined() as echo:
             while not self._closed:
@@ -304,11 +307,11 @@ class RedisStore(Store):
         """Erase what has not changed since ``before``, a few entities a script; see ``Store.retain``."""
         erased, looked = 0, FORGET_BATCH
         stem = head(scope, model)
-        while looked == FORGET_BATCH:
-            words = (stem, repr(before.timestamp()), FORGET_BATCH)
-            looked, gone = await self._write(scripts.RETAIN, self._erasing(stem), *words)
-            erased += gone
-        self._link.echoes.clear()
+        with self._link.echoes.erasing():
+            while looked == FORGET_BATCH:
+                words = (stem, repr(before.timestamp()), FORGET_BATCH)
+                looked, gone = await self._write(scripts.RETAIN, self._erasing(stem), *words)
+                erased += gone
         return erased
 
     async def forget(self, scope: Scope, ref: EntityRef) -> Receipt:
@@ -317,8 +320,8 @@ class RedisStore(Store):
         The notice to watchers holds the model and the id for a day, and is then erased too.
         """
         stem = head(scope, ref.model)
-        held, gone = await self._write(scripts.FORGET, self._erasing(stem), stem, ref.entity_id)
-        self._link.echoes.clear()
+        with self._link.echoes.erasing():
+            held, gone = await self._write(scripts.FORGET, self._erasing(stem), stem, ref.entity_id)
         return Receipt(ref, held, gone)
 
     def _erasing(self, stem: str) -> tuple[str, ...]:

@@ -216,7 +216,7 @@ for index, number in ipairs(numbers) do
   entity.head, entity.touched = id, true
   if tell then
     local t = sent[number]
-    local said = statuses[index] == 'a' and after[1] == t[TO_STATE] and after[6] == t[ATTRIBUTES]
+    local said = statuses[index] == 'a' and after[1] == t[TO_STATE] and after[5] ~= NONE and after[6] == t[ATTRIBUTES]
     told[index] = number .. '\t' .. id .. '\t' .. statuses[index] .. after[2] .. '\t'
       .. (said and after[5] .. '\t' or '\t' .. (text == '' and 'null' or text))
   end
