@@ -14,6 +14,12 @@ from mcp_sdk.testing import RecordingMesh
 REF = EntityRef("order", "o-1")
 
 
+class Tier(StrEnum):
+    """What a service may hold in an attribute."""
+
+    GOLD = "gold"
+
+
 def context(state: str, revision: int, **fields: object) -> ModelContext:
     """Give a context of the order."""
     return ModelContext("order", "o-1", state, {}, revision, **fields)  # type: ignore[arg-type]
@@ -88,7 +94,6 @@ def test_attributes_are_captured_by_the_model() -> None:
     model = BusinessModel("order", attributes=[Attribute("amount", "decimal"), Attribute("card", sensitive=True)])
     assert captured_attributes(model, {"amount": 2, "card": "x"}) == {"amount": 200}
     assert captured_attributes(BusinessModel("order"), {"a": 1, "b": None}) == {"a": 1, "b": "None"}
-    gold = StrEnum("Tier", {"GOLD": "gold"}).GOLD  # type: ignore[attr-defined]
-    assert type(captured_attributes(BusinessModel("order"), {"tier": gold})["tier"]) is str
+    assert type(captured_attributes(BusinessModel("order"), {"tier": Tier.GOLD})["tier"]) is str
     with pytest.raises(ModelError, match=r"no attribute 'amont'. Declared: amount, card"):
         captured_attributes(model, {"amont": 2})

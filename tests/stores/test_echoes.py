@@ -137,6 +137,22 @@ def test_what_is_erased_while_it_is_written_is_not_kept() -> None:
     run(work)
 
 
+def test_a_watch_is_woken_for_what_is_not_kept() -> None:
+    """What was written while something else was erased wakes who watches all the same, so that it is read."""
+
+    async def work(own: Echoes[int]) -> None:
+        echo = own.join()
+        with own.writing() as tell:
+            own.clear()
+            await echo.wait(0)
+            waiting = asyncio.create_task(echo.wait(60))
+            await asyncio.sleep(0.01)
+            tell(0, 0, lambda: changes(1))
+        await waiting
+
+    run(work)
+
+
 def test_a_watch_waits_for_the_write_that_is_under_way() -> None:
     """A watch that hears of a write before its writer does takes it all the same as it was written."""
 

@@ -15,7 +15,6 @@ from mcp_sdk.stores._sqlite_worker import Session
 
 __all__ = [
     "after",
-    "changes",
     "forget",
     "history",
     "newest",
@@ -93,17 +92,6 @@ def _after(session: Session, identity: str, cursor: Cursor) -> list[Change]:
         (found, PAGE),
     )
     return [_change(identity, row) for row in rows]
-
-
-def changes(identity: str, before: int, entries: Sequence[Applied]) -> Sequence[Change]:
-    """Give what watchers hear of entries that follow a number without gaps."""
-    scopes: dict[tuple[str, str], Scope] = {}
-    made = []
-    for number, entry in enumerate(entries, before + 1):
-        named = (entry.transition.namespace, entry.transition.environment)
-        scope = scopes.get(named) or scopes.setdefault(named, Scope(*named))
-        made.append(Change("transition", Cursor(f"{identity}:{number}"), scope, entry))
-    return made
 
 
 def _change(identity: str, row: Sequence[Any]) -> Change:

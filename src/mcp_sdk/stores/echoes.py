@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from mcp_sdk.ports import Change
+from mcp_sdk.context import Scope
+from mcp_sdk.ports import Applied, Change, Cursor
 
-__all__ = ["MOST", "PATIENCE", "Echo", "Echoes"]
+__all__ = ["MOST", "PATIENCE", "Echo", "Echoes", "numbered"]
 
 MOST = 16 * 2**20
 """Bytes that are kept for one watch, about."""
@@ -35,6 +36,17 @@ class _Run(Generic[P]):
     before: P
     changes: Sequence[Change] = field(compare=False)
     size: int = field(compare=False)
+
+
+def numbered(origin: str, before: int, entries: Sequence[Applied]) -> list[Change]:
+    """Give what watchers hear of entries that follow a number without gaps, where a cursor is ``origin:number``."""
+    scopes: dict[tuple[str, str], Scope] = {}
+    made = []
+    for number, entry in enumerate(entries, before + 1):
+        named = (entry.transition.namespace, entry.transition.environment)
+        scope = scopes.get(named) or scopes.setdefault(named, Scope(*named))
+        made.append(Change("transition", Cursor(f"{origin}:{number}"), scope, entry))
+    return made
 
 
 class Echoes(Generic[P]):
@@ -78,8 +90,10 @@ class Echoes(Generic[P]):
         began = self._cleared
 
         def tell(before: P, size: int, changes: Callable[[], Sequence[Change]]) -> None:
-            if began == self._cleared:  # else what was erased meanwhile may be of them
+            if began == self._cleared:
                 self._keep(before, size, changes)
+            else:  # what was erased meanwhile may be of them: it is to be read
+                self._wake()
 
         self._writing += 1
         try:
@@ -104,6 +118,10 @@ class Echoes(Generic[P]):
         finally:
             self.clear()
 
+    def _wake(self) -> None:
+        for echo in self._watches:
+            echo.wake()
+
     def clear(self) -> None:
         """Keep nothing of what was written until now, or is being written; wake who watches."""
         self._cleared += 1
@@ -126,12 +144,16 @@ class Echo(Generic[P]):
         self._size += run.size
         if self._size > MOST:
             self.clear()
-        self._news.set()
+        self.wake()
 
     def clear(self) -> None:
-        """Keep nothing of what there was."""
+        """Keep nothing of what there was, and wake the watch."""
         self._runs.clear()
         self._size = 0
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the watch look, which waits or is about to."""
         self._news.set()
 
     async def following(self, position: P) -> Sequence[Change]:

@@ -29,7 +29,7 @@ from mcp_sdk.stores import _sqlite_log as log
 from mcp_sdk.stores import _sqlite_records as shared
 from mcp_sdk.stores._sqlite_file import failures, prepare
 from mcp_sdk.stores._sqlite_worker import Session, Worker
-from mcp_sdk.stores.echoes import Echoes
+from mcp_sdk.stores.echoes import Echoes, numbered
 
 __all__ = ["SqliteStore", "connect"]
 
@@ -107,7 +107,7 @@ class SqliteStore(Store):
         with self._echoes().writing() as tell:
             results, entries, before, size = await self._writer.run(entities.append, transitions, self._clock())
             if entries:
-                tell(before, size, lambda: log.changes(self._identity, before, entries))
+                tell(before, size, lambda: numbered(self._identity, before, entries))
         return results
 
     async def get(self, scope: Scope, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:

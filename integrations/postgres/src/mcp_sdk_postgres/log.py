@@ -14,7 +14,6 @@ from mcp_sdk_postgres.session import Session
 
 __all__ = [
     "after",
-    "changes",
     "drop_empty",
     "forget",
     "history",
@@ -96,21 +95,11 @@ async def after(session: Session, cursor: Cursor, upto: int = _LAST) -> list[Cha
     return [_change(identity, row) for row in found]
 
 
-def changes(before: tuple[str, int], entries: Sequence[Applied]) -> list[Change]:
-    """Give what watchers hear of entries that follow a position without gaps."""
-    identity, start = before
-    return [_moved(identity, number, applied) for number, applied in enumerate(entries, start + 1)]
-
-
-def _moved(identity: str, number: int, applied: Applied) -> Change:
-    return Change("transition", Cursor(f"{identity}:{number}"), applied.transition.scope, applied)
-
-
 def _change(identity: str, row: Sequence[Any]) -> Change:
     namespace, environment, sequence, kind, *columns = row
     scope, cursor = Scope(decode(namespace), decode(environment)), Cursor(f"{identity}:{sequence}")
     if kind == "transition":
-        return _moved(identity, sequence, applied_from_row(scope, columns))
+        return Change(kind, cursor, scope, applied_from_row(scope, columns))
     if kind == "records":
         return Change(kind, cursor, scope, record=decode(columns[0]))
     return Change(kind, cursor, scope, ref=EntityRef(*map(decode, columns[:2])) if kind == "forgotten" else None)

@@ -20,7 +20,7 @@ from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import AppendResult, Applied, Change, Cursor, Page, Receipt, Record, SigningKey, Store
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import PolicyRevision
-from mcp_sdk.stores.echoes import Echo, Echoes
+from mcp_sdk.stores.echoes import Echo, Echoes, numbered
 from mcp_sdk.stores.gathering import Answer, Call, Gathering
 from mcp_sdk_postgres import catalogue, entities, log
 from mcp_sdk_postgres.address import Address, read
@@ -284,7 +284,7 @@ class PostgresStore(Store):
         with here.echoes.writing() as tell:
             written = await self._run(entities.append, calls)
             if written.entries:
-                tell(written.before, written.size, lambda: log.changes(written.before, written.entries))
+                tell(written.before, written.size, lambda: numbered(*written.before, written.entries))
                 here.listener.tell()
         return written.results
 
