@@ -373,6 +373,23 @@ def test_what_is_not_ours_in_the_log_is_named(server):
         run(server, poison)
 
 
+def test_what_is_not_ours_is_named_to_who_waits(server):
+    """Who waits for an answer when such a message comes is told of it too, not of a lost connection."""
+
+    async def poison(store: NatsStore) -> None:
+        await store.append([move()])
+        client = await nats.connect(server.url)
+        await client.subscribe("silent")
+        await client.flush()
+        waiting = asyncio.create_task(store._replica._connection.ask("silent"))
+        await client.jetstream().publish(f"mesh.{store._replica.view.identity}.t", b"not ours")
+        await client.close()
+        await waiting
+
+    with pytest.raises(StoreError, match="message 2 of the stream 'mesh' is not one of mcp-sdk's"):
+        run(server, poison)
+
+
 def bytes_of(server: Nats) -> bytes:
     """Give every byte that a server has on disk."""
     return b"".join(path.read_bytes() for path in sorted((server.folder / "store").rglob("*")) if path.is_file())

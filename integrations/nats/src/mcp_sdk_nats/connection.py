@@ -90,12 +90,12 @@ class Connection:
     async def _failed(self, error: Exception) -> None:
         self._why = error
 
-    async def _closed(self) -> None:
+    async def _closed(self, why: StoreError | None = None) -> None:
         if self.alive:
             self.alive = False
             for future in self._waiting.values():
                 if not future.done():
-                    future.set_exception(self._gone())
+                    future.set_exception(why or self._gone())
             self._lost()
 
     def _gone(self) -> StoreUnavailable:
@@ -111,10 +111,10 @@ class Connection:
         await self._closed()
         self._ending = asyncio.create_task(self._abort())
 
-    async def close(self) -> None:
-        """End the connection; who waits for an answer gets ``StoreUnavailable``."""
+    async def close(self, why: StoreError | None = None) -> None:
+        """End the connection; who waits for an answer gets ``why``, or ``StoreUnavailable`` where there is none."""
         lost, self._lost = self._lost, lambda: None
-        await self._closed()
+        await self._closed(why)
         self._lost = lost
         await self._abort()
 

@@ -136,12 +136,12 @@ class Replica:
             self._connection = self._streams = None
             self.tell()
 
-    async def drop(self) -> None:
-        """Give the connection up; the next call makes another."""
+    async def drop(self, why: StoreError | None = None) -> None:
+        """Give the connection up, and tell who waits for an answer ``why``; the next call makes another."""
         connection, self._connection, self._streams = self._connection, None, None
         self.tell()
         if connection is not None:
-            await connection.close()
+            await connection.close(why)
 
     def tell(self) -> None:
         """Wake everybody who waits for news."""
@@ -163,7 +163,7 @@ class Replica:
                 f"message {raw.sequence} of the stream {self._address.name!r} is not one of mcp-sdk's ({error!r}). "
                 "Erase it with: nats stream rmm; and let nobody else publish there."
             )
-            await self.drop()
+            await self.drop(self._fault)
         except StoreError:
             await self.drop()
 
