@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import signal
+import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,32 @@ def test_no_request_is_lost_when_a_replica_leaves_and_comes_back(tmp_path: Path)
     assert {name for load in loads for name in load.stored} <= known
     assert set().union(*(load.answers for load in loads)) == {200}
     assert sum(load.broken for load in loads) <= len(loads)  # a connection that nobody had accepted yet
+
+
+def test_who_waits_longer_than_a_replica_does_is_told_to_try_again(tmp_path: Path) -> None:
+    """A store that is locked by another process holds two requests up when the replica stops: 503 with the way on."""
+    with Replica(tmp_path) as replica, ThreadPoolExecutor() as pool:
+        headers = {"authorization": f"Bearer {replica.token}"}
+
+        def post(name: str) -> httpx.Response:
+            one = {"model": "order", "entity_id": name, "to_state": "paid", "event_id": name}
+            url = f"{replica.url}/v1/transitions"
+            return httpx.post(url, json=one, headers=headers, trust_env=False, timeout=30)
+
+        assert post("o-1").status_code == 200
+        with closing(sqlite3.connect(tmp_path / "mesh.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            posted = [pool.submit(post, "o-2")]
+            time.sleep(0.5)  # for the second to be none of the group that the first is in
+            posted.append(pool.submit(post, "o-3"))
+            time.sleep(0.5)
+            replica.process.send_signal(signal.SIGTERM)
+            answers = [each.result() for each in posted]
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert all(answer.headers["retry-after"] == "1" for answer in answers)
+        assert "again" in answers[1].json()["detail"]
+        assert replica.process.wait(15) == 0
+        assert "Traceback" not in (tmp_path / f"serve-{replica.port}.log").read_text()
 
 
 def listed(replica: Replica) -> set[str]:

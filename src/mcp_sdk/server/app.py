@@ -18,7 +18,7 @@ from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.discreet import discreet
 from mcp_sdk.server.door import open_door
 from mcp_sdk.server.endpoints import Endpoints
-from mcp_sdk.server.exits import Exits
+from mcp_sdk.server.exits import Exits, Overdue
 from mcp_sdk.server.housekeeping import housekeep
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.limits import BodyLimit
@@ -108,6 +108,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
         app.include_router(module.router)
     app.state.routes = [route for module in modules for route in module.router.routes]
     app.add_middleware(BodyLimit, size=settings.body_size, seconds=settings.body_time, together=settings.bodies)
+    app.add_middleware(Overdue)
     app.add_middleware(Counted)
     faults.install(app)
     return app

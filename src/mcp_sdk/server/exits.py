@@ -8,9 +8,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["Exits", "spread"]
+from mcp_sdk.server.faults import Fault
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Exits", "Overdue", "spread"]
 
 
 class Leaver(Protocol):
@@ -63,3 +68,39 @@ class Exits:
                 told.add(one)
                 one.bye(spread(len(left), self._most))
         return len(left)
+
+
+class Overdue:
+    """Answers a request that takes longer than the grace of a server that stops with a 503, which clients try again.
+
+    The server cancels such requests, and would say that it failed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        answered = False
+
+        async def sending(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except asyncio.CancelledError:
+            if answered or scope["type"] != "http":
+                raise
+            await _overdue().response()(scope, receive, send)
+
+
+def _overdue() -> Fault:
+    return Fault(
+        503,
+        "leaving",
+        "this replica stops, and does not know whether this was stored. Send it again: what has its event id is not "
+        "stored twice, and a policy's revision tells whether it was applied",
+        headers=(("retry-after", "1"), ("connection", "close")),
+    )
