@@ -93,7 +93,7 @@ class Echoes(Generic[P]):
             if began == self._cleared:
                 self._keep(before, size, changes)
             else:  # what was erased meanwhile may be of them: it is to be read
-                self._wake()
+                self.wake()
 
         self._writing += 1
         try:
@@ -118,7 +118,8 @@ class Echoes(Generic[P]):
         finally:
             self.clear()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have every watch look."""
         for echo in self._watches:
             echo.wake()
 

@@ -9,63 +9,55 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
+from typing import TypeAlias
 
 import psycopg
 from psycopg import sql
 
+from mcp_sdk.stores.echoes import Echo, Echoes
 from mcp_sdk.tasks import ended
 from mcp_sdk_postgres.connections import Connections
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "Place"]
 
 CALM = 5.0
 """Seconds between looks while the listener hears; ``poll_interval`` while it does not."""
 LONGEST = 5.0
 """Seconds between attempts to connect at most."""
 _random = random.SystemRandom()
+Place: TypeAlias = tuple[str, int]
+"""A position in the log: the schema's identity, and a number."""
 
 
 class Listener:
-    """Begins with the first watcher and ends with the last."""
+    """Begins with the first watch and ends with the last."""
 
-    def __init__(self, connections: Connections, poll_interval: float) -> None:
-        self._connections = connections
+    def __init__(self, connections: Connections, echoes: Echoes[Place], poll_interval: float) -> None:
+        self._connections, self._echoes = connections, echoes
         self._poll_interval = poll_interval
-        self._watchers: set[asyncio.Event] = set()
         self._task: asyncio.Task[None] | None = None
         self._hears = False
 
-    def join(self) -> asyncio.Event:
-        """Give the event that is set whenever there may be something to read."""
-        news = asyncio.Event()
-        self._watchers.add(news)
+    def join(self) -> Echo[Place]:
+        """Give the echo of a watch that begins; it is woken whenever there may be something to read."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
-        return news
+        return self._echoes.join()
 
-    async def leave(self, news: asyncio.Event) -> None:
-        """Forget an event; the connection closes with the last."""
-        self._watchers.discard(news)
-        if not self._watchers:
+    async def leave(self, echo: Echo[Place]) -> None:
+        """Let a watch go; the connection closes with the last."""
+        self._echoes.leave(echo)
+        if not self._echoes.wanted:
             await self.close()
 
-    async def wait(self, news: asyncio.Event) -> None:
-        """Wait until there may be something to read."""
-        interval = max(CALM, self._poll_interval) if self._hears else self._poll_interval
-        # Not wait_for: before Python 3.12 it may swallow a cancellation that comes together with the event.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(interval):
-                await news.wait()
-        news.clear()
-
-    def tell(self) -> None:
-        """Have every watcher look."""
-        for news in self._watchers:
-            news.set()
+    @property
+    def interval(self) -> float:
+        """The seconds after which a watch looks that was not woken."""
+        return max(CALM, self._poll_interval) if self._hears else self._poll_interval
 
     async def close(self) -> None:
-        """Close the connection, and have every watcher look once more."""
-        self.tell()
+        """Close the connection, and have every watch look once more."""
+        self._echoes.wake()
         task, self._task = self._task, None
         if task is not None:
             await ended([task])
@@ -78,10 +70,10 @@ class Listener:
                     channel = sql.Identifier(self._connections.address.channel)
                     await connection.execute(sql.SQL("LISTEN {}").format(channel))
                     self._hears, attempt = True, 0
-                    self.tell()
+                    self._echoes.wake()
                     async for _ in connection.notifies():
-                        self.tell()
+                        self._echoes.wake()
             self._hears = False
-            self.tell()
+            self._echoes.wake()
             attempt += 1
             await asyncio.sleep(_random.uniform(0, min(LONGEST, 0.1 * 2**attempt)))

@@ -26,7 +26,7 @@ from mcp_sdk_postgres import catalogue, entities, log
 from mcp_sdk_postgres.address import Address, read
 from mcp_sdk_postgres.connections import Connections
 from mcp_sdk_postgres.failures import Conflict, failures, unavailable
-from mcp_sdk_postgres.listener import Listener
+from mcp_sdk_postgres.listener import Listener, Place
 from mcp_sdk_postgres.schema import prepare
 from mcp_sdk_postgres.session import PARTITION, Numbers, Session
 
@@ -55,9 +55,9 @@ class _Here:
     def __init__(self, address: Address, name: str, poll_interval: float, append: Append) -> None:
         self.pid, self.loop = os.getpid(), asyncio.get_running_loop()
         self.connections = Connections(address, name)
-        self.listener = Listener(self.connections, poll_interval)
         self.gathering = Gathering(append)
-        self.echoes: Echoes[tuple[str, int]] = Echoes()
+        self.echoes: Echoes[Place] = Echoes()
+        self.listener = Listener(self.connections, self.echoes, poll_interval)
 
     def is_current(self) -> bool:
         return self.pid == os.getpid() and self.loop is asyncio.get_running_loop()
@@ -144,9 +144,8 @@ class PostgresStore(Store):
 
         A position of another schema, or older than the notices that are kept for a day, yields ``resync`` first.
         """
-        here = self._here()
-        listener, echo = here.listener, here.echoes.join()
-        news = listener.join()
+        listener = self._here().listener
+        echo = listener.join()
         try:
             while not self._closed:
                 try:
@@ -159,12 +158,11 @@ class PostgresStore(Store):
                     cursor = change.cursor
                     yield change
                 if not changes and not self._closed:
-                    await listener.wait(news)
+                    await echo.wait(listener.interval)
         finally:
-            here.echoes.leave(echo)
-            await listener.leave(news)
+            await listener.leave(echo)
 
-    async def _after(self, echo: Echo[tuple[str, int]], cursor: Cursor) -> Sequence[Change]:
+    async def _after(self, echo: Echo[Place], cursor: Cursor) -> Sequence[Change]:
         """Give the changes after a position: those that were written here as they were, and others from the log."""
         place = log.position(cursor)
         if own := await echo.following(place):
@@ -285,7 +283,6 @@ class PostgresStore(Store):
             written = await self._run(entities.append, calls)
             if written.entries:
                 tell(written.before, written.size, lambda: numbered(*written.before, written.entries))
-                here.listener.tell()
         return written.results
 
     async def _run(
