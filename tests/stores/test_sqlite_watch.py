@@ -7,7 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from echoing import hears_without_reading
+from echoing import hears_without_reading, keeps_little
 
 from mcp_sdk.stores import _sqlite_log as log
 from mcp_sdk.stores.sqlite import SqliteStore
@@ -18,6 +18,11 @@ def test_a_watch_of_its_own_process_reads_nothing_again(tmp_path: Path, monkeypa
     """While only this process appends, the entries of the log are not read."""
     store = SqliteStore(tmp_path / "mesh.db", poll_interval=60)
     hears_without_reading(store, lambda refuse: monkeypatch.setattr(log, "applied_from_row", refuse))
+
+
+def test_a_slow_watch_has_little_kept(tmp_path: Path) -> None:
+    """What is written for a watch that stands still takes 16 MB of this process at most, and all of it is heard."""
+    keeps_little(SqliteStore(tmp_path / "mesh.db", poll_interval=60))
 
 
 def test_a_watch_that_fell_behind_takes_all_that_waits(tmp_path: Path) -> None:

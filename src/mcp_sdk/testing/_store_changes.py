@@ -331,6 +331,15 @@ class ChangeCases(Cases):
             assert await task == []
 
     @scenario
+    async def test_a_watch_of_a_closed_store_ends_at_once(self, store: Store) -> None:
+        """A watch that begins when the store is closed already yields nothing, without an error."""
+        cursor = await store.cursor()
+        await store.append([move()])
+        await store.close()
+        async with asyncio.timeout(PATIENCE):
+            assert [change async for change in store.watch(cursor)] == []
+
+    @scenario
     async def test_a_position_of_another_store_asks_for_a_resync(self, store: Store) -> None:
         """A cursor that means nothing here yields ``resync``, and the watch goes on from there."""
         await store.append([move()])

@@ -144,6 +144,8 @@ class PostgresStore(Store):
 
         A position of another schema, or older than the notices that are kept for a day, yields ``resync`` first.
         """
+        if self._closed:
+            return
         listener = self._here().listener
         echo = listener.join()
         try:
