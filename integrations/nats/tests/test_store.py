@@ -382,9 +382,11 @@ def test_what_is_not_ours_is_named_to_who_waits(server):
         await client.subscribe("silent")
         await client.flush()
         waiting = asyncio.create_task(store._replica._connection.ask("silent"))
-        await client.jetstream().publish(f"mesh.{store._replica.view.identity}.t", b"not ours")
-        await client.close()
-        await waiting
+        try:
+            await client.jetstream().publish(f"mesh.{store._replica.view.identity}.t", b"not ours")
+            await waiting
+        finally:
+            await client.close()
 
     with pytest.raises(StoreError, match="message 2 of the stream 'mesh' is not one of mcp-sdk's"):
         run(server, poison)
