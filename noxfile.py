@@ -36,6 +36,7 @@ FAULTS = (
     "integrations/postgres/tests/test_partition.py",
     "integrations/postgres/tests/test_halted.py",
     "integrations/redis/tests/test_halted.py",
+    "integrations/nats/tests/test_halted.py",
 )
 SCHEMATHESIS = "schemathesis==4.32.5"
 TOOLS = ("hypothesis", "sybil", "httpx", "uvicorn", "gunicorn", "websockets", "opentelemetry-sdk")

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from serving import Replica, resident
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from mcp_sdk import BusinessModel, Config, Mesh
 from mcp_sdk.clients.remote import RemoteControlPlane
@@ -256,15 +256,25 @@ def settings(replica: Replica) -> Config:
 
 
 def test_nobody_is_let_in_without_a_token(replica: Replica) -> None:
-    """Every path but health asks who it is, and the stream too."""
-    app = create_app(ServerSettings(store="memory:"))
-    open_paths = {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/metrics"}
-    for route in app.routes:
-        path = getattr(route, "path", "")
-        for method in getattr(route, "methods", None) or ():
-            if path not in open_paths and not path.startswith("/.well-known/"):
-                answer = httpx.request(method, replica.url + path.replace("{digest}", "0" * 64), trust_env=False)
-                assert answer.status_code in (401, 405), (method, path, answer.status_code)
+    """Every path but health and what AuthZEN has public asks who it is, and the stream too."""
+    routes = create_app(ServerSettings(store="memory:")).state.routes
+    public = {"/healthz", "/readyz", "/.well-known/authzen-configuration"}
+    asked = [(method, route.path) for route in routes for method in getattr(route, "methods", ())]
+    assert len(asked) > 40
+    assert public < {path for _, path in asked}
+    for method, path in asked:
+        answer = httpx.request(method, replica.url + path.replace("{digest}", "0" * 64), trust_env=False)
+        assert answer.status_code == (200 if path in public else 401), (method, path, answer.text)
+    assert [route.path for route in routes if not hasattr(route, "methods")] == ["/v1/stream"]
+    assert asyncio.run(_refusal(replica)) == 403, "as a WebSocket is refused that was not accepted"
+
+
+async def _refusal(replica: Replica) -> int:
+    """Give the status with which the stream refuses who brings no token."""
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(f"{replica.url.replace('http', 'ws')}/v1/stream"):
+            pass
+    return refused.value.response.status_code
 
 
 def wait(holds: Callable[[], object]) -> None:

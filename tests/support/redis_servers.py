@@ -22,9 +22,12 @@ __all__ = ["RedisServer", "cluster", "cut", "erase", "until"]
 
 
 class RedisServer:
-    """A private ``redis-server`` whose data stand in a directory; it keeps nothing on disk unless told."""
+    """A private ``redis-server`` whose data stand in a directory; it keeps nothing on disk unless told.
 
-    def __init__(self, directory: Path, *settings: str, port: int = 0) -> None:
+    ``inside`` are words before its command, e.g. those that set its clock.
+    """
+
+    def __init__(self, directory: Path, *settings: str, port: int = 0, inside: tuple[str, ...] = ()) -> None:
         binary = shutil.which("redis-server")
         if binary is None:
             missing("no redis-server is installed")
@@ -32,7 +35,7 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         directory.mkdir(exist_ok=True)
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", ""]
-        self._command = [binary, *words, *settings]
+        self._command = [*inside, binary, *words, *settings]
         self.start()
 
     def start(self) -> None:

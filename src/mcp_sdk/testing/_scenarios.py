@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -60,6 +60,15 @@ class Cases:
     async def cut(self, store: Store) -> None:
         """Cut every connection that an open handle holds, as a network that fails does; the server goes on."""
         raise NotImplementedError
+
+    def server_clock(self, place: Path) -> AbstractContextManager[Callable[[float], None]] | None:
+        """Have the handles on a place talk to a server of its own, and give what sets the clock of that server.
+
+        It is called with the seconds that the clock shall be ahead of the true time. Without this, or where it skips,
+        what a jump of the server's clock does is not tested.
+        """
+        del place
+        return None
 
 
 def move(entity_id: str = "o-1", to_state: str | None = "created", **fields: Any) -> Transition:

@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import MissingExtra, RevisionConflict, StoreUnavailable
-from mcp_sdk.ports import Change, Cursor, Record, SigningKey, Store
-from mcp_sdk.testing._scenarios import DUPLICATE, ORDER, PATIENCE, SCOPE, Cases, collect, move, scenario, statuses
+from mcp_sdk.ports import Change, Cursor, Record, Store
+from mcp_sdk.testing._scenarios import ORDER, PATIENCE, SCOPE, Cases, collect, move, scenario
 
 try:
     import pytest
@@ -25,11 +23,9 @@ except ModuleNotFoundError as missing:
 
 __all__ = ["SharingCases"]
 
-HOUR = 3600.0
-
 
 class SharingCases(Cases):
-    """Records, the audit log, connections that are lost, clocks that jump."""
+    """Records, the audit log, connections that are lost."""
 
     @scenario
     async def test_records_are_revised_by_compare_and_set(self, store: Store, other: Store) -> None:
@@ -159,42 +155,6 @@ class SharingCases(Cases):
         await store.append([move()])
         await self.cut(store)
         assert len(await _insist(lambda: store.get(SCOPE, [ORDER]))) == 1
-
-    def test_clocks_may_jump(self, tmp_path: Path) -> None:
-        """Machines whose clocks are hours apart, and jump, leave no gap, apply nothing twice, and miss nothing."""
-        asyncio.run(self._with_jumping_clocks(tmp_path))
-
-    async def _with_jumping_clocks(self, place: Path) -> None:
-        shifts = {"early": -2 * HOUR, "late": 2 * HOUR}
-        early, late = (
-            self.store(place, clock=lambda name=name: time.time() + shifts[name])  # type: ignore[misc]
-            for name in shifts
-        )
-        async with asyncio.timeout(60):
-            await early.open()
-            await late.open()
-            try:
-                await self._jump(early, late, shifts)
-            finally:
-                await early.close()
-                await late.close()
-
-    async def _jump(self, early: Store, late: Store, shifts: dict[str, float]) -> None:
-        cursor = await early.cursor()
-        moves = [move() for _ in range(12)]
-        for number, sent in enumerate(moves):
-            handle = early if number % 2 else late
-            assert (await handle.append([sent]))[0].revision == number + 1
-            if number == 5:
-                shifts.update(early=3 * HOUR, late=-HOUR)
-        await late.put_key(SCOPE, SigningKey("k", bytes(16)))
-        assert statuses(await early.append(moves)) == [DUPLICATE] * 12
-        assert statuses(await late.append(moves)) == [DUPLICATE] * 12
-        for handle in (early, late):
-            changes = await collect(handle, cursor, 13)
-            heard = [change.applied.transition.event_id for change in changes if change.applied]
-            assert heard == [sent.event_id for sent in moves]
-            assert changes[-1].kind == "keys"
 
     def _needs_connections(self) -> None:
         if not self.connected:

@@ -20,14 +20,16 @@ from __future__ import annotations
 
 from mcp_sdk.testing._scenarios import collect, move, scenario
 from mcp_sdk.testing._store_changes import ChangeCases
+from mcp_sdk.testing._store_clocks import ClockCases
 from mcp_sdk.testing._store_records import RecordCases
 from mcp_sdk.testing._store_sharing import SharingCases
 
 __all__ = ["StoreSuite", "collect", "move", "scenario"]
 
 
-class StoreSuite(ChangeCases, RecordCases, SharingCases):
+class StoreSuite(ChangeCases, RecordCases, SharingCases, ClockCases):
     """What holds of every store.
 
-    Subclass it, name the class ``Test…``, and give ``store``; where a handle talks to a server, ``cut`` too.
+    Subclass it, name the class ``Test…``, and give ``store``; where a handle talks to a server, ``cut`` too, and
+    ``server_clock`` where the clock of one can be set.
     """
