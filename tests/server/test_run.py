@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+from servers import free_port
+
 from mcp_sdk.audit import Entry, verify
 from mcp_sdk.context import MESH
+from mcp_sdk.exceptions import ConfigurationError
 from mcp_sdk.ports import Store
 from mcp_sdk.server.access.callers import Caller, Grant
 from mcp_sdk.server.access.identities import IdentityGrant
 from mcp_sdk.server.access.tokens import Token, Tokens
 from mcp_sdk.server.auditor import Auditor
-from mcp_sdk.server.run import Prepared, prepare
+from mcp_sdk.server.run import Bind, Prepared, prepare, serve
+from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.stores.sqlite import connect
 
 ADA = Caller("ada", (Grant("admin"),), key="oidc:sub:1")
@@ -68,8 +73,8 @@ def test_a_restart_without_tokens_makes_none_where_people_come_in_otherwise(tmp_
         await store.open()
         await _revoked(store)
         assert (await prepare(store_at(tmp_path), now=1)).token == ""
-        for record in await store.records(MESH, "identity"):
-            await store.delete_record(MESH, record)
+        (record,) = await store.records(MESH, "identity")
+        await store.delete_record(MESH, record)
         assert (await prepare(store_at(tmp_path), now=1)).token == ""
         await store.close()
 
@@ -91,3 +96,24 @@ def test_whoever_has_no_token_left_makes_one_on_purpose(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("settings", "bind", "said"),
+    [
+        ({"oidc_issuer": "http://login.example.org", "oidc_audience": "mesh"}, {}, "it must be an https URL"),
+        ({"oidc_issuer": "https://login.example.org"}, {}, "needs --oidc-audience"),
+        ({}, {"client_ca": "ca.crt"}, "ca.crt does nothing without a certificate"),
+        ({}, {"private_key": "tls.key"}, "tls.key does nothing without a certificate"),
+        ({}, {"certificate": "/dev/null"}, "/dev/null holds no certificate that can be read"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_is_made(
+    tmp_path: Path, settings: dict[str, str], bind: dict[str, str], said: str
+) -> None:
+    """A token that was made by a start that failed would be nobody's, and the next start makes none."""
+    made: list[Prepared] = []
+    found = ServerSettings(store=f"sqlite:///{tmp_path / 'mesh.db'}", **settings)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=said):
+        serve(found, Bind(port=free_port(), **bind), announce=made.append)  # type: ignore[arg-type]
+    assert (made, list(tmp_path.iterdir())) == ([], [])

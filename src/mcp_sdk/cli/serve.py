@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
@@ -19,19 +22,30 @@ if TYPE_CHECKING:
 __all__ = ["COMMAND"]
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+HOST, PORT = "127.0.0.1", 8600
+NEEDS = (
+    ("oidc_issuer", "oidc_audience", "the name that tokens for this server carry"),
+    ("oidc_audience", "oidc_issuer", "whose tokens carry that name; none would be taken"),
+    ("tls_client_ca", "tls_certificate", "all would be plain HTTP, and nobody's certificate looked at"),
+    ("tls_private_key", "tls_certificate", "all would be plain HTTP"),
+)
+"""What an option does nothing without, and why."""
 
 
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--store",
+        type=_text,
         default="sqlite:///mesh.db",
         metavar="URL",
         help="where everything is kept (default: sqlite:///mesh.db)",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
-    parser.add_argument("--port", type=_port, default=8600, help="port to listen on (default: 8600)")
+    parser.add_argument("--host", type=_text, help="address to listen on (default: loopback only)")
+    parser.add_argument("--port", type=_port, help="port to listen on (default: 8600)")
     parser.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of host and port")
-    parser.add_argument("--mesh", default="default", help="the mesh's name, which manifests carry (default: default)")
+    parser.add_argument(
+        "--mesh", type=_text, default="default", help="the mesh's name, which manifests carry (default: default)"
+    )
     parser.add_argument("--streams", type=_bound, default=10_000, help="clients at once (default: 10000)")
     parser.add_argument(
         "--endpoints",
@@ -54,18 +68,20 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long to decide by what is known while the store is away (default: 30)",
     )
-    parser.add_argument("--token-file", metavar="PATH", help="write the admin's token there, and do not print it")
+    parser.add_argument(
+        "--token-file", type=_text, metavar="PATH", help="write the admin's token there, and do not print it"
+    )
     parser.add_argument(
         "--new-admin", action="store_true", help="make an admin's token though there were others: nobody has one left"
     )
     parser.add_argument(
         "--behind-proxy", action="store_true", help="something in front ends TLS: listen beyond loopback without it"
     )
-    parser.add_argument("--tls-certificate", default="", metavar="PATH", help="PEM file; needed beyond loopback")
-    parser.add_argument("--tls-private-key", default="", metavar="PATH", help="PEM file")
-    parser.add_argument("--tls-client-ca", default="", metavar="PATH", help="take client certificates of this CA")
-    parser.add_argument("--oidc-issuer", default="", metavar="URL", help="take bearer tokens of this OpenID provider")
-    parser.add_argument("--oidc-audience", default="", metavar="NAME", help="the name that those tokens carry")
+    parser.add_argument("--tls-certificate", type=_text, metavar="PATH", help="PEM file; needed beyond loopback")
+    parser.add_argument("--tls-private-key", type=_text, metavar="PATH", help="PEM file")
+    parser.add_argument("--tls-client-ca", type=_text, metavar="PATH", help="take client certificates of this CA")
+    parser.add_argument("--oidc-issuer", type=_text, metavar="URL", help="take bearer tokens of this OpenID provider")
+    parser.add_argument("--oidc-audience", type=_text, metavar="NAME", help="the name that those tokens carry")
     parser.add_argument(
         "--rate",
         action="append",
@@ -73,6 +89,12 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="KIND=RATE[:BURST]",
         help="how fast one caller may ask, a second: requests=2000:10000, transitions=…, streams=…",
     )
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise ArgumentTypeError("it is empty, as of a variable that is not set. Give a value, or leave the option out")
+    return text
 
 
 def _port(text: str) -> int:
@@ -87,32 +109,83 @@ def _bound(text: str) -> int:
     return int(text)
 
 
+def _check_pairs(args: Namespace) -> None:
+    for given, needed, why in NEEDS:
+        if getattr(args, given) and not getattr(args, needed):
+            option, other = (f"--{name.replace('_', '-')}" for name in (given, needed))
+            raise WrongUsage(
+                f"{option} {getattr(args, given)} needs {other}: {why}. Add {other}, or leave {option} out"
+            )
+
+
 def _check(args: Namespace, bind: Bind) -> None:
     """Raise what is wrong before anything is made: a token is shown once, and must be of a server that runs."""
-    if args.host not in LOOPBACK and args.fd is None and not (args.tls_certificate or args.behind_proxy):
-        raise ConfigurationError(
-            f"{args.host} is not loopback, and without TLS tokens would be read on the way. "
+    if bind.host not in LOOPBACK and not (args.tls_certificate or args.behind_proxy):
+        raise WrongUsage(
+            f"{bind.host} is not loopback, and without TLS tokens would be read on the way. "
             "Give --tls-certificate and --tls-private-key, or --behind-proxy where something in front ends TLS"
         )
-    if args.oidc_issuer and not args.oidc_audience:
-        raise WrongUsage("--oidc-issuer needs --oidc-audience: the name that tokens for this server carry")
-    for path in filter(None, (args.tls_certificate, args.tls_private_key, args.tls_client_ca)):
-        if not os.access(path, os.R_OK):
-            raise ConfigurationError(f"{path} cannot be read")
+    if bind.fd is None:
+        _check_free(bind)
+    if args.token_file:
+        _check_writable(Path(args.token_file))
+
+
+def _address(args: Namespace) -> tuple[str, int]:
+    """Give host and port; a socket that was inherited has its own, unless it is of another kind than TCP."""
+    said = args.host or HOST, args.port or PORT
     if args.fd is None:
-        _check_free(args.host, args.port, bind.url)
+        return said
+    with _inherited(args.fd) as held:
+        if held.family not in (socket.AF_INET, socket.AF_INET6):
+            return said
+        host, port = held.getsockname()[:2]
+    if args.host or args.port:
+        raise WrongUsage(f"--fd {args.fd} listens on {host}, port {port}, already. Leave --host and --port out")
+    return host, port
 
 
-def _check_free(host: str, port: int, url: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _inherited(number: int) -> socket.socket:
+    mend = "Give the number of a listening socket that whoever starts this leaves open"
     try:
-        socket.create_server((host, port), family=family).close()
+        held = socket.socket(fileno=os.dup(number))
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no such number"
+        raise ConfigurationError(f"--fd {number} is no open socket: {why}. {mend}") from error
+    if held.type != socket.SOCK_STREAM or not held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        held.close()
+        raise ConfigurationError(f"--fd {number} is a socket that does not listen. {mend}")
+    return held
+
+
+def _check_free(bind: Bind) -> None:
+    """Listen on every address of the host, as the server will; one of a family that is switched off may be missing."""
+    try:
+        found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        mend = (
-            "Stop what listens there, or choose another: --port" if error.errno == errno.EADDRINUSE else "Mend --host"
-        )
-        why = str(error.strerror).partition(" (while")[0]
-        raise ConfigurationError(f"{url} cannot be listened on: {why}. {mend}") from error
+        raise _taken(bind, error) from error
+    errors = [tried for family, _, _, _, address in found if (tried := _tried(family, address))]
+    bad = [error for error in errors if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)]
+    if bad or len(errors) == len(found):
+        raise _taken(bind, (bad or errors)[0])
+
+
+def _tried(family: int, address: tuple[Any, ...]) -> OSError | None:
+    try:
+        socket.create_server(address, family=family).close()
+    except OSError as error:
+        return error
+    return None
+
+
+def _taken(bind: Bind, error: OSError) -> ConfigurationError:
+    mend = (
+        "Stop what listens there, or choose another: --port"
+        if error.errno == errno.EADDRINUSE
+        else "Mend --host or --port"
+    )
+    why = str(error.strerror).partition(" (while")[0]
+    return ConfigurationError(f"{bind.url} cannot be listened on: {why}. {mend}")
 
 
 def _run(args: Namespace, output: Output) -> int:
@@ -122,9 +195,15 @@ def _run(args: Namespace, output: Output) -> int:
         from mcp_sdk.server.settings import ServerSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a package", extra="server", purpose="mcpctl serve") from error
-    if args.staleness < 1:
-        raise ConfigurationError(f"--staleness {args.staleness:g}: give a second at least")
-    bind = Bind(args.host, args.port, args.fd, args.tls_certificate, args.tls_private_key, args.tls_client_ca)
+    if not args.staleness >= 1:
+        raise WrongUsage(f"--staleness {args.staleness:g}: give a second at least")
+    _check_pairs(args)
+    try:
+        rates = read_rates(args.rate)
+    except ConfigurationError as error:
+        raise WrongUsage(str(error)) from error
+    files = (args.tls_certificate or "", args.tls_private_key or "", args.tls_client_ca or "")
+    bind = Bind(*_address(args), args.fd, *files)
     _check(args, bind)
 
     def announce(prepared: Prepared) -> None:
@@ -137,9 +216,9 @@ def _run(args: Namespace, output: Output) -> int:
         endpoints=args.endpoints,
         service_endpoints=args.service_endpoints,
         staleness=args.staleness,
-        oidc_issuer=args.oidc_issuer,
-        oidc_audience=args.oidc_audience,
-        rates=read_rates(args.rate),
+        oidc_issuer=args.oidc_issuer or "",
+        oidc_audience=args.oidc_audience or "",
+        rates=rates,
     )
     serve(settings, bind, announce=announce, new_admin=args.new_admin)
     return OK
@@ -147,7 +226,13 @@ def _run(args: Namespace, output: Output) -> int:
 
 def _announce(token: str, key: str, url: str, args: Namespace, output: Output) -> None:
     if token and args.token_file:
-        _keep(Path(args.token_file), token)
+        with _told("written"):
+            _keep(Path(args.token_file), token)
+    with _told("shown") if token and not args.token_file else nullcontext():
+        _print(token, key, url, args, output)
+
+
+def _print(token: str, key: str, url: str, args: Namespace, output: Output) -> None:
     output.line(f"control plane on {url}, over {args.store.partition(':')[0]}")
     output.line(f"its public key, for MCP_SDK_TRUSTED_KEYS: {key}")
     if token:
@@ -155,11 +240,59 @@ def _announce(token: str, key: str, url: str, args: Namespace, output: Output) -
         output.line("an admin's token, shown this once; keep it:")
         output.line(f"\n  export MCP_SDK_CONTROL_PLANE={url}\n  export MCP_SDK_TOKEN={shown}\n")
         output.line("next, in another terminal: the two lines above, then mcpctl check and mcpctl apply policies/")
+    else:
+        kept = f", and {args.token_file} is left as it is" if args.token_file else ""
+        output.line(f"no admin's token was made{kept}, for somebody was let in before")
+        output.line("where nobody has one left: mcpctl serve --new-admin")
     output.out.flush()
 
 
+@contextmanager
+def _told(how: str) -> Iterator[None]:
+    """Say of a token that was made and is lost how to come by another."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"an admin's token was made and could not be {how}: {error}. "
+            "Mend that, and make another: mcpctl serve --new-admin"
+        ) from error
+
+
+def _check_writable(path: Path) -> None:
+    """Open a token's file, and leave what is there as it is."""
+    try:
+        number, new = _opened(path)
+    except OSError as error:
+        why = {errno.ELOOP: "it is a link", errno.ENXIO: "it is no file"}.get(error.errno or 0, error.strerror)
+        raise ConfigurationError(
+            f"--token-file {path} cannot be written: {why}. Give a file in a folder that is there, and may be written"
+        ) from error
+    os.close(number)
+    if new:
+        path.unlink()
+
+
+def _opened(path: Path) -> tuple[int, bool]:
+    """Open a file for writing, and say whether that made it; a token goes into no file of somebody else's."""
+    how = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(path, how | os.O_CREAT | os.O_EXCL, 0o600), True
+    except FileExistsError:
+        number = os.open(path, how)
+    found = os.fstat(number)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        os.close(number)
+        raise ConfigurationError(f"--token-file {path} is no file of this user's. Remove it, or give another path")
+    return number, False
+
+
 def _keep(path: Path, token: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    """Write a token where nobody else may read it; whatever the file was before."""
+    number, _ = _opened(path)
+    with os.fdopen(number, "w") as file:
+        os.fchmod(number, 0o600)
+        os.ftruncate(number, 0)
         file.write(token + "\n")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from mcp_sdk.ports import Store
 from mcp_sdk.server.access import peers
 from mcp_sdk.server.access.callers import Caller, Grant
 from mcp_sdk.server.access.identities import KIND as IDENTITY
+from mcp_sdk.server.access.oidc import Oidc
 from mcp_sdk.server.access.tokens import KIND as TOKEN
 from mcp_sdk.server.access.tokens import Tokens, mint
 from mcp_sdk.server.app import create_app
@@ -108,15 +110,50 @@ def serve(
     """Serve until the process is told to stop; streams get ``settings.drain`` seconds to leave. See ``prepare``.
 
     It holds no more streams than the process may have open files. Raises ``StoreError`` where the store cannot be
-    opened and ``ConfigurationError`` for files that cannot be read.
+    opened and ``ConfigurationError`` for what cannot work; that is told before anything is made.
     """
     most = allow_connections()
     settings = replace(settings, streams=allow_streams(settings.streams, most))
     store = load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval)
-    announce(asyncio.run(prepare(store, now=time.time(), new_admin=new_admin)))
     app = create_app(settings)
+    config = _configured(app, settings, bind, most)
+    announce(asyncio.run(prepare(store, now=time.time(), new_admin=new_admin)))
     _collect_seldom()
-    Leaving(uvicorn.Config(app, **uvicorn_options(settings, bind, most)), app, settings).run()
+    Leaving(config, app, settings).run()
+
+
+def _configured(app: FastAPI, settings: ServerSettings, bind: Bind, most: int) -> uvicorn.Config:
+    """Give what uvicorn runs by, its certificates loaded; a start that fails later may have made a token already."""
+    if settings.oidc_issuer:
+        Oidc(settings.oidc_issuer, settings.oidc_audience)
+    config = uvicorn.Config(app, **uvicorn_options(settings, bind, most))
+    try:
+        config.load()
+    except OSError as error:
+        raise ConfigurationError(_no_tls(bind, error)) from error
+    return config
+
+
+def _no_tls(bind: Bind, error: OSError) -> str:
+    """Say which of the files it is: OpenSSL does not."""
+    key, reason = bind.private_key or bind.certificate, getattr(error, "reason", None)
+    for path in filter(None, (bind.certificate, bind.client_ca)):
+        if not _holds_certificates(path):
+            return f"{path} holds no certificate that can be read. Give a file in PEM that has one"
+    if reason == "KEY_VALUES_MISMATCH":
+        return f"{key} is not the private key of {bind.certificate}. Give the one that the certificate was made for"
+    if reason:
+        return f"{bind.certificate} and {key} cannot be used: {reason.replace('_', ' ').lower()}. Give other ones"
+    mend = "Give its file, in PEM" if bind.private_key else "Give its file: --tls-private-key"
+    return f"{key} holds no private key that can be read. {mend}; a key with a passphrase wants it typed at every start"
+
+
+def _holds_certificates(path: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
+    except OSError:
+        return False
+    return True
 
 
 def _collect_seldom() -> None:
@@ -164,10 +201,13 @@ def uvicorn_options(settings: ServerSettings, bind: Bind, most: int) -> dict[str
         "timeout_graceful_shutdown": max(1, round(settings.drain)),
         "server_header": False,
     }
+    paths = [path for path in (bind.certificate, bind.private_key, bind.client_ca) if path]
+    if paths and not bind.certificate:
+        raise ConfigurationError(f"{paths[0]} does nothing without a certificate: all would be plain HTTP. Give one")
+    for path in paths:
+        if not os.access(Path(path), os.R_OK):
+            raise ConfigurationError(f"{path} cannot be read")
     if bind.certificate:
-        for path in filter(None, (bind.certificate, bind.private_key, bind.client_ca)):
-            if not os.access(Path(path), os.R_OK):
-                raise ConfigurationError(f"{path} cannot be read")
         options |= {"ssl_certfile": bind.certificate, "ssl_keyfile": bind.private_key or None}
         options |= {"ssl_ca_certs": bind.client_ca or None, "ssl_cert_reqs": 1 if bind.client_ca else 0}
     return options

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -31,8 +32,7 @@ class Oidc:
     """Reads tokens of ``issuer`` for ``audience``. Nothing is fetched before the first token."""
 
     def __init__(self, issuer: str, audience: str) -> None:
-        local = issuer.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]"))
-        if not issuer.startswith("https://") and not local:
+        if not issuer.startswith("https://") and not _on_loopback(issuer):
             raise ConfigurationError(f"--oidc-issuer is {issuer!r:.120}; it must be an https URL, or on loopback")
         if not audience:
             raise ConfigurationError("--oidc-issuer needs --oidc-audience: the name that tokens for this server carry")
@@ -102,3 +102,8 @@ def _caller(principal: Principal) -> Caller:
         key=subjects[0],
         subjects=tuple(subjects),
     )
+
+
+def _on_loopback(issuer: str) -> bool:
+    said = urlsplit(issuer)
+    return said.scheme == "http" and said.hostname in ("127.0.0.1", "localhost", "::1")
