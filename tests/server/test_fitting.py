@@ -63,7 +63,7 @@ def same(sent: bytes) -> bool:
     made = transitions(sent, NOW)
     if made is None:
         return False
-    plain = parse(sent)["transitions"]
+    plain = parse(sent, twice=True)["transitions"]
     read = [_validated(number, one, NOW) for number, one in enumerate(plain)]
     assert (made, repr(made)) == (read, repr(read))  # 1 and 1.0 are equal, and so are 0.0 and -0.0
     assert {type(one) for one in made} <= {Transition}

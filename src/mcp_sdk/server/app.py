@@ -21,7 +21,7 @@ from mcp_sdk.server.endpoints import Endpoints
 from mcp_sdk.server.exits import Exits, Overdue
 from mcp_sdk.server.housekeeping import housekeep
 from mcp_sdk.server.hub import Hub
-from mcp_sdk.server.limits import BodyLimit
+from mcp_sdk.server.limits import AnswerLimit, BodyLimit
 from mcp_sdk.server.metrics import Counted, Metrics
 from mcp_sdk.server.relays.relay import Relay
 from mcp_sdk.server.rolling import Driver
@@ -45,6 +45,7 @@ from mcp_sdk.server.routes import (
     transitions,
 )
 from mcp_sdk.server.settings import ServerSettings
+from mcp_sdk.server.unread import WRITE_TIME
 from mcp_sdk.tasks import ended
 
 __all__ = ["create_app"]
@@ -58,7 +59,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
     store = discreet(store or load(STORES, settings.store)(settings.store, poll_interval=settings.poll_interval))
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, float]]:
         hub = Hub(store, settings)
         shelf, door = open_door(hub, settings)
         endpoints = Endpoints(store, most=settings.endpoints, each=settings.service_endpoints)
@@ -72,7 +73,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
         keeping = housekeep(hub, settings.housekeeping), driver.run(), watching, relay.run()
         tasks = [asyncio.create_task(work) for work in keeping]
         try:
-            yield
+            yield {WRITE_TIME: settings.write_time}
         finally:
             await ended(tasks)
             await relay.close()
@@ -108,6 +109,7 @@ def create_app(settings: ServerSettings, store: Store | None = None) -> FastAPI:
         app.include_router(module.router)
     app.state.routes = [route for module in modules for route in module.router.routes]
     app.add_middleware(BodyLimit, size=settings.body_size, seconds=settings.body_time, together=settings.bodies)
+    app.add_middleware(AnswerLimit, together=settings.answers)
     app.add_middleware(Overdue)
     app.add_middleware(Counted)
     faults.install(app)

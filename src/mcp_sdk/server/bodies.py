@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from itertools import islice
@@ -115,12 +116,15 @@ def _require_json(request: Request) -> None:
         raise Fault(415, "not-json", "send the body as content-type: application/json")
 
 
-def parse(body: bytes) -> Any:
-    """Read JSON; raises a 400 that says what is wrong with it, and a 413 for one that says too many things."""
+def parse(body: bytes, *, twice: bool = False) -> Any:
+    """Read JSON; raises a 400 that says what is wrong with it, and a 413 for one that says too many things.
+
+    A name that an object says ``twice`` is wrong unless that is taken, and then the last counts.
+    """
     require_few(body)
     try:
         text = body.decode()
-        plain = json.loads(text, parse_constant=_never, parse_float=_finite)
+        plain = json.loads(text, parse_constant=_never, parse_float=_finite, object_pairs_hook=None if twice else _once)
         require_characters(text, plain)
     except UnicodeError as error:
         raise Fault(400, "malformed", f"the body is not UTF-8: {str(error)[-80:]}") from error
@@ -146,6 +150,15 @@ def _has_more(body: bytes, most: int) -> bool:
 
 def _never(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object; raises a 400 for a name that is said twice, of which every reader may believe another value."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise Fault(400, "malformed", f"an object in the body says {name!r:.80} twice: say it once")
+    return made
 
 
 def _finite(text: str) -> float:

@@ -24,6 +24,7 @@ from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live, Part
 from mcp_sdk.server.metrics import Metrics
+from mcp_sdk.server.pages import READERS
 from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.shelf import Shelf
 
@@ -53,6 +54,8 @@ class Desk:
     endpoints: Endpoints
     compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while policies are compiled: one set at a time, for many would take every thread from everybody else."""
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READERS))
+    """Held while a page is put together."""
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     asked: dict[Scope, float] = field(default_factory=dict)
 

@@ -93,6 +93,7 @@ class Feed:
     def leave(self) -> None:
         """Let go of everything."""
         self._desk.exits.feeds.discard(self)
+        self.outbox.clear()
         self._left()
 
     async def texts(self) -> AsyncIterator[str | bytes]:

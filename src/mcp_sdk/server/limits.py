@@ -1,19 +1,28 @@
-"""What bounds requests: the size of a body, however it is said, its time, what all bodies take together, headers."""
+"""What bounds requests: the size of a body, however it is said, its time, what all bodies take together, headers.
+
+And answers: what all that are large take together.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mcp_sdk.server.faults import Fault
+from mcp_sdk.server.unread import PIECE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["BodyLimit"]
+__all__ = ["AnswerLimit", "BodyLimit"]
 
 MOST_HEADERS = 200
 _CLOSE = (("connection", "close"),)
+LINGER = 5.0
+"""Seconds for which the rest of a body that was refused is taken in."""
 
 
 class BodyLimit:
@@ -21,11 +30,14 @@ class BodyLimit:
 
     One that takes more than ``seconds`` to arrive is refused with a 408, and too many headers with a 431. All bodies
     that are under way have ``together`` bytes at most: what would be more is refused with a 503.
+
+    What is still on its way then is taken in and let go, for a while: who writes does not read, and a connection that
+    is closed on it is reset before the answer is read.
     """
 
     def __init__(self, app: ASGIApp, *, size: int, seconds: float = 30.0, together: int = 64 * 1024 * 1024) -> None:
         self._app, self._size, self._seconds = app, size, seconds
-        self._budget = _Budget(together)
+        self._budget = _Budget(together, "bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -34,7 +46,7 @@ class BodyLimit:
             return
         fault = self._refusal(scope["headers"])
         if fault is not None:
-            await fault.response()(scope, receive, send)
+            await self._refuse(fault, scope, receive, send)
             return
         body = _Body(receive, self._size, self._seconds, self._budget)
         try:
@@ -55,7 +67,27 @@ class BodyLimit:
         except Fault as fault:
             if answered:
                 raise
-            await fault.response()(scope, body.receive, send)
+            await self._refuse(fault, scope, body.rest, send)
+
+    async def _refuse(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                return
+            await send({**message, "more_body": True})
+            await self._pass_over(receive)
+            await send({"type": "http.response.body", "body": b""})
+
+        await fault.response()(scope, receive, sending)
+
+    async def _pass_over(self, receive: Receive) -> None:
+        left, more = 16 * self._size, True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while more and left > 0:
+                    message = await receive()
+                    more = message.get("more_body", False)
+                    left -= len(message.get("body", b""))
 
     def _refusal(self, headers: list[tuple[bytes, bytes]]) -> Fault | None:
         if len(headers) > MOST_HEADERS:
@@ -67,21 +99,82 @@ class BodyLimit:
         return _too_large(self._size) if not length.isdigit() or int(length) > self._size else None
 
 
-class _Budget:
-    """Bytes that may be held of all bodies, and those that are left."""
+class AnswerLimit:
+    """Has ``together`` bytes at most of large answers under way: one more is a 503.
 
-    def __init__(self, size: int) -> None:
-        self._size, self.left = size, size
+    They are sent in pieces, each when the reader took the one before it. An answer that never changes is held once for
+    all its readers and does not count; one that is larger than ``together`` is given where there is no other.
+    """
+
+    def __init__(self, app: ASGIApp, *, together: int = 64 * 1024 * 1024) -> None:
+        self._app, self._budget = app, _Budget(together, "answers")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(scope, receive, send, self._budget)
+        try:
+            await self._app(scope, receive, answer.send)
+        finally:
+            self._budget.left += answer.held
+
+
+class _Budget:
+    """Bytes that may be held of all ``what``, and those that are left."""
+
+    def __init__(self, size: int, what: str) -> None:
+        self.size, self.left, self._what = size, size, what
 
     def take(self, size: int) -> None:
         if size > self.left:
             raise Fault(
                 503,
-                "too-many-bodies",
-                f"this replica holds {self._size} bytes of bodies at most, and has no room for this one now",
+                f"too-many-{self._what}",
+                f"this replica holds {self.size} bytes of {self._what} at most, and has no room for this one now",
                 headers=(("retry-after", "1"), ("connection", "close")),
             )
         self.left -= size
+
+
+class _Answer:
+    """Sends one answer; ``held`` is what it took of the budget."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, budget: _Budget) -> None:
+        self._scope, self._receive, self._send, self._budget = scope, receive, send, budget
+        self._refused, self.held = False, 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+        elif not self._refused:
+            await self._go_on(message)
+
+    async def _begin(self, message: Message) -> None:
+        size = min(_held(message.get("headers", ())), self._budget.size)
+        try:
+            self._budget.take(size)
+        except Fault as fault:
+            self._refused = True
+            await fault.response()(self._scope, self._receive, self._send)
+        else:
+            self.held = size
+            await self._send(message)
+
+    async def _go_on(self, message: Message) -> None:
+        body = message.get("body", b"")
+        last = max(len(body) - 1, 0) // PIECE * PIECE
+        for at in range(0, last, PIECE):
+            await self._send({**message, "body": body[at : at + PIECE], "more_body": True})
+        await self._send({**message, "body": body[last:]})
+
+
+def _held(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Give the bytes that an answer takes: none where it is small, or the same for everybody."""
+    said = dict(headers)
+    size = int(said.get(b"content-length", b"0"))
+    return size if size > PIECE and b"immutable" not in said.get(b"cache-control", b"") else 0
 
 
 class _Body:
@@ -102,6 +195,14 @@ class _Body:
             raise _too_large(self._size)
         self._budget.take(size)
         self.held += size
+        return message
+
+    async def rest(self) -> Any:
+        """Give what comes after a refusal, which counts no more."""
+        if not self._arriving:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        message = await self._receive()
+        self._arriving = message.get("more_body", False)
         return message
 
     async def _timed(self) -> Any:

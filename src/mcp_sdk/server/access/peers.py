@@ -17,6 +17,8 @@ from cryptography.x509.oid import NameOID
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from mcp_sdk.server.unread import Impatient
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -46,12 +48,12 @@ class _Telling:
             self.app = _with(self.app, ssl.DER_cert_to_PEM_cert(content))
 
 
-class Http(_Telling, AutoHTTPProtocol):  # type: ignore[misc,valid-type]
-    """HTTP that says who the client is."""
+class Http(_Telling, Impatient, AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+    """HTTP that says who the client is, and does not wait for ever for one that does not read."""
 
 
-class WebSocket(_Telling, WebSocketsSansIOProtocol):
-    """WebSocket that says who the client is."""
+class WebSocket(_Telling, Impatient, WebSocketsSansIOProtocol):
+    """WebSocket that says who the client is, and does not wait for ever for one that does not read."""
 
 
 def _with(app: ASGIApp, pem: str) -> ASGIApp:

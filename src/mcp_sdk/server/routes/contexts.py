@@ -6,11 +6,11 @@ import hashlib
 from typing import Annotated, Any
 
 from fastapi import Path, Query
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from mcp_sdk.context import EntityRef
-from mcp_sdk.protocol.plain import plain_applied
-from mcp_sdk.server import bodies
+from mcp_sdk.server import bodies, pages
 from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
@@ -23,19 +23,23 @@ Model = Annotated[str, Path(max_length=100, description="a business model's name
 
 
 class ContextPage(BaseModel):
-    """Part of a listing, by id; ``after`` continues it, and is empty at the end."""
+    """Part of a listing, by id; ``after`` continues it, and is empty at the end.
+
+    It may have fewer entities than were asked for: it ends before it has more than 8 MiB.
+    """
 
     contexts: list[dict[str, Any]]
     after: str = Field(description="give it as 'after' to go on; empty at the end")
 
 
 class History(BaseModel):
-    """The last transitions of an entity, oldest first."""
+    """The last transitions of an entity, oldest first, as many as are no more than 8 MiB; one at least."""
 
     transitions: list[dict[str, Any]]
+    cut: bool = Field(description="whether older ones, which were asked for, are left out for their size")
 
 
-@router.get("/{model}")
+@router.get("/{model}", response_model=ContextPage)
 async def list_contexts(  # noqa: PLR0913, PLR0917 - query parameters
     desk: Here,
     caller: Asker,
@@ -45,14 +49,16 @@ async def list_contexts(  # noqa: PLR0913, PLR0917 - query parameters
     prefix: Annotated[str, Query(max_length=4096)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str, Query(max_length=4096)] = "",
-) -> ContextPage:
+) -> Response:
     """List entities of a model by state and id prefix."""
     caller.require(Permission.READ, scope)
-    page = await desk.store.list(scope, model, state=state, id_prefix=prefix, limit=limit, after=after)
-    return ContextPage(contexts=[context.to_dict() for context in page.contexts], after=page.after)
+    async with pages.turn(desk.reading):
+        wanted = pages.Wanted(state, prefix, limit, after)
+        page, following = await pages.listing(desk.store, scope, model, wanted)
+        return page.answer("contexts", after=following)
 
 
-@router.get("/{model}/history", responses={404: {"description": "unknown entity"}})
+@router.get("/{model}/history", response_model=History, responses={404: {"description": "unknown entity"}})
 async def get_history(
     desk: Here,
     caller: Asker,
@@ -60,11 +66,12 @@ async def get_history(
     model: Model,
     entity: Annotated[str, Query(alias="id", max_length=4096, description="the entity's id")],
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> History:
+) -> Response:
     """Give the last transitions of an entity, the late and aborted ones included."""
     caller.require(Permission.READ, scope)
-    found = await desk.store.history(scope, EntityRef(model, entity), limit=limit)
-    return History(transitions=[plain_applied(applied) for applied in found])
+    async with pages.turn(desk.reading):
+        page, cut = await pages.history(desk.store, scope, EntityRef(model, entity), limit)
+        return page.answer("transitions", cut=cut)
 
 
 @router.get("/{model}/entity", responses={404: {"description": "unknown entity"}})
