@@ -15,6 +15,7 @@ from mcp_sdk.decision_log import describe
 from mcp_sdk.decision_record import request_from_record
 from mcp_sdk.decisions import Denied, Geo, Phase, RequestFacts, Rolled, Source
 from mcp_sdk.exceptions import RecordError
+from mcp_sdk.policy.history.records import answer_of
 from mcp_sdk.telemetry import Telemetry
 
 text = st.text(max_size=8)
@@ -165,3 +166,14 @@ def test_while_a_change_is_rolled_out_both_answers_are_logged() -> None:
     told = describe(DecisionRequest("shop"), rolled, Telemetry())["rollout"]
     assert (told["id"], told["stage"], told["arm"], told["other"]["verdict"]) == ("r-1", 2, "current", "deny")
     assert "rollout" not in describe(DecisionRequest("shop"), Decision(), Telemetry())
+
+
+def test_a_refusal_that_is_not_carried_out_says_so() -> None:
+    """No member of it otherwise, on a permit neither; the record is read as any other."""
+    refused, question = Decision(Denied("not here")), DecisionRequest("shop")
+    observed = describe(question, refused, Telemetry(), enforced=False)
+    assert (observed["verdict"], observed["enforced"]) == ("deny", False)
+    assert "enforced" not in describe(question, refused, Telemetry())
+    assert "enforced" not in describe(question, Decision(), Telemetry(), enforced=False)
+    assert request_from_record(observed).service == "shop"
+    assert answer_of(observed) == answer_of(refused)

@@ -30,11 +30,13 @@ def describe(
     telemetry: Telemetry,
     *,
     absent: Iterable[EntityRef] = (),
+    enforced: bool = True,
 ) -> dict[str, Any]:
     """Give a decision and the input it was made from as plain JSON, enough to decide it again.
 
     ``mcp_sdk.decision_record`` says what is in it. ``telemetry`` knows what may not be shown where ids are pseudonyms;
-    ``absent`` are references that policies look at and nobody found.
+    ``absent`` are references that policies look at and nobody found; ``enforced`` says whether refusals are carried
+    out.
     """
     plain = plain_request(
         request,
@@ -43,7 +45,7 @@ def describe(
         pseudonymous=telemetry.pseudonyms.used,
         absent=absent,
     )
-    return plain | plain_decision(decision)
+    return plain | plain_decision(decision, enforced=enforced)
 
 
 def _to_logger(record: dict[str, Any]) -> None:
@@ -74,12 +76,13 @@ class DecisionLog:
         telemetry: Telemetry,
         *,
         absent: Iterable[EntityRef] = (),
+        enforced: bool = True,
     ) -> None:
-        """Mask and write one record; never raises. ``absent`` is as for ``describe``."""
+        """Mask and write one record; never raises. ``absent`` and ``enforced`` are as for ``describe``."""
         if not self.enabled:
             return
         try:
-            masked = self._masked(describe(request, decision, telemetry, absent=absent))
+            masked = self._masked(describe(request, decision, telemetry, absent=absent, enforced=enforced))
         except Exception:  # noqa: BLE001 - a mask is the user's code; whatever it raises, nothing unmasked may leave
             telemetry.dropped("decision_log", "mask_failed")
             return

@@ -7,13 +7,14 @@
      "contexts": [{"model", "id", "state", "attributes", …}, …], "references": [[model, id], …],
      "absent": [[model, id], …], "hidden": [name, …],
      "verdict", "route", "drawn", "priority", "timeout", "qos", "service_class", "limits": [{…}, …], "advice",
-     "reasons": [{…}, …], "shadow": null or the same from "verdict" on, "epoch", "revision",
+     "reasons": [{…}, …], "shadow": null or the same from "verdict" on, "epoch", "revision", "enforced": false,
      "rollout": {"id", "stage", "arm": "current" or "candidate", "other": null or the same from "verdict" on}}
 
 ``hidden`` names what the call had and the record has not, as conditions name it (``request.headers``, ``principal.id``,
 ``now``; a model's name for a context): whoever decides again must not take it for absent. ``absent`` are references
-that policies looked at and nobody found. ``drawn`` says that chance chose the share of a split. ``rollout`` is there
-while a policy change is rolled out: which side decided, and what the other would have.
+that policies looked at and nobody found. ``drawn`` says that chance chose the share of a split. ``enforced`` is there
+where a refusal was not carried out: the service observes, by its mode or because the glass is broken. ``rollout`` is
+there while a policy change is rolled out: which side decided, and what the other would have.
 """
 
 from __future__ import annotations
@@ -110,11 +111,15 @@ def _section(facts: Any, name: str, names: Iterable[str], hidden: Container[str]
     return {field: list(value) if isinstance(value, tuple) else value for field, value in shown.items()}
 
 
-def plain_decision(decision: Decision) -> dict[str, Any]:
-    """Give an answer as plain JSON. Keys of limits and what sticks are left out: they hold ids."""
+def plain_decision(decision: Decision, *, enforced: bool = True) -> dict[str, Any]:
+    """Give an answer as plain JSON. Keys of limits and what sticks are left out: they hold ids.
+
+    ``enforced`` says whether refusals are carried out; it shows where this is one, and is not.
+    """
     told = _plain(decision)
     shadow = None if decision.shadow is None else _plain(decision.shadow)
     told |= {"shadow": shadow, "epoch": decision.epoch, "revision": decision.revision}
+    told |= {} if enforced or decision.permitted else {"enforced": False}
     return told if decision.rolled is None else told | {"rollout": _rolled(decision.rolled)}
 
 

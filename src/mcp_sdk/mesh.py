@@ -204,7 +204,8 @@ class Mesh:
         if decision.rolled is not None:
             self.control_plane.decided(decision)
         if self.decision_log.enabled:
-            self.decision_log.write(request, decision, self.telemetry, absent=missing(self, request))
+            absent = missing(self, request)
+            self.decision_log.write(request, decision, self.telemetry, absent=absent, enforced=self.enforcing)
         if self.config.debug:
             print_decision(request, decision, self.telemetry, "enforce" if self.enforcing else "observe")
         return decision

@@ -247,6 +247,11 @@ class ControlPlane(ABC):
         """What an operator put this process's service into (break-glass), which may be over; None, as here, nothing."""
         return None
 
+    @property
+    def why(self) -> str:
+        """What keeps the answers from being fresh, with its mend; empty where nothing does or, as here, is known."""
+        return ""
+
     def decided(self, decision: Decision) -> None:
         """Hear that a decision was made that is part of a rollout (``Decision.rolled``); nobody counts it here."""
         del decision

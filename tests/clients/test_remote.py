@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from serving import Replica
 from waiting import until
 
 from mcp_sdk import BusinessModel, Config, Mesh
-from mcp_sdk.context import EntityRef, Transition
+from mcp_sdk.clients import api
+from mcp_sdk.clients.replicas import Replicas
+from mcp_sdk.context import EntityRef, Scope, Transition
 from mcp_sdk.decisions import DecisionRequest, Denied, Permit
 from mcp_sdk.exceptions import PolicyError, RevisionConflict, StoreError
 from mcp_sdk.ports import ControlPlane, Status
@@ -196,6 +199,39 @@ def test_the_next_replica_is_asked_when_one_dies(replica: Replica, tmp_path: Pat
             assert {context.entity_id for context in page.contexts} == {f"o-{number}" for number in range(300)}
             assert {context.revision for context in page.contexts} == {1}
             second.start()
+
+
+def test_entities_that_are_too_large_together_are_asked_for_in_parts(replica: Replica) -> None:
+    """All of them are told, however the server bounds what it says at once."""
+    note = "x" * 900_000
+    refs = [EntityRef("order", f"o-{number}") for number in range(12)]
+    with mesh(replica) as one, mesh(replica) as other:
+        for ref in refs:
+            one.publish(*ref, state="paid", note=note)
+        assert one.control_plane.flush(PATIENCE)
+        found = other.control_plane.fetch(refs).result(PATIENCE)
+    assert [len(found[ref].attributes["note"]) for ref in refs] == [900_000] * 12
+
+
+def test_a_policy_set_of_which_no_answer_comes_is_not_sent_to_the_next_replica(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be in force, and the error says where to look; another replica would say that somebody else came first."""
+    monkeypatch.setattr(api, "COMPILING", 0.5)
+
+    async def work(relay: Relay) -> None:
+        replicas = Replicas([f"http://127.0.0.1:{relay.port}", replica.url], Config(token=replica.token))
+        replicas._at = 0
+        await replicas.ask(api.about())
+        relay.hold()
+        with pytest.raises(api.Unanswered, match="may have been done all the same: mcpctl history tells"):
+            await replicas.ask(api.apply(Scope(), PolicyRevision(0, {}, {"a.yaml": ACCESS}, models=(ORDER,))))
+        assert await replicas.ask(api.policy_history(Scope(), 10)) == ()
+        relay.release()
+        await replicas.close()
+
+    with Relay(replica.port) as relay:
+        asyncio.run(work(relay))
 
 
 def test_a_wrong_token_is_said_at_once(replica: Replica) -> None:

@@ -129,13 +129,18 @@ def test_a_throttled_request_is_answered_429_and_logged(mesh, plane):
 
 
 def test_observing_counts_what_it_would_throttle(make_mesh, plane):
-    """In mode ``observe`` the request is served and the refusal recorded."""
+    """In mode ``observe`` the request is served and the refusal recorded, as one that was not carried out."""
+    records = []
     plane.rule = lambda _: Decision(limits=(limit(burst=1),))
-    app = MeshMiddleware(ok, make_mesh(mode="observe"))
+    mesh = make_mesh(mode="observe")
+    mesh.decision_log = DecisionLog(records.append)
+    app = MeshMiddleware(ok, mesh)
     served(app)
     scope = scope_of()
     assert served(app, scope)["status"] == 200
     assert isinstance(decision(scope).verdict, Throttled)
+    told = [(record["verdict"], record.get("enforced")) for record in records]
+    assert told == [("permit", None), ("permit", None), ("throttle", False)]
 
 
 def test_over_capacity_the_lowest_priority_is_shed(make_mesh, plane):

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from scripted import ScriptedPlane, call, scope_of, signed
 
-from mcp_sdk import Decision, Denied, Mesh, ModelContext, Reason, Refused, StepUpRequired, Trust
+from mcp_sdk import Decision, DecisionLog, Denied, Mesh, ModelContext, Reason, Refused, StepUpRequired, Trust
 from mcp_sdk import current as work
 from mcp_sdk.middleware import MeshMiddleware, decision
 
@@ -76,13 +76,26 @@ def test_a_denied_request_never_reaches_the_application(mesh, plane):
 
 
 def test_observing_refuses_nothing(make_mesh, plane):
-    """In mode ``observe`` the refusal is recorded and the request served."""
+    """In mode ``observe`` the refusal is recorded, as one that was not carried out, and the request served."""
+    records = []
     plane.rule = lambda _: DENY
     mesh = make_mesh(mode="observe")
+    mesh.decision_log = DecisionLog(records.append)
     app = App()
     assert served(MeshMiddleware(app, mesh), scope_of())[0]["status"] == 200
     assert not decision(app.scopes[0]).permitted
     assert mesh.telemetry.decisions.total() == 1
+    assert [(record["verdict"], record["enforced"]) for record in records] == [("deny", False)]
+
+
+def test_a_refusal_that_is_carried_out_has_no_mark(make_mesh, plane):
+    """In mode ``enforce`` its record is as it always was."""
+    records = []
+    plane.rule = lambda _: DENY
+    mesh = make_mesh()
+    mesh.decision_log = DecisionLog(records.append)
+    assert served(MeshMiddleware(App(), mesh), scope_of())[0]["status"] == 403
+    assert [(record["verdict"], record.get("enforced")) for record in records] == [("deny", None)]
 
 
 def test_off_does_nothing(make_mesh, plane):

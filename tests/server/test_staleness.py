@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from mcp_sdk.cli import main
 from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import StoreUnavailable
 from mcp_sdk.ports import Cursor, Record
-from mcp_sdk.server.access.callers import Grant
+from mcp_sdk.server.access.callers import Caller, Grant
+from mcp_sdk.server.questions import thinly
 from mcp_sdk.server.streams import Stream
 from mcp_sdk.stores.memory import MemoryStore
 
@@ -74,7 +76,8 @@ def test_streams_are_sent_away_from_a_replica_that_hears_nothing() -> None:
         store.cut = True
         await until(lambda: stream.outbox.ending)
         assert json.loads(await stream.outbox.next())["op"] == "bye"
-        asked = Stream(hub, await hub.scope(Scope()), at.desk.settings)
+        decider = partial(thinly, at.desk, Caller("shop", (Grant("publisher"),)), Scope())
+        asked = Stream(hub, await hub.scope(Scope()), at.desk.settings, decider=decider)
         await asked.answer({"op": "decide", "id": 7, "question": {"format": 1, **SHOP}})
         said = json.loads(await asked.outbox.next())
         assert (said["op"], said["id"]) == ("failed", 7)

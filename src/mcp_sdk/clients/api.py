@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = [
+    "COMPILING",
     "Call",
+    "Unanswered",
     "about",
     "append",
     "apply",
@@ -56,6 +58,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+COMPILING = 300.0
+"""Seconds that a server may take to compile policies and put them in force."""
+CONNECT = 5.0
 _PASSING = (408, 429)
 """Statuses of a request that may be made again: it arrived too slowly, or there were too many."""
 _KEPT_OUT = {
@@ -70,7 +75,8 @@ _KEPT_OUT = {
 class Call(Generic[T]):
     """One request: ``path`` under the server's address, and what to make of the JSON of a good answer.
 
-    One that ``waits`` is made again until the server judged what it says: being kept out is ``StoreDenied``.
+    One that ``waits`` is made again until the server judged what it says: being kept out is ``StoreDenied``. One with
+    ``patience`` may take so many seconds, and is not made again where it is not known what became of it.
     """
 
     method: str
@@ -80,6 +86,11 @@ class Call(Generic[T]):
     json: Any = None
     raw: bool = False
     waits: bool = False
+    patience: float = 0.0
+
+
+class Unanswered(StoreUnavailable):
+    """A call was made, and no answer came: it may have been done."""
 
 
 def append(transitions: Sequence[Transition]) -> Call[tuple[AppendResult, ...]]:
@@ -116,7 +127,7 @@ def apply(scope: Scope, revision: PolicyRevision, *, dry_run: bool = False) -> C
     body: dict[str, Any] = {"sources": dict(revision.sources), "replaces": revision.revision, "dry_run": dry_run}
     if revision.models:
         body["models"] = [model.to_dict() for model in revision.models]
-    return Call("POST", "/v1/policies", revision_from_plain, _at(scope), body)
+    return Call("POST", "/v1/policies", revision_from_plain, _at(scope), body, patience=COMPILING)
 
 
 def policies(scope: Scope, revision: int | None) -> Call[PolicyRevision]:
@@ -176,7 +187,7 @@ def async_client(url: str, config: Config) -> httpx.AsyncClient:
         raise MissingExtra("httpx", extra="client", purpose="a control plane over HTTP") from error
     headers = {"authorization": f"Bearer {config.token}"} if config.token else {}
     verify: Any = tls_context(config) or True
-    timeout = httpx.Timeout(10.0, connect=5.0)
+    timeout = httpx.Timeout(10.0, connect=CONNECT)
     return httpx.AsyncClient(base_url=url, headers=headers, verify=verify, timeout=timeout, trust_env=False)
 
 
@@ -199,11 +210,15 @@ async def asend(client: httpx.AsyncClient, call: Call[T]) -> T:
     """Make a call and give its answer; raises what a local plane would: ``StoreUnavailable`` when nobody answers."""
     import httpx  # noqa: PLC0415 - an extra, and here it is
 
+    timeout = httpx.Timeout(call.patience, connect=CONNECT) if call.patience else httpx.USE_CLIENT_DEFAULT
     try:
-        response = await client.request(call.method, call.path, params=call.params, json=call.json)
+        response = await client.request(call.method, call.path, params=call.params, json=call.json, timeout=timeout)
         content = response.content
     except (httpx.TransportError, RuntimeError) as error:
-        raise StoreUnavailable(f"the control plane at {client.base_url} does not answer: {_named(error)}") from error
+        said = f"the control plane at {client.base_url} does not answer: {_named(error)}"
+        if not call.patience or isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+            raise StoreUnavailable(said) from error
+        raise Unanswered(f"{said}. It may have been done all the same: mcpctl history tells") from error
     return answer(call, response.status_code, content)
 
 

@@ -22,7 +22,8 @@ class Replicas:
     """Asks one replica until it fails, then the next. Clients begin at different ones. Used on one loop.
 
     A call that failed is made again on each other replica, once: every mutation carries an event id or the revision
-    that it replaces, so that doing it twice does no harm. Raises ``ConfigurationError`` where no address is given.
+    that it replaces, so that doing it twice does no harm. Only one that has ``patience`` is not where it may have been
+    done: the second answer would be that somebody else came first. Raises ``ConfigurationError`` without an address.
     """
 
     def __init__(self, urls: Sequence[str], config: Config) -> None:
@@ -48,9 +49,11 @@ class Replicas:
             asked = self._at
             try:
                 return await api.asend(self._client(), call)
-            except StoreUnavailable:
+            except StoreUnavailable as error:
                 if self._at == asked:
                     self.turn()
+                if isinstance(error, api.Unanswered):
+                    raise
         return await api.asend(self._client(), call)
 
     async def close(self) -> None:

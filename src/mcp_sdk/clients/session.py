@@ -64,7 +64,7 @@ class RemoteSession:
         self._stream: ClientStream | None = None
         self._first = asyncio.Event()
         self._refusal: Exception | None = None
-        self._why = ""
+        self._why = self._doubt = ""
         self._fresh = False
         self._cursor = ""
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -78,6 +78,11 @@ class RemoteSession:
         if not self._shared.learned:
             return Status.UNAVAILABLE
         return Status.READY if self._fresh else Status.STALE
+
+    @property
+    def why(self) -> str:
+        """What keeps them from being fresh; empty where nothing does, or is known."""
+        return "" if self._fresh else self._doubt or self._why
 
     def begin(self) -> None:
         """Start the thread and what runs on it; calling it again does nothing."""
@@ -103,7 +108,7 @@ class RemoteSession:
     async def apply(self, revision: PolicyRevision) -> PolicyRevision:
         """Have the server compile a policy set and put it in force; wait until it is in force here."""
         stored = await self._ask(api.apply(self._scope, revision))
-        async with asyncio.timeout(self._shared.config.start_timeout):
+        async with asyncio.timeout(api.COMPILING):
             while self._shared.decider.snapshot.revision < stored.revision:  # noqa: ASYNC110 - installed on a thread
                 await asyncio.sleep(0.005)
         return stored
@@ -179,8 +184,10 @@ class RemoteSession:
                     async for said in stream:
                         if said["op"] == "welcome":
                             await self._welcomed(stream, said)
-                            backoff.reset()
                         await self._hear(said)
+                        if said["op"] == "manifest":  # from here on this server is one to come back to
+                            backoff.reset()
+                            self._why = ""
             except Exception as error:  # noqa: BLE001 - the stream must outlive whatever happens to it
                 self._lost(error)
             after, self._after = max(backoff.delay(), self._after), 0.0
@@ -207,7 +214,7 @@ class RemoteSession:
         if self._shared.config.evaluation == "server":
             self._fresh = self._shared.learned = True
             self._first.set()
-        self._why, self._refusal = "", None
+        self._refusal = None
         if self._cursor:
             self.cache.clear()  # nobody told what became of these meanwhile
         else:
@@ -238,7 +245,7 @@ class RemoteSession:
         except StoreUnavailable:
             raise
         except MeshError as error:
-            self._fresh = False
+            self._fresh, self._doubt = False, str(error)
             logger.error("what the control plane said is not believed; what was in force stays: %s", error)
             self._shared.telemetry.dropped("policies", "broken")
 
@@ -249,13 +256,16 @@ class RemoteSession:
             self._installer.obey(envelope)
             return
         parts = await self._installer.take(envelope, said.get("parts") or {}, self._part)
-        self._fresh = True
+        self._fresh, self._doubt = True, ""
         self._first.set()
         await self._installer.keep(envelope, parts)
         self._shared.tell(Change("policies", _cursor(self), self._scope))
 
     async def _part(self, wanted: str) -> bytes:
-        return await self._ask(api.part(self._scope, wanted))
+        try:
+            return await self._ask(api.part(self._scope, wanted))
+        except StoreError as error:  # refused, it is no more here than unanswered: what is in force is asked for again
+            raise StoreUnavailable(f"a part of what is in force cannot be had: {error}") from error
 
     async def _services(self, said: Mapping[str, Any]) -> None:
         self._shared.put_endpoints(each(Endpoint.from_dict, said.get("endpoints", ())))

@@ -21,9 +21,15 @@ __all__ = ["ClientStream", "connected"]
 
 Found = Mapping[EntityRef, ModelContext]
 FRAME_SIZE = 64 * 1024 * 1024
+PING, SILENCE = 5.0, 10.0
+"""Seconds between two pings, and those after which one that is not answered ends the stream."""
 PORTION = 100_000
 """Characters of the ids that one frame names, about: as bytes of JSON they are a megabyte at the most."""
 AWAY = "the control plane is not connected"
+
+
+class _Fewer(StoreUnavailable):
+    """Entities that were asked for together are more than the server says at once."""
 
 
 class ClientStream:
@@ -44,9 +50,18 @@ class ClientStream:
         Callers name entities by whatever their own callers sent: what the server would refuse is not asked for, because
         it would refuse the stream.
         """
-        answers = await asyncio.gather(*(self._ask("get", refs=list(map(list, some))) for some in _portions(refs)))
-        contexts = [one for said in answers for one in each(ModelContext.from_dict, said.get("contexts", ()))]
-        return {context.ref: context for context in contexts}
+        answers = await asyncio.gather(*map(self._get, _portions(refs)))
+        return {context.ref: context for contexts in answers for context in contexts}
+
+    async def _get(self, refs: Sequence[EntityRef]) -> Sequence[ModelContext]:
+        try:
+            said = await self._ask("get", refs=list(map(list, refs)))
+        except _Fewer:
+            middle = len(refs) // 2
+            if not middle:
+                raise
+            return [*await self._get(refs[:middle]), *await self._get(refs[middle:])]
+        return each(ModelContext.from_dict, said.get("contexts", ()))
 
     async def decide(self, request: DecisionRequest) -> Decision:
         """Have a question decided by the server; raises ``StoreUnavailable`` and ``ProtocolError``."""
@@ -88,7 +103,8 @@ class ClientStream:
     def _fail(self, said: dict[str, Any]) -> None:
         waiting = self._waiting.get(said.get("id", 0))
         if waiting is not None and not waiting.done():
-            waiting.set_exception(StoreUnavailable(str(said.get("detail"))))
+            kind = _Fewer if said.get("fewer") is True else StoreUnavailable
+            waiting.set_exception(kind(str(said.get("detail"))))
 
     def abandon(self, why: str = AWAY) -> None:
         """Fail every look-up that still waits."""
@@ -127,6 +143,7 @@ async def connected(url: str, config: Config) -> AsyncIterator[ClientStream]:
     headers = {"authorization": f"Bearer {config.token}"} if config.token else {}
     place = f"{url.replace('http', 'ws', 1)}/v1/stream"
     options: dict[str, Any] = {"ssl": tls_context(config)} if tls_context(config) else {}
+    options |= {"ping_interval": PING, "ping_timeout": SILENCE}
     try:
         async with connect(
             place, additional_headers=headers, compression=None, max_size=FRAME_SIZE, proxy=None, **options

@@ -86,6 +86,10 @@ class PlaneSession(Protocol):
     def status(self) -> Status:
         """How fresh the policies in force are."""
 
+    @property
+    def why(self) -> str:
+        """What keeps them from being fresh; empty where nothing does, or is known."""
+
     def begin(self) -> None:
         """Start the thread and what runs on it; calling it again does nothing."""
 
@@ -296,6 +300,11 @@ class SessionControlPlane(ControlPlane):
     def status(self) -> Status:
         """Tell how fresh the answers are."""
         return self._sessions.get().status
+
+    @property
+    def why(self) -> str:
+        """What keeps the answers from being fresh; empty where nothing does, or is known."""
+        return self._sessions.get().why
 
     def flush(self, timeout: float) -> bool:
         """Wait until what was published is stored; tell whether it is."""

@@ -44,6 +44,7 @@ from mcp_sdk.ports import (
     Status,
     Store,
 )
+from mcp_sdk.protocol.frames import LOOKER
 from mcp_sdk.services import Endpoint
 from mcp_sdk.snapshot import Override, PolicyRevision, Snapshot
 from mcp_sdk.tasks import ended
@@ -87,6 +88,12 @@ class Session:
         if not self._shared.learned:
             return Status.UNAVAILABLE
         return Status.READY if self._connected and not self._broken else Status.STALE
+
+    @property
+    def why(self) -> str:
+        """What keeps them from being fresh; empty where nothing does, or is known."""
+        error = self._refusal if self._broken else None if self._connected else self._why
+        return "" if error is None else str(error) or type(error).__name__
 
     def begin(self) -> None:
         """Start the thread and what runs on it; calling it again does nothing."""
@@ -288,10 +295,15 @@ class Session:
 
     async def _learn_keys(self) -> None:
         keys = await self._store.keys(self._scope)
-        if not keys and self._store.shared and not self._shared.config.signing_keys:
+        if not keys and self._makes_keys:
             await self._store.put_key(self._scope, SigningKey(secrets.token_hex(4), secrets.token_bytes(32)))
             keys = await self._store.keys(self._scope)
         self._shared.keys = tuple(keys)
+
+    @property
+    def _makes_keys(self) -> bool:
+        signs = self._shared.identity.service != LOOKER and not self._shared.config.signing_keys
+        return signs and self._store.shared
 
     async def _learn_override(self) -> None:
         try:

@@ -375,7 +375,7 @@ class Enforcer:
 
     def _write(self, request: DecisionRequest, decision: Decision) -> None:
         mesh = self.mesh
-        mesh.decision_log.write(request, decision, mesh.telemetry)
+        mesh.decision_log.write(request, decision, mesh.telemetry, enforced=mesh.enforcing)
         if mesh.config.debug:
             print_decision(request, decision, mesh.telemetry, "enforce" if mesh.enforcing else "observe")
 

@@ -2,7 +2,8 @@
 
     {"service": "shop", "verdict": "deny", "facts": {"order.state": "created"}, "decisions": true, "transitions": true}
 
-All that is said has to hold; what is left out, or empty, always does.
+All that is said has to hold; what is left out, or empty, always does. Values are compared as they are stored, as text:
+a decimal in minor units, ``order.amount=25000``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 from mcp_sdk.exceptions import ProtocolError
 
-__all__ = ["Filter"]
+__all__ = ["Filter", "text_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,13 @@ def _named(context: Mapping[str, Any]) -> dict[str, str]:
     model, attributes = context.get("model"), context.get("attributes")
     facts = {"id": context.get("id"), "state": context.get("state")}
     facts |= attributes if isinstance(attributes, Mapping) else {}
-    return {f"{model}.{name}": _text(value) for name, value in facts.items() if value is not None}
+    return {f"{model}.{name}": text_of(value) for name, value in facts.items() if value is not None}
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Give the text that a condition has to hold to fit a value as it is stored (``plain_value``)."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
     return str(value.get("timestamp", value)) if isinstance(value, Mapping) else str(value)

@@ -3,7 +3,7 @@
 A frame is an object whose ``op`` says what it is. The client speaks first, with ``hello``.
 
     client  hello     {"protocol": [1], "namespace", "environment", "service", "instance", "cursor", "models": […],
-                       "evaluation": "local" or "server"}
+                       "evaluation": "local" or "server"}; the service ``mcpctl`` looks on, and no key is made for it
             listen    {"models": […]}                 have transitions of these models told
             get       {"id": n, "refs": [[model, id], …]}   look up, and hold: hear of every change from now on
             decide    {"id": n, "question": {…}}      decide it there (module ``questions``)
@@ -38,11 +38,13 @@ from typing import Any
 from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.protocol.plain import loads
 
-__all__ = ["CLOSE_REFUSED", "MOST_ID", "MOST_NAME", "MOST_REFS", "PROTOCOL", "frame", "negotiate", "read"]
+__all__ = ["CLOSE_REFUSED", "LOOKER", "MOST_ID", "MOST_NAME", "MOST_REFS", "PROTOCOL", "frame", "negotiate", "read"]
 
 PROTOCOL = 1
 CLOSE_REFUSED = 4400
 """The WebSocket close code of a stream that was refused for what the client said; trying again will not help."""
+LOOKER = "mcpctl"
+"""The service name of who only looks on: to look at a scope leaves no signing key in it."""
 MOST_REFS = 1_000
 """Entities that one frame names."""
 MOST_NAME, MOST_ID = 200, 4_096

@@ -144,8 +144,11 @@ def _nowhere() -> str:
     raise Fault(400, "no-service", "say which service is meant: context.service, or ask with a token of that service")
 
 
-def plain_evaluation(decision: Decision) -> dict[str, Any]:
-    """Give the Decision object of the specification; the context says why, to whom it concerns, and what would help."""
+def plain_evaluation(decision: Decision, *, enforced: bool = True) -> dict[str, Any]:
+    """Give the Decision object of the specification; the context says why, to whom it concerns, and what would help.
+
+    A refusal that is not ``enforced`` is a true decision; its context names the verdict, and says so.
+    """
     context: dict[str, Any] = {"revision": decision.revision}
     verdict, code = decision.verdict, "200" if decision.permitted else _code(decision)
     if decision.reasons:
@@ -159,7 +162,9 @@ def plain_evaluation(decision: Decision) -> dict[str, Any]:
         context["review"] = {"by": verdict.by}
     if decision.advice:
         context["advice"] = dict(decision.advice)
-    return {"decision": decision.permitted, "context": context}
+    if not enforced:
+        context |= {"enforced": False, "verdict": verdict.name}
+    return {"decision": decision.permitted or not enforced, "context": context}
 
 
 def _code(decision: Decision) -> str:

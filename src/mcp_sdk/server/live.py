@@ -100,6 +100,7 @@ class Live:
         self.tally: Tally = Tally()
         self.taps: Taps = Taps(lambda text: self._broadcast("tap", text))
         self._sources: tuple[object, ...] = ()
+        self._overrides: Mapping[str, Override] = {}
 
     # Learning
 
@@ -183,14 +184,14 @@ class Live:
         return parts
 
     async def _sign(self, snapshot: Snapshot, candidate: Candidate | None) -> None:
-        overrides = await self._store.records(self.scope, OVERRIDE)
+        self._overrides = _running(await self._store.records(self.scope, OVERRIDE))
         said = Manifest(
             self.scope,
             snapshot.epoch,
             snapshot.revision,
             {name: PartRef(part.digest, len(part.content)) for name, part in self._parts.items()},
             mesh=self._mesh,
-            overrides=_running(overrides),
+            overrides=self._overrides,
             candidate=candidate,
         ).to_dict()
         if said != self._said:
@@ -229,6 +230,11 @@ class Live:
     def models(self) -> Mapping[str, BusinessModel]:
         """The declared models."""
         return self.decider.snapshot.models
+
+    def observes(self, service: str) -> bool:
+        """Tell whether a service carries no refusal out, for an operator broke the glass and it is not over yet."""
+        override = self._overrides.get(service)
+        return override is not None and override.mode == "observe" and override.until > datetime.now(UTC)
 
     def part(self, wanted: str) -> Part | None:
         """Give the part of a digest, if it is in force."""

@@ -13,25 +13,34 @@ from typing import Any
 
 from mcp_sdk.context import EntityRef, ModelContext, Scope
 from mcp_sdk.decision_record import plain_decision, plain_request, request_from_record
-from mcp_sdk.decisions import Decision, DecisionRequest
+from mcp_sdk.decisions import Decision, DecisionRequest, Phase
 from mcp_sdk.enforcement import completed
-from mcp_sdk.exceptions import RecordError
+from mcp_sdk.exceptions import ProtocolError, RecordError
 from mcp_sdk.pseudonyms import Pseudonyms
 from mcp_sdk.server.access.callers import Caller, Permission
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.live import Live
 
-__all__ = ["Answered", "answer", "plain_answer", "read_question"]
+__all__ = ["Answered", "answer", "plain_answer", "read_question", "thinly"]
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A question as it was decided, and its answer. ``absent`` are references that nobody found."""
+    """A question as it was decided, and its answer. ``absent`` are references that nobody found.
+
+    ``enforced`` is false for a refusal that is not carried out: an operator broke the glass of the service.
+    """
 
     request: DecisionRequest
     decision: Decision
     absent: tuple[EntityRef, ...] = ()
+    enforced: bool = True
+
+    @property
+    def permitted(self) -> bool:
+        """Whether the call may go on, whatever the verdict."""
+        return self.decision.permitted or not self.enforced
 
 
 def read_question(plain: Mapping[str, Any], extras: Mapping[str, Mapping[str, Any]], caller: Caller) -> DecisionRequest:
@@ -43,9 +52,17 @@ def read_question(plain: Mapping[str, Any], extras: Mapping[str, Mapping[str, An
         request = request_from_record(plain)
     except RecordError as error:
         raise Fault(400, "not-a-question", str(error)) from error
-    scope = Scope(request.namespace, request.environment)
-    caller.require(Permission.DECIDE, scope, request.service)
-    return _believed(_with(request, extras), caller, scope)
+    return _put_by(caller, _with(request, extras))
+
+
+def _put_by(caller: Caller, request: DecisionRequest) -> DecisionRequest:
+    """Give a question as far as its caller is believed; raises a 403 where the caller may not ask it.
+
+    Where its own calls go is its own question, whoever is called.
+    """
+    own = caller.service if request.phase is Phase.OUTBOUND else ""
+    caller.require(Permission.DECIDE, _scope(request), own or request.service)
+    return _believed(request, caller, _scope(request))
 
 
 def _with(request: DecisionRequest, extras: Mapping[str, Mapping[str, Any]]) -> DecisionRequest:
@@ -66,8 +83,24 @@ def _believed(request: DecisionRequest, caller: Caller, scope: Scope) -> Decisio
     return replace(request, contexts=kept, references=tuple(dict.fromkeys(named)))
 
 
-async def answer(desk: Desk, requests: Sequence[DecisionRequest]) -> list[Answered]:
-    """Decide questions in order; entities that policies need are fetched in one look-up a scope."""
+async def thinly(desk: Desk, caller: Caller, scope: Scope, request: DecisionRequest) -> Decision:
+    """Decide what a thin client asks over its stream, which is of one scope.
+
+    The client is told of its override, and shows to taps, itself.
+
+    Raises ``ProtocolError``, a 403 and a 503.
+    """
+    if _scope(request) != scope:
+        raise ProtocolError(f"the question is of {request.namespace}/{request.environment}, the stream of {scope}")
+    (answered,) = await answer(desk, [_put_by(caller, request)], shown=False)
+    return answered.decision
+
+
+async def answer(desk: Desk, requests: Sequence[DecisionRequest], *, shown: bool = True) -> list[Answered]:
+    """Decide questions in order; entities that policies need are fetched in one look-up a scope.
+
+    ``shown`` to taps they are, unless whoever asks does that.
+    """
     found: dict[Scope, Mapping[EntityRef, ModelContext]] = {}
     lives: dict[Scope, Live] = {}
     for scope in dict.fromkeys(Scope(request.namespace, request.environment) for request in requests):
@@ -75,7 +108,10 @@ async def answer(desk: Desk, requests: Sequence[DecisionRequest]) -> list[Answer
         asked = (request for request in requests if (request.namespace, request.environment) == scope)
         needed = dict.fromkeys(ref for request in asked for ref in live.decider.needs(request))
         found[scope] = await desk.store.get(scope, list(needed)) if needed else {}
-    return [_decided(desk, lives[_scope(request)], request, found[_scope(request)]) for request in requests]
+    decided = [_decided(desk, lives[_scope(request)], request, found[_scope(request)]) for request in requests]
+    for one in decided if shown else ():
+        _show(lives[_scope(one.request)], one)
+    return decided
 
 
 def _decided(desk: Desk, live: Live, request: DecisionRequest, found: Mapping[EntityRef, ModelContext]) -> Answered:
@@ -85,10 +121,13 @@ def _decided(desk: Desk, live: Live, request: DecisionRequest, found: Mapping[En
     decision = live.decider.decide(request)
     live.tally.decided(decision)
     desk.metrics.decided(decision.verdict.name, time.perf_counter() - began)
-    answered = Answered(request, decision, tuple(ref for ref in needs if ref not in found))
+    absent = tuple(ref for ref in needs if ref not in found)
+    return Answered(request, decision, absent, decision.permitted or not live.observes(request.service))
+
+
+def _show(live: Live, answered: Answered) -> None:
     if live.taps.open:
         live.taps.decided(_record(live, answered), {"server": True})
-    return answered
 
 
 def _scope(request: DecisionRequest) -> Scope:
@@ -105,7 +144,7 @@ def _record(live: Live, answered: Answered) -> dict[str, Any]:
         pseudonymous=shown.used,
         absent=answered.absent,
     )
-    return asked | plain_decision(answered.decision)
+    return asked | plain_decision(answered.decision, enforced=answered.enforced)
 
 
 def plain_answer(answered: Answered) -> dict[str, Any]:
@@ -113,7 +152,8 @@ def plain_answer(answered: Answered) -> dict[str, Any]:
     verdict = asdict(answered.decision.verdict)
     details = {name: value for name, value in verdict.items() if name not in ("name", "limit") and value}
     return plain_decision(answered.decision) | {
-        "permitted": answered.decision.permitted,
+        "permitted": answered.permitted,
+        "enforced": answered.enforced,
         "details": details,
         "absent": [list(ref) for ref in answered.absent],
     }

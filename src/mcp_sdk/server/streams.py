@@ -10,17 +10,18 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from mcp_sdk.context import EntityRef
 from mcp_sdk.decisions import Decision, DecisionRequest
-from mcp_sdk.enforcement import completed
-from mcp_sdk.exceptions import MeshError, ProtocolError, StoreUnavailable
+from mcp_sdk.exceptions import MeshError, ProtocolError
 from mcp_sdk.ports import Cursor
 from mcp_sdk.protocol.frames import MOST_ID, MOST_NAME, MOST_REFS, frame
 from mcp_sdk.protocol.plain import each, plain_change, ref_from_plain
 from mcp_sdk.protocol.questions import plain_answer, question_from_plain
 from mcp_sdk.rollout import Counts
+from mcp_sdk.server import pages
+from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.hub import Hub
 from mcp_sdk.server.live import Live
 from mcp_sdk.server.settings import ServerSettings
@@ -33,31 +34,45 @@ MOST_COUNTED = 1_000_000
 """Decisions that one process counts between two reports; more would drown what all others counted."""
 _UNNAMED: Mapping[str, str] = MappingProxyType({})
 SIZE = 4 * 1024 * 1024
+Decider: TypeAlias = Callable[[DecisionRequest], Awaitable[Decision]]
+
+
+async def _nobody(request: DecisionRequest) -> Decision:
+    raise ProtocolError(f"nobody decides here about {request.service!r}")
 
 
 class Outbox:
-    """Frames that wait for one reader, ``limit`` and ``SIZE`` characters at most beside the slots."""
+    """Frames that wait for one reader, ``limit`` and ``SIZE`` characters at most beside the slots, or one frame."""
 
-    __slots__ = ("_frames", "_last", "_limit", "_news", "_size", "_slots", "ended", "overrun")
+    __slots__ = ("_frames", "_last", "_limit", "_news", "_size", "_slots", "_taken", "ended", "overrun")
 
     def __init__(self, limit: int, overrun: Callable[[], str]) -> None:
         self._limit = limit
         self._frames: deque[str] = deque()
         self._size = 0
         self._slots: OrderedDict[str, str] = OrderedDict()
-        self._news = asyncio.Event()
+        self._news, self._taken = asyncio.Event(), asyncio.Event()
         self._last: str | None = None
         self.ended = False
         self.overrun = overrun
 
     def push(self, text: str) -> None:
         """Add a frame; where there are too many, they all give way to the one that ``overrun`` gives."""
-        if len(self._frames) >= self._limit or self._size > SIZE:
+        if len(self._frames) >= self._limit or not self._fits(len(text)):
             self._frames.clear()
             self._size, text = 0, self.overrun()
         self._frames.append(text)
         self._size += len(text)
         self._news.set()
+
+    def _fits(self, size: int) -> bool:
+        return not self._frames or self._size + size <= SIZE
+
+    async def room(self, size: int) -> None:
+        """Wait until a frame of so many characters takes no other's place: who asked for it waits meanwhile."""
+        while not self._fits(size):
+            self._taken.clear()
+            await self._taken.wait()
 
     def replace(self, slot: str, text: str) -> None:
         """Put a frame into a slot, in the place of one that still waits there."""
@@ -74,6 +89,12 @@ class Outbox:
         self._last = text
         self._news.set()
 
+    def clear(self) -> None:
+        """Let go of what waits: nobody reads it any more."""
+        self._frames.clear()
+        self._slots.clear()
+        self._size = 0
+
     async def next(self) -> str:
         """Give the next frame, slots first, waiting for one."""
         while not self._slots and not self._frames and self._last is None:
@@ -86,18 +107,30 @@ class Outbox:
             return self._slots.popitem(last=False)[1]
         text = self._frames.popleft()
         self._size -= len(text)
+        self._taken.set()
         return text
 
 
 class Stream:
-    """A stream that was greeted. ``answer`` is given each frame of the client; ``end`` when it is gone."""
+    """A stream that was greeted. ``answer`` is given each frame of the client; ``end`` when it is gone.
 
-    __slots__ = ("_held", "_hub", "_listens", "_live", "_settings", "outbox", "signs", "who")
+    ``decider`` answers the questions of thin clients; it raises ``MeshError`` and ``Fault``.
+    """
+
+    __slots__ = ("_decider", "_held", "_hub", "_listens", "_live", "_settings", "outbox", "signs", "who")
 
     def __init__(
-        self, hub: Hub, live: Live, settings: ServerSettings, who: Mapping[str, str] = _UNNAMED, *, signs: bool = True
+        self,
+        hub: Hub,
+        live: Live,
+        settings: ServerSettings,
+        who: Mapping[str, str] = _UNNAMED,
+        *,
+        signs: bool = True,
+        decider: Decider = _nobody,
     ) -> None:
         self.signs: bool = signs
+        self._decider = decider
         self._hub, self._live, self._settings, self.who = hub, live, settings, who
         self._held: OrderedDict[EntityRef, None] = OrderedDict()
         self._listens: set[str] = set()
@@ -144,6 +177,7 @@ class Stream:
             self._live.drop(self, ref)
         for model in self._listens:
             self._live.unlisten(self, model)
+        self.outbox.clear()
 
     async def answer(self, said: dict[str, Any]) -> None:
         """Do what a frame of the client asks; raises ``ProtocolError`` for one that cannot be understood."""
@@ -167,34 +201,24 @@ class Stream:
         for ref in refs:
             self._hold(ref)
         try:
-            found = await self._hub.store.get(self._live.scope, refs)
+            found = await pages.found(self._hub.store, self._live.scope, refs)
+        except pages.TooMuch as error:
+            self.push(frame("failed", id=number, detail=str(error), fewer=True))
         except MeshError as error:
             self.push(frame("failed", id=number, detail=str(error)))
         else:
-            self.push(frame("contexts", id=number, contexts=[context.to_dict() for context in found.values()]))
+            text = f'{frame("contexts", id=number)[:-1]},"contexts":[{",".join(found)}]}}'
+            await self.outbox.room(len(text))
+            self.push(text)
 
     async def _decide(self, said: dict[str, Any]) -> None:
         number = said.get("id")
         try:
-            answer = await self._decided(question_from_plain(said.get("question")))
-        except MeshError as error:
+            answer = await self._decider(question_from_plain(said.get("question")))
+        except (MeshError, Fault) as error:
             self.push(frame("failed", id=number, detail=str(error)))
         else:
             self.push(frame("decided", id=number, answer=plain_answer(answer)))
-
-    async def _decided(self, request: DecisionRequest) -> Decision:
-        decider, scope = self._live.decider, self._live.scope
-        if self._hub.stale:
-            raise StoreUnavailable(self._hub.stale)
-        if (request.namespace, request.environment) != scope:
-            raise ProtocolError(f"the question is of {request.namespace}/{request.environment}, the stream of {scope}")
-        refs = decider.needs(request)
-        found = await self._hub.store.get(scope, refs) if refs else {}
-        if why := self._live.unusable(self._settings.staleness):
-            raise StoreUnavailable(why)
-        decision = decider.decide(completed(request, found))
-        self._live.tally.decided(decision)
-        return decision
 
     async def _decision(self, said: dict[str, Any]) -> None:
         record = said.get("record")

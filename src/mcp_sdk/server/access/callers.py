@@ -2,13 +2,14 @@
 
 A **viewer** looks, a **publisher** is a service (it reports what happened and hears what is in force), an **operator**
 changes policies and modes, an **admin** also says who may what. A grant reaches no further than its namespace,
-environment and targets; ``*`` stands for all of them.
+environment and targets; ``*`` stands for all of them. Reading asks for no target: what is in force is one snapshot for
+a namespace and environment, and services read it whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Self
 
@@ -57,11 +58,16 @@ class Grant:
 
     def reaches(self, scope: Scope, target: str) -> bool:
         """Tell whether this grant holds for a target in a scope; an empty target is the scope as a whole."""
-        return (
-            self.namespace in ("*", scope.namespace)
-            and self.environment in ("*", scope.environment)
-            and ("*" in self.targets or target in self.targets)
-        )
+        return self.enters(scope) and ("*" in self.targets or target in self.targets)
+
+    def enters(self, scope: Scope) -> bool:
+        """Tell whether this grant holds for some target in a scope."""
+        return self.namespace in ("*", scope.namespace) and self.environment in ("*", scope.environment)
+
+    def gives(self, permission: Permission, scope: Scope, target: str) -> bool:
+        """Tell whether this grant gives a permission for a target in a scope."""
+        reaches = self.enters(scope) if permission is Permission.READ else self.reaches(scope, target)
+        return reaches and permission in ROLES[self.role]
 
     def covers(self, other: Grant) -> bool:
         """Tell whether this grant gives everything that another one gives."""
@@ -109,7 +115,7 @@ class Caller:
 
     def may(self, permission: Permission, scope: Scope, target: str = "") -> bool:
         """Tell whether some grant gives a permission there."""
-        return any(permission in ROLES[grant.role] and grant.reaches(scope, target) for grant in self.grants)
+        return any(grant.gives(permission, scope, target) for grant in self.grants)
 
     def may_grant(self, grants: Iterable[Grant]) -> bool:
         """Tell whether the caller is an admin of all that these grants reach."""
@@ -137,8 +143,8 @@ class Caller:
 
     def require_some(self, permission: Permission, scope: Scope | None = None) -> None:
         """Raise a 403 unless the caller may do this for some target of a scope, or of any scope."""
-        wide = [replace(grant, targets=("*",)) for grant in self.grants if permission in ROLES[grant.role]]
-        if not any(scope is None or grant.reaches(scope, "") for grant in wide):
+        given = [grant for grant in self.grants if permission in ROLES[grant.role]]
+        if not any(scope is None or grant.enters(scope) for grant in given):
             self.require(permission, scope or MESH)
 
     def require_speaks(self, service: str) -> None:

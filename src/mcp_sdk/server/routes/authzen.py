@@ -152,7 +152,8 @@ async def _evaluate(desk: Desk, caller: Caller, scope: Scope, asked: list[dict[s
     requests = [question(one, scope, models, service=caller.service) for one in asked]
     for request in requests:
         _permitted(caller, scope, request)
-    return [Decided(**plain_evaluation(one.decision)) for one in await answer(desk, requests)]
+    answered = await answer(desk, requests)
+    return [Decided(**plain_evaluation(one.decision, enforced=one.enforced)) for one in answered]
 
 
 def _permitted(caller: Caller, scope: Scope, request: DecisionRequest) -> None:

@@ -113,8 +113,9 @@ class Questions(_Facts):
 class Answer(BaseModel):
     """The decision, as records have it; ``details`` are what a refusal asks for, e.g. ``acr`` of a step-up."""
 
-    permitted: bool
+    permitted: bool = Field(description="whether the call may go on")
     verdict: str
+    enforced: bool = Field(description="false for a refusal while the glass is broken: permitted all the same")
     details: dict[str, Any]
     route: str | None
     drawn: bool

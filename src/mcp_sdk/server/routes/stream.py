@@ -13,11 +13,12 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from mcp_sdk.context import Scope
 from mcp_sdk.exceptions import MeshError, ProtocolError
-from mcp_sdk.protocol.frames import CLOSE_REFUSED, MOST_NAME, frame, negotiate, read
+from mcp_sdk.protocol.frames import CLOSE_REFUSED, LOOKER, MOST_NAME, frame, negotiate, read
 from mcp_sdk.server.access.callers import Permission
 from mcp_sdk.server.desk import Desk, caller_of, desk_of
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.keys import first_key
+from mcp_sdk.server.questions import thinly
 from mcp_sdk.server.streams import Stream, listed, names
 
 __all__ = ["router"]
@@ -42,12 +43,14 @@ async def stream(socket: WebSocket) -> None:
         caller.require(Permission.READ, scope, caller.service)
         signs = caller.may(Permission.PUBLISH, scope, caller.service)
         live = await desk.live(scope)
-        if signs:
+        if signs and said.get("service") != LOOKER:
             await first_key(desk, caller, live)
         who = {"service": caller.service or str(said.get("service", ""))[:200], "caller": caller.name}
         still = Permission.PUBLISH if signs else Permission.READ  # one that may publish no more loses the signing keys
         fall = partial(desk.door.fall, caller, still, scope=scope, target=caller.service)
-        await _serve(socket, Stream(desk.hub, live, desk.settings, who, signs=signs), said, desk, fall)
+        decider = partial(thinly, desk, caller, scope)
+        held = Stream(desk.hub, live, desk.settings, who, signs=signs, decider=decider)
+        await _serve(socket, held, said, desk, fall)
     except WebSocketDisconnect:
         return
     except (Fault, MeshError) as error:
@@ -103,8 +106,11 @@ async def _both(*parts: Any) -> None:
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
-    for task in done:
-        task.result()
+    try:
+        for task in done:
+            task.result()
+    finally:  # an error holds this frame, and each task its error and what it was about to send: megabytes perhaps
+        del task, tasks, done, left
 
 
 async def _send(socket: WebSocket, held: Stream) -> None:
