@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,9 @@ def test_a_protected_policy_is_applied_by_two(desk: Desk, tmp_path: Path) -> Non
     assert "prod of: AccessPolicy" in desk("protect", "-e", "prod")
     desk.become(tokens[0])
     desk("apply", str(folder), "-e", "prod", status=3)
-    assert "mcpctl approve c-" in desk.err
+    said = desk.err
     (change,) = desk.data("changes", "-e", "prod")
+    assert said.endswith(f"mcpctl approve {change['id']} -e prod\n")
     assert change["id"] in desk("changes", "-e", "prod")
     desk("approve", change["id"], "-e", "prod", status=3)
     assert "Somebody else" in desk.err
@@ -132,14 +134,16 @@ def test_a_protected_policy_is_applied_by_two(desk: Desk, tmp_path: Path) -> Non
     assert "begins as the rollout r-" in desk("approve", staged["id"], "-e", "prod")
     desk.become(tokens[1])
     desk("protect", "-e", "prod", "--lift", status=3)
+    said = desk.err
     (lift,) = desk.data("changes", "-e", "prod")
+    assert said.endswith(f"mcpctl approve {lift['id']} -e prod\n")
     assert "lift AccessPolicy" in desk("changes", "-e", "prod")
     desk.become(tokens[0])
     assert desk("approve", lift["id"], "-e", "prod") == "AccessPolicy is protected no longer\n"
     desk("protect", "--kind", "AcessPolicy", status=2)
     assert "choose from 'AccessPolicy'" in desk.err
-    desk("approve", "c-1", status=2)
-    assert "mcpctl changes" in desk.err
+    desk("approve", "c-1", "-e", "prod", status=2)
+    assert desk.err.endswith("mcpctl changes -e prod\n")
 
 
 def test_an_operator_applies_a_folder_with_its_models(desk: Desk, tmp_path: Path) -> None:
@@ -150,8 +154,11 @@ def test_an_operator_applies_a_folder_with_its_models(desk: Desk, tmp_path: Path
     assert "revision 1" in desk("apply", str(tmp_path))
     assert [one["what"] for one in desk.data("audit", "list")][-4:] == ["models.declare"] * 2 + ["policies.apply"] * 2
     (tmp_path / "models.yaml").write_text("models:\n- {name: order, key: number, states: [created, paid]}\n")
-    desk("apply", str(tmp_path), status=2)
-    assert "order: key is 'id' and 'number'" in desk.err
+    desk("apply", str(tmp_path), status=1)
+    at = f"{tmp_path}/models.yaml:2:10: error MCP0032: against what default/default holds, "
+    assert f"{at}order: key is 'id' and 'number'" in desk.err
+    assert desk.err.endswith("see it with: mcpctl describe model order\n")
+    assert desk.data("describe", "model", "order")["key"] == "id"
     assert desk.data("history")[0]["revision"] == 1
 
 
@@ -186,6 +193,18 @@ def test_the_log_is_readable_on_a_narrow_terminal(desk: Desk, monkeypatch: pytes
     assert wide[1].endswith("first-admin  model.own  done   default/default  a-model-of-a-long-name")
 
 
+def test_tokens_are_readable_on_a_narrow_terminal(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No moment is folded: what does not fit takes two lines."""
+    desk("token", "create", "--role", "publisher", "--service", "shop", "--environment", "prod", "--ttl", "30d")
+    monkeypatch.setenv("COLUMNS", "80")
+    out = Terminal()
+    assert main(["token", "list"], out, io.StringIO()) == 0
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    at = next(number for number, line in enumerate(lines) if re.search(r" shop +shop +until \S{19}Z$", line))
+    assert lines[at + 1] == "    publisher in */prod for shop"
+
+
 def test_the_log_is_verified_on_the_server_and_offline(desk: Desk, tmp_path: Path) -> None:
     """A whole log prints its head; one that was touched ends with 1 and the number of the entry."""
     for model in ("a", "b", "c"):
@@ -196,6 +215,7 @@ def test_the_log_is_verified_on_the_server_and_offline(desk: Desk, tmp_path: Pat
     file = tmp_path / "audit.jsonl"
     desk("audit", "export", str(file))
     assert head in desk.err
+    assert desk.data("audit", "export", str(file)) == {"file": str(file), "entries": 10, "head": head}
     assert desk("audit", "export") == file.read_text()
     assert "10 entries, unbroken" in desk("audit", "verify", str(file), "--head", head)
     lines = file.read_text().splitlines()

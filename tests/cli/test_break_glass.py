@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,8 +21,16 @@ from waiting import until
 from mcp_sdk import Config, Mesh
 from mcp_sdk.cli import main
 from mcp_sdk.ports import Status
+from mcp_sdk.services import Endpoint
 
 WHY = ("--reason", "provider down")
+
+
+class Terminal(io.StringIO):
+    """What says that it is a terminal; ``COLUMNS`` says how wide it is."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def mcpctl(*argv: str) -> tuple[int, str, str]:
@@ -76,6 +86,51 @@ def test_a_server_is_told_asked_and_told_otherwise(replica: Replica) -> None:
         assert mcpctl("break-glass", "--service", "shop", "--end")[0] == 0
         until(lambda: shop.enforcing)
         assert json.loads(mcpctl("break-glass", "--list", "-o", "json")[1]) == {}
+
+
+def test_what_is_printed_to_end_it_ends_it(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typed as it stands, without the settings, it means the same server, namespace and environment."""
+    monkeypatch.delenv("MCP_SDK_CONTROL_PLANE")
+    where = ("-s", replica.url, "-n", "bank", "-e", "prod")
+    _, _, err = mcpctl("break-glass", "--service", "shop", *WHY, *where)
+    said = next(line for line in err.splitlines() if line.startswith("to end it sooner: ")).partition(": mcpctl ")[2]
+    assert said == f"break-glass --service shop --end -s {replica.url} -n bank -e prod"
+    assert mcpctl(*shlex.split(said))[:2] == (0, "shop refuses again, by its own mode\n")
+    status, out, err = mcpctl(*shlex.split(said))
+    assert (status, out) == (3, "")
+    assert (
+        "no glass is broken for 'shop' in bank/prod. See where it is: mcpctl break-glass --list -n bank -e prod" in err
+    )
+
+
+def test_a_mistyped_service_is_doubted_and_obeyed(replica: Replica) -> None:
+    """It is an emergency: what was asked for is done, and the nearest service is named."""
+    with service(replica) as shop:
+        shop.control_plane.register(Endpoint("shop", "http://127.0.0.1:9", "i")).result(20)
+        status, out, err = mcpctl("break-glass", "--service", "shpo", *WHY)
+        assert (status, out.startswith("shpo refuses nothing until ")) == (0, True)
+        assert "no service of the name 'shpo' is registered or governed here. Did you mean 'shop'?" in err
+        assert "Did you mean" not in mcpctl("break-glass", "--service", "shop", *WHY)[2]
+
+
+def test_machines_are_told_what_is_over(replica: Replica) -> None:
+    """As people are, whose list has shorter times."""
+    for name, ttl in (("shop", "1s"), ("bank", "15m")):
+        assert mcpctl("break-glass", "--service", name, "--ttl", ttl, *WHY)[0] == 0
+    until(lambda: " (over)" in mcpctl("break-glass", "--list")[1])
+    found = json.loads(mcpctl("break-glass", "--list", "-o", "json")[1])
+    assert {name: each["over"] for name, each in found.items()} == {"shop": True, "bank": False}
+    assert re.search(r"shop +observe +\S{19}Z \(over\)", mcpctl("break-glass", "--list")[1])
+
+
+def test_sentences_end_between_words_on_a_terminal(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And commands stay whole, for they are copied."""
+    monkeypatch.setenv("COLUMNS", "60")
+    out, err = Terminal(), Terminal()
+    assert main(["break-glass", "--service", "shop", *WHY, "-e", "production"], out, err) == 0
+    first, second = out.getvalue().splitlines()
+    assert (first.endswith("Z; what it"), second) == (True, "would refuse is still logged")
+    assert "to end it sooner: mcpctl break-glass --service shop --end -e production\n" in err.getvalue()
 
 
 def test_a_file_works_with_the_server_killed_and_is_over_by_itself(

@@ -69,6 +69,21 @@ def test_a_mistyped_file_is_told_and_not_made(run):
     assert "mehs.db does not exist" in err
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("apply", "loans.yaml"),
+        ("create", "traffic-policy", "--name", "loans-traffic-policy", "--route-rules", "route_to(version='v1')"),
+    ],
+)
+def test_a_dry_run_makes_no_file(run, verb):
+    """What changes nothing makes no store either: a mistyped one is told."""
+    Path("loans.yaml").write_text(DENY % "true")
+    status, _, err = run(*verb, "--dry-run", "-s", "sqlite:///mehs.db")
+    assert (status, Path("mehs.db").exists()) == (2, False)
+    assert "mehs.db does not exist" in err
+
+
 @pytest.mark.parametrize("word", ["help", "requests"])
 def test_an_unknown_verb_names_no_package(run, word):
     """Whoever owns a package of that name could be anybody."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+from argparse import ArgumentParser, _SubParsersAction
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import pytest
 
 from mcp_sdk import BusinessModel, Mesh
 from mcp_sdk.cli import main
+from mcp_sdk.cli.main import parser_of_all
+from mcp_sdk.cli.output import Output
 
 POLICY = """\
 apiVersion: mesh.mcp-sdk.dev/v1alpha1
@@ -180,7 +185,9 @@ def test_apply_declares_the_models_of_its_files(shell: Shell) -> None:
     """Models that stand beside the policies are declared with them, so that ``create`` knows them afterwards."""
     assert shell("apply", str(shell.folder / "policies"), "-s", shell.url) == 0
     assert shell("get", "models", "-s", shell.url, "-o", "json") == 0
-    assert json.loads(shell.out)[0]["model"] == "order"
+    assert json.loads(shell.out) == [
+        {"model": "order", "key": "number", "states": ["created", "paid"], "attributes": ["amount"]}
+    ]
 
 
 def test_policy_check_prints_json(shell: Shell) -> None:
@@ -219,9 +226,74 @@ def test_a_set_that_does_not_compile_changes_nothing(orders: Shell) -> None:
 def test_get_lists_entities_by_state(orders: Shell) -> None:
     """``get order --state created`` shows only orders in that state, decimals in major units."""
     assert orders("get", "order", "--state", "created", "-s", orders.url) == 0
-    assert "o-1" in orders.out
-    assert "amount=12.50" in orders.out
+    assert re.search(r"o-1 +created +1 +\S{19}Z +orders +amount=12.50$", orders.out, re.MULTILINE)
     assert "o-2" not in orders.out
+
+
+def test_machines_get_attributes_by_name(orders: Shell) -> None:
+    """A decimal in major units, the moment to the millisecond."""
+    assert orders("get", "order", "o-1", "-s", orders.url, "-o", "json") == 0
+    (found,) = json.loads(orders.out)
+    assert found["attributes"] == {"amount": "12.50"}
+    assert re.fullmatch(r"\S{23}\+00:00", found["observed_at"])
+
+
+def test_a_narrow_terminal_folds_no_moment(orders: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entity whose line is too long takes two."""
+    with Mesh(service="orders", control_plane=orders.url) as mesh:
+        mesh.publish("order", "3e1f0c52-93b5-4c0b-8f2a-7b6a8f1d2c3e", state="paid", amount="1.00")
+    monkeypatch.setenv("COLUMNS", "80")
+    out = Terminal()
+    assert main(["get", "order", "3e", "-s", orders.url], out, io.StringIO()) == 0
+    first, second = out.getvalue().splitlines()
+    assert re.fullmatch(r"3e1f0c52-93b5-4c0b-8f2a-7b6a8f1d2c3e  paid  1  \S{19}Z", first)
+    assert second == "    orders  amount=1.00"
+
+
+class Terminal(io.StringIO):
+    """What says that it is a terminal; ``COLUMNS`` says how wide it is."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def _helps(parser: ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    yield " ".join(path), parser.format_help()
+    for action in parser._actions:
+        if isinstance(action, _SubParsersAction):
+            for name, below in action.choices.items():
+                yield from _helps(below, (*path, name))
+
+
+def test_every_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each verb, and of each verb below one; the demo is another package's."""
+    monkeypatch.setenv("COLUMNS", "80")
+    wide = [
+        f"mcpctl {verb}: {line}"
+        for verb, text in _helps(parser_of_all(Output(io.StringIO(), io.StringIO())))
+        for line in text.splitlines()
+        if len(line) > 80 and verb not in ("demo", "demo shop")
+    ]
+    assert wide == []
+
+
+def test_ctrl_c_while_the_verbs_are_loaded_ends_it(tmp_path: Path) -> None:
+    """As it ends it later: with the status of SIGINT and without a traceback."""
+    program = """\
+import sys
+import mcp_sdk
+
+class Pressed:
+    def find_spec(self, name, path=None, target=None):
+        if name == "mcp_sdk.cli.main":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Pressed())
+from mcp_sdk.cli import run
+run()
+"""
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_get_of_an_unknown_model_names_the_nearest(orders: Shell) -> None:

@@ -98,9 +98,54 @@ def test_a_rollout_is_watched_until_it_is_stopped(replica: Replica, mcpctl: Mcpc
     assert mcpctl("rollout", "status", "--watch") == 1
     assert "100.00% more decisions refused in 20, and 1.00% is the limit" in mcpctl.out
     assert mcpctl("rollout", "status", "-o", "json") == 0
-    assert json.loads(mcpctl.out)["rollout"]["history"] == [
-        {"decisions": 20, "candidate_refusals": 20, "newly_refused": 20}
+    (counted,) = json.loads(mcpctl.out)["rollout"]["history"]
+    assert counted.pop("decisions") == counted.pop("candidate_refusals") == counted.pop("newly_refused") == 20
+    assert counted.pop("candidate_decisions") == counted.pop("newly_permitted") == counted.pop("faults") == 0
+    assert all(name.startswith(("current_", "candidate_")) and value == 0 for name, value in counted.items())
+
+
+def test_what_is_printed_to_follow_it_follows_it(mcpctl: Mcpctl) -> None:
+    """In the environment that it began in; where there is none, a watch is no success, and says where it looked."""
+    assert mcpctl("rollout", "status", "--watch", "-e", "qa") == 3
+    assert mcpctl.out == (
+        "no policy change was rolled out in default/qa yet. Begin one with: mcpctl rollout start policies/ -e qa\n"
+    )
+    assert mcpctl("apply", str(mcpctl.folder), "-e", "qa") == 0
+    assert mcpctl.start("shadow:10m", "-e", "qa") == 0
+    assert mcpctl.err.splitlines()[-1] == "follow it with: mcpctl rollout status --watch -e qa"
+    assert mcpctl("rollout", "status", "-e", "qa", "-o", "json") == 0
+    assert set(json.loads(mcpctl.out)["counts"].values()) == {0}
+    assert mcpctl("protect", "-e", "qa") == 0
+    mcpctl.write("created")
+    assert mcpctl("apply", str(mcpctl.folder), "-e", "qa") == 3
+    assert re.search(r"mcpctl approve c-\w+ -e qa\n$", mcpctl.err)
+
+
+def test_a_narrow_terminal_breaks_no_word(mcpctl: Mcpctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage takes three lines there, each with its words."""
+    assert mcpctl.start("shadow:10m,5%:10m") == 0
+    assert mcpctl("rollout", "advance") == 0
+    monkeypatch.setenv("COLUMNS", "80")
+    out = Terminal()
+    assert main(["rollout", "status"], out, StringIO()) == 0
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-6:] == [
+        line
+        for stage in ("shadow", "5 %")
+        for line in (
+            f"{stage}: 0 decisions, 0 newly refused, 0 newly permitted",
+            "  refused -, by the candidate -",
+            "  errors -, of the candidate -",
+        )
     ]
+
+
+class Terminal(StringIO):
+    """What says that it is a terminal; ``COLUMNS`` says how wide it is."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_warnings_are_shown_at_the_start_and_stop_nothing(mcpctl: Mcpctl) -> None:
@@ -126,7 +171,7 @@ def test_files_that_do_not_compile_begin_nothing(mcpctl: Mcpctl) -> None:
     assert "MCP0023" in mcpctl.err
     assert "MCP0101" not in mcpctl.err
     assert mcpctl("rollout", "status") == 0
-    assert "no policy change was rolled out here yet" in mcpctl.out
+    assert "no policy change was rolled out in default/default yet" in mcpctl.out
 
 
 def test_an_operator_goes_on_or_stops(mcpctl: Mcpctl) -> None:

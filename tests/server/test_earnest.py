@@ -80,14 +80,17 @@ def test_glass_is_broken_within_a_second_and_mends_by_itself(replica: Replica) -
 
 
 def test_broken_glass_can_be_mended_at_once(replica: Replica) -> None:
-    """Taking the override away has the service refuse again; a second one replaces the first."""
+    """Taking the override away has the service refuse again; a second one replaces the first. Of none it is said."""
     with mesh(replica.url, replica.token) as remote, client(replica) as http:
         for reason in ("first", "second"):
             wanted = {"service": "shop", "ttl": 600, "reason": reason}
             assert http.post("/v1/overrides", json=wanted).status_code == 201
         until(lambda: not remote.enforcing)
         assert http.delete("/v1/overrides", params={"service": "shop"}).status_code == 204
-        assert http.delete("/v1/overrides", params={"service": "shop"}).status_code == 204
+        gone = http.delete("/v1/overrides", params={"service": "shop", "environment": "prod"})
+        assert (gone.status_code, gone.json()["type"].endswith("no-override")) == (404, True)
+        assert "no glass is broken for 'shop' in default/prod" in gone.json()["detail"]
+        assert gone.json()["detail"].endswith("mcpctl break-glass --list -e prod")
         until(lambda: remote.enforcing)
 
 

@@ -254,7 +254,8 @@ def held(admin: httpx.Client) -> str:
     until(lambda: now(admin)["rollout"]["status"] == "held")
     change = f"c-{now(admin)['rollout']['id'][2:]}"
     assert now(admin)["waits_for"] == (
-        f"AccessPolicy needs a second approver here. Somebody else does it with: mcpctl approve {change}"
+        "AccessPolicy needs a second approver here. Somebody else does it with: "
+        f"mcpctl approve {change} -e {admin.params['environment']}"
     )
     return change
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import httpx
+import pytest
 from desks import Served, served
 from serving import Replica
 from verbs import Typist
@@ -65,6 +66,24 @@ def test_a_stream_of_a_scope_without_anything_hears_what_comes() -> None:
         assert await hub.scope(Scope("quiet")) is held._live
 
     served(work)
+
+
+def test_who_only_looks_leaves_no_signing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``mcpctl`` in a mistyped namespace changes nothing, whatever its token may; a service that comes there does."""
+    with Replica(tmp_path) as replica:
+        typist = Typist(tmp_path, replica.url, replica.token)
+        for name, value in typist.settings.items():
+            monkeypatch.setenv(name, value)
+        shop = typist.json("token", "create", "--role", "publisher", "--service", "shop")["text"]
+        for token in (shop, replica.token):
+            monkeypatch.setenv("MCP_SDK_TOKEN", token)
+            assert typist("get", "policies", "-n", "typo") == 0, typist.err
+        with typist.mesh(namespace="meant") as service:
+            assert service.control_plane.keys()
+        headers = {"authorization": f"Bearer {replica.token}"}
+        answer = httpx.get(f"{replica.url}/v1/audit", headers=headers, trust_env=False)
+        made = [one for one in answer.json()["entries"] if one["what"] == "keys.create"]
+        assert {one["namespace"] for one in made} == {"meant"}
 
 
 def test_a_first_signing_key_is_audited(tmp_path: Path) -> None:

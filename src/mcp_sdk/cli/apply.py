@@ -8,12 +8,13 @@ from getpass import getuser
 from typing import Any
 
 from mcp_sdk.cli.command import OK, Command
+from mcp_sdk.cli.contradictions import require_agreement
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.cli.policy.report import plain_finding, report
 from mcp_sdk.cli.publishing import outrun
 from mcp_sdk.cli.sources import read_declarations, read_models, read_policies
-from mcp_sdk.exceptions import Finding, PolicyError, RevisionConflict
+from mcp_sdk.exceptions import Finding, PolicyError, RevisionConflict, StoreUnavailable
 from mcp_sdk.merging import merge_all
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import BusinessModel
@@ -21,6 +22,8 @@ from mcp_sdk.snapshot import PolicyRevision
 
 __all__ = ["COMMAND", "Heed", "compiled", "publish", "put_in_force"]
 
+PATIENCE = 600.0
+"""Seconds that a policy set may take to be in force."""
 UNDECLARED = (
     "no model is declared yet: start a service that declares them on this control plane, "
     "or list them under 'models:' in a models.yaml beside the policies"
@@ -86,7 +89,16 @@ def put_in_force(
     if dry_run:
         return before.revision
     revision = PolicyRevision(before.revision, programs, sources, author=_author(), models=declared)
-    return plane.apply(revision).result(mesh.config.start_timeout).revision
+    return _applied(mesh, revision)
+
+
+def _applied(mesh: Mesh, revision: PolicyRevision) -> int:
+    try:
+        return mesh.control_plane.apply(revision).result(PATIENCE).revision
+    except TimeoutError as error:
+        raise StoreUnavailable(
+            f"it is not in force here after {PATIENCE:g} s, and may come to be: mcpctl history tells"
+        ) from error
 
 
 def _known(mesh: Mesh, models: Mapping[str, BusinessModel]) -> dict[str, BusinessModel]:
@@ -147,7 +159,8 @@ def _author() -> str:
 def _run(args: Namespace, output: Output) -> int:
     sources, models = read_policies(args.paths), read_models(args.paths)
     heed = Heed(sources, output, declarations=read_declarations(args.paths))
-    with connected(args, makes=True) as mesh:
+    with connected(args, makes=not args.dry_run) as mesh, output.waiting("compiling policies"):
+        require_agreement(mesh, models, heed.declarations, args)
         revision = publish(mesh, sources, models, dry_run=args.dry_run, replaces=args.replaces, heed=heed)
     result = {"files": sorted(sources), "revision": revision, "applied": not args.dry_run}
     _tell(heed.beside(result), output)

@@ -78,10 +78,19 @@ def seconds(text: str) -> float:
 
 
 def ask(
-    args: Namespace, method: str, path: str, *, json: Any = None, params: Mapping[str, str | int] | None = None
+    args: Namespace,
+    method: str,
+    path: str,
+    *,
+    json: Any = None,
+    params: Mapping[str, str | int] | None = None,
+    patience: float = 0.0,
 ) -> Any:
-    """Make one request of whichever replica answers and give the JSON of its answer; raises ``StoreError``."""
-    call: api.Call[Any] = api.Call(method, path, _same, params or {}, json)
+    """Make one request of whichever replica answers and give the JSON of its answer; raises ``StoreError``.
+
+    With ``patience`` it may take so many seconds, as where policies are compiled; see ``mcp_sdk.clients.api.Call``.
+    """
+    call: api.Call[Any] = api.Call(method, path, _same, params or {}, json, patience=patience)
     config = _config(args)
     try:
         return servers.ask(config, call)

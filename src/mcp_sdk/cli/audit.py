@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 from mcp_sdk.audit import Entry, Head, verify
 from mcp_sdk.cli.asking import add_action, add_server, ask
 from mcp_sdk.cli.command import FAILED, OK, Command, WrongUsage
+from mcp_sdk.cli.following import following
 from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.times import short
 from mcp_sdk.exceptions import StoreError
 
 __all__ = ["COMMAND"]
@@ -72,12 +75,7 @@ def _show(rows: list[list[str]], output: Output) -> None:
     if output.fits(COLUMNS, rows):
         output.table(COLUMNS, rows)
         return
-    output.stacked([[row[0], _short(row[1]), *row[2:]] for row in rows], FIRST)
-
-
-def _short(time: str) -> str:
-    """Give a moment without its milliseconds."""
-    return time[:19] + "Z" if time.endswith("+00:00") else time
+    output.stacked([[row[0], short(row[1]), *row[2:]] for row in rows], FIRST)
 
 
 def _row(one: dict[str, Any]) -> list[str]:
@@ -103,7 +101,7 @@ def _text(plain: dict[str, Any]) -> str:
 
 def _verify(args: Namespace, output: Output) -> int:
     if args.file:
-        texts, head = _exported(Path(args.file)), None
+        texts, head = _exported(args), None
     else:
         texts, head = _fetched(args)
     broken = verify(texts, head=_head(args.head) or head)
@@ -121,9 +119,11 @@ def _verify(args: Namespace, output: Output) -> int:
     return OK if broken is None else FAILED
 
 
-def _exported(file: Path) -> list[str]:
+def _exported(args: Namespace) -> list[str]:
+    file = Path(args.file)
     if not file.exists():
-        raise WrongUsage(f"{file} does not exist. Write it with: mcpctl audit export {file}")
+        write = following(shlex.join(["mcpctl", "audit", "export", args.file]), args)
+        raise WrongUsage(f"{file} does not exist. Write it with: {write}")
     return file.read_text(encoding="utf-8").splitlines()
 
 
@@ -139,11 +139,14 @@ def _head(text: str | None) -> Head | None:
 def _export(args: Namespace, output: Output) -> int:
     texts, head = _fetched(args)
     content = "".join(f"{text}\n" for text in texts)
-    if args.file:
-        Path(args.file).write_text(content, encoding="utf-8")
-        output.say(f"{len(texts)} entries written; the head is {head.number}:{head.digest}")
-    else:
+    if not args.file:
         output.out.write(content)
+        return OK
+    Path(args.file).write_text(content, encoding="utf-8")
+    if output.for_machines:
+        output.data({"file": args.file, "entries": len(texts), "head": f"{head.number}:{head.digest}"})
+    else:
+        output.say(f"{len(texts)} entries written; the head is {head.number}:{head.digest}")
     return OK
 
 

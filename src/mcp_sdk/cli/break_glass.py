@@ -5,16 +5,23 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from mcp_sdk.cli.asking import add_server, ask, scope_of, seconds
 from mcp_sdk.cli.command import OK, Command, WrongUsage
+from mcp_sdk.cli.entities import services_of
+from mcp_sdk.cli.following import following
 from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.plane import connected
+from mcp_sdk.cli.times import short
 from mcp_sdk.config import from_env
-from mcp_sdk.exceptions import ConfigurationError
+from mcp_sdk.exceptions import ConfigurationError, MeshError, did_you_mean
 from mcp_sdk.glass import sign_glass
 from mcp_sdk.ports import Identity
 from mcp_sdk.protocol.manifests import Signer
@@ -76,34 +83,48 @@ def _ttl(args: Namespace) -> float:
 def _break(args: Namespace, output: Output) -> int:
     wanted = {"service": args.service, "ttl": _ttl(args), "reason": args.reason}
     said = ask(args, "POST", PATH, json=wanted, params=scope_of(args))
-    return _tell(args, said, output)
+    _tell(args, said, output)
+    output.out.flush()  # whoever is in an emergency has it before more is asked
+    with suppress(MeshError, OSError):  # what was done is done, whether or not its name can be looked at
+        _doubt(args, output)
+    return OK
 
 
-def _tell(args: Namespace, said: dict[str, Any], output: Output) -> int:
+def _doubt(args: Namespace, output: Output) -> None:
+    """Say of a service that nobody knows here that it may be another's name mistyped."""
+    with connected(args) as mesh:
+        known = services_of(mesh)
+    if args.service not in known:
+        nearest = did_you_mean(args.service, known)
+        output.remark(f"no service of the name {args.service!r} is registered or governed here.{nearest}")
+
+
+def _tell(args: Namespace, said: dict[str, Any], output: Output) -> None:
     if output.for_machines:
         output.data({"service": args.service, **said})
-    else:
-        output.line(f"{args.service} refuses nothing until {said['until']}; what it would refuse is still logged")
-        again = f"rm {args.file}" if args.offline else f"mcpctl break-glass --service {args.service} --end"
-        output.say(f"to end it sooner: {again}")
-    return OK
+        return
+    until = short(said["until"])
+    output.sentence(f"{args.service} refuses nothing until {until}; what it would refuse is still logged")
+    end = following(f"mcpctl break-glass --service {shlex.quote(args.service)} --end", args)
+    output.say(f"to end it sooner: {shlex.join(['rm', args.file]) if args.offline else end}")
 
 
 def _list(args: Namespace, output: Output) -> int:
     found = ask(args, "GET", PATH, params=scope_of(args))["overrides"]
     if output.for_machines:
-        output.data(found)
+        output.data({name: {**one, "over": _over(one)} for name, one in found.items()})
     else:
-        rows = [
-            [name, one["mode"], _when(one["until"]), one.get("by", ""), one["reason"]] for name, one in found.items()
-        ]
-        output.table(["service", "mode", "until", "by", "reason"], rows)
+        rows = [[name, one["mode"], _when(one), one.get("by", ""), one["reason"]] for name, one in found.items()]
+        output.listing(["service", "mode", "until", "by", "reason"], rows, 4)
     return OK
 
 
-def _when(until: str) -> str:
-    over = datetime.fromisoformat(until) <= datetime.now(UTC)
-    return f"{until} (over)" if over else until
+def _over(one: Mapping[str, Any]) -> bool:
+    return datetime.fromisoformat(one["until"]) <= datetime.now(UTC)
+
+
+def _when(one: Mapping[str, Any]) -> str:
+    return f"{short(one['until'])}{' (over)' * _over(one)}"
 
 
 def _end(args: Namespace, output: Output) -> int:
@@ -123,7 +144,8 @@ def _offline(args: Namespace, output: Output) -> int:
     override = Override("observe", now + timedelta(seconds=_ttl(args)), args.reason)
     envelope = sign_glass(_signer(Path(args.key)), who, override, by=getpass.getuser(), now=now)
     _put(Path(args.file), json.dumps(envelope.to_dict()))
-    return _tell(args, override.to_dict(), output)
+    _tell(args, override.to_dict(), output)
+    return OK
 
 
 def _signer(path: Path) -> Signer:
@@ -158,8 +180,8 @@ def _keygen(args: Namespace, output: Output) -> int:
         output.data({"key": str(path), "public": signer.public.hex()})
     else:
         output.line(signer.public.hex())
-        output.say(f"{path} is the secret half: keep it where operators reach it with everything else down.")
-        output.say("Services believe it when they start with MCP_SDK_BREAK_GLASS_KEYS set to the line above")
+        output.remark(f"{path} is the secret half: keep it where operators reach it with everything else down.")
+        output.remark("Services believe it when they start with MCP_SDK_BREAK_GLASS_KEYS set to the line above")
     return OK
 
 

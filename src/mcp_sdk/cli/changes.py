@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from mcp_sdk.cli.asking import add_server, ask, scope_of
 from mcp_sdk.cli.command import OK, Command, WrongUsage
+from mcp_sdk.cli.following import following
 from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.times import short
+from mcp_sdk.clients.api import COMPILING
 
 __all__ = ["APPROVE", "CHANGES", "PROTECT"]
 
@@ -49,9 +51,9 @@ def _changes(args: Namespace, output: Output) -> int:
     if output.for_machines:
         output.data(found)
     else:
-        columns = ["change", "author", "kinds", "replaces", "until"]
-        rows = [[one["id"], one["author"], _what(one), one["replaces"], _moment(one["expires_at"])] for one in found]
-        output.table(columns, rows)
+        columns = ["change", "author", "replaces", "until", "kinds"]
+        rows = [[one["id"], one["author"], one["replaces"], short(one["expires_at"]), _what(one)] for one in found]
+        output.listing(columns, rows, 4)
     return OK
 
 
@@ -59,10 +61,6 @@ def _what(change: Mapping[str, Any]) -> str:
     kinds = ", ".join(change["kinds"])
     rolling = f"{kinds}, by the rollout {change['rollout']}" if change.get("rollout") else kinds
     return f"lift {change['lifts']}" if change["lifts"] else rolling
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _configure_approve(parser: ArgumentParser) -> None:
@@ -73,13 +71,14 @@ def _configure_approve(parser: ArgumentParser) -> None:
 
 def _approve(args: Namespace, output: Output) -> int:
     if re.fullmatch(r"c-[0-9a-f]{10}", args.change) is None:
-        raise WrongUsage(f"{args.change!r:.60} is no change, like c-4f1d0a9b2e. See what waits with: mcpctl changes")
+        see = following("mcpctl changes", args)
+        raise WrongUsage(f"{args.change!r:.60} is no change, like c-4f1d0a9b2e. See what waits with: {see}")
     path, where = f"/v1/changes/{args.change}", scope_of(args)
     if args.reject:
         ask(args, "DELETE", path, params=where)
         result = {"change": args.change, "rejected": True}
     else:
-        stored = ask(args, "POST", f"{path}/approve", params=where)
+        stored = ask(args, "POST", f"{path}/approve", params=where, patience=COMPILING)
         names = ("revision", "lifted", "rollout")
         result = {"change": args.change, **{name: stored[name] for name in names if name in stored}}
     if output.for_machines:

@@ -84,7 +84,8 @@ would refuse while contexts cannot be fetched, with the rule and why. What a
 caller brings along is there still: say it with --travels.
 
   mcpctl check --assume control-plane-down -s sqlite:///mesh.db
-  mcpctl check --assume control-plane-down --travels order -s https://mesh.internal
+  mcpctl check --assume control-plane-down --travels order \\
+    -s https://mesh.internal
 """,
     configure=_configure,
     run=_run,

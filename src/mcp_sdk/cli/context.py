@@ -9,7 +9,17 @@ from typing import Any
 
 from mcp_sdk.cli import forget
 from mcp_sdk.cli.command import OK, Command
-from mcp_sdk.cli.entities import attributes, context_of, model_of, moment, move_of, plain_applied
+from mcp_sdk.cli.entities import (
+    attributes,
+    context_of,
+    listed,
+    model_of,
+    move_of,
+    plain_applied,
+    plain_row,
+    plain_transition,
+    shown,
+)
 from mcp_sdk.cli.output import Output, add_output
 from mcp_sdk.cli.plane import add_store, connected
 from mcp_sdk.cli.watching import changes, heard
@@ -20,6 +30,8 @@ from mcp_sdk.ports import Change
 __all__ = ["COMMAND"]
 
 COLUMNS = ("id", "state", "revision", "observed_at", "source", "attributes")
+FIRST = 4
+"""How many of these stand in the first line of an entity that has two."""
 
 
 def _verb(
@@ -56,7 +68,8 @@ LIST = """\
   mcpctl context list order --state created --prefix o- -s https://mesh.internal
 """
 WATCH = """\
-A line for each change as it is stored; -o json writes JSON lines. Ctrl-C ends it.
+A line for each change as it is stored; -o json writes JSON lines. Ctrl-C ends
+it.
 
   mcpctl context watch order -s sqlite:///mesh.db
   mcpctl context watch order o-1 -o json -s https://mesh.internal
@@ -65,7 +78,11 @@ A line for each change as it is stored; -o json writes JSON lines. Ctrl-C ends i
 
 def _row(context: ModelContext, model: BusinessModel) -> list[Any]:
     told = attributes(context.attributes, model)
-    return [context.entity_id, context.state, context.revision, moment(context.observed_at), context.source, told]
+    return [context.entity_id, context.state, context.revision, context.observed_at, context.source, told]
+
+
+def _table(rows: list[list[Any]], output: Output) -> None:
+    output.listing(COLUMNS, [[shown(cell) for cell in row] for row in rows], FIRST)
 
 
 def _get(args: Namespace, output: Output) -> int:
@@ -73,9 +90,9 @@ def _get(args: Namespace, output: Output) -> int:
         model = model_of(mesh, args.model)
         row = _row(context_of(mesh, model, args.id), model)
     if output.for_machines:
-        output.data(dict(zip(COLUMNS, row, strict=True)))
+        output.data(plain_row(COLUMNS, row))
     else:
-        output.table(COLUMNS, [row])
+        _table([row], output)
     return OK
 
 
@@ -83,12 +100,12 @@ def _list(args: Namespace, output: Output) -> int:
     with connected(args) as mesh:
         model = model_of(mesh, args.model)
         state = model.check_state(args.state) if args.state is not None else None
-        asked = mesh.control_plane.list(model.name, state=state, id_prefix=args.prefix, limit=max(args.limit, 1))
-        rows = [_row(context, model) for context in asked.result(mesh.config.start_timeout).contexts]
+        found = listed(mesh, model.name, state=state, prefix=args.prefix, limit=max(args.limit, 1))
+        rows = [_row(context, model) for context in found]
     if output.for_machines:
-        output.data([dict(zip(COLUMNS, row, strict=True)) for row in rows])
+        output.data([plain_row(COLUMNS, row) for row in rows])
     elif rows:
-        output.table(COLUMNS, rows)
+        _table(rows, output)
     else:
         output.say(
             f"no {model.name} found in namespace {mesh.config.namespace!r}, environment {mesh.config.environment!r}"
@@ -126,7 +143,7 @@ def _tell(change: Change, model: BusinessModel, output: Output) -> None:
 
 def _plain(change: Change, model: BusinessModel) -> dict[str, Any]:
     if change.applied is not None:
-        return plain_applied(change.applied, model)
+        return plain_transition(change.applied, model)
     if change.ref is not None:
         return {"model": model.name, "id": change.ref.entity_id, "status": "forgotten"}
     return {"model": model.name, "status": "resync"}

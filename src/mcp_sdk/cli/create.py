@@ -59,7 +59,7 @@ def traffic_policy(name: str, service: str | None, route_rules: str, namespace: 
 
 
 def _run(args: Namespace, output: Output) -> int:
-    with connected(args, makes=True) as mesh:
+    with connected(args, makes=not args.dry_run) as mesh:
         text = traffic_policy(args.name, args.service, args.route_rules, mesh.identity.namespace)
         current = mesh.control_plane.policies().result(mesh.config.start_timeout)
         made = {f"{args.name}.yaml": text}

@@ -16,7 +16,8 @@ __all__ = ["COMMAND"]
 
 EXAMPLES = """\
   mcpctl delete policy transfers -s sqlite:///mesh.db
-  mcpctl delete policy transfers --kind AccessPolicy --dry-run -s sqlite:///mesh.db
+  mcpctl delete policy transfers --kind AccessPolicy --dry-run \\
+    -s sqlite:///mesh.db
 """
 
 

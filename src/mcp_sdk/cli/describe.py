@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from mcp_sdk.cli.asking import ask, scope_of
 from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.documents import documents
-from mcp_sdk.cli.entities import Listing, attributes, context_of, model_of, moment, transition_row
+from mcp_sdk.cli.entities import (
+    Listing,
+    attributes,
+    context_of,
+    model_of,
+    moment,
+    plain_row,
+    services_of,
+    shown,
+    transition_row,
+)
 from mcp_sdk.cli.output import Output
-from mcp_sdk.cli.plane import add_store, connected
+from mcp_sdk.cli.plane import add_store, connected, opened
+from mcp_sdk.cli.servers import is_server
+from mcp_sdk.cli.times import short
 from mcp_sdk.context import EntityRef
 from mcp_sdk.exceptions import did_you_mean
 from mcp_sdk.mesh import Mesh
+from mcp_sdk.snapshot import Override
 
 __all__ = ["COMMAND"]
 
@@ -38,14 +54,8 @@ def _run(args: Namespace, output: Output) -> int:
     with connected(args) as mesh:
         fields, tables, text = _KINDS.get(args.what, _entity)(mesh, args)
     if output.for_machines:
-        listed = {
-            title: [dict(zip(columns, row, strict=True)) for row in rows] for title, (columns, rows) in tables.items()
-        }
-        output.data(
-            {name.replace(" ", "_"): value for name, value in fields.items()}
-            | listed
-            | ({"source": text} if text else {})
-        )
+        listed = {title: [plain_row(columns, row) for row in rows] for title, (columns, rows) in tables.items()}
+        output.data(plain_row(list(fields), list(fields.values())) | listed | ({"source": text} if text else {}))
     else:
         _print(fields, tables, text, output)
     return OK
@@ -54,23 +64,15 @@ def _run(args: Namespace, output: Output) -> int:
 def _print(fields: Mapping[str, Any], tables: Mapping[str, Listing], text: str, output: Output) -> None:
     width = max(map(len, fields))
     for name, value in fields.items():
-        output.line(f"{name.ljust(width)}  {_shown(value)}".rstrip())
+        output.line(f"{name.ljust(width)}  {shown(value)}".rstrip())
     for title, (columns, rows) in tables.items():
         output.line()
         if rows:
-            output.table(columns, [[_shown(cell) for cell in row] for row in rows], title=title)
+            output.table(columns, [[shown(cell) for cell in row] for row in rows], title=title)
         else:
             output.line(f"{title}: none")
     if text:
         output.line(f"\n{text.rstrip()}")
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _policy(mesh: Mesh, args: Namespace) -> Described:
@@ -99,7 +101,7 @@ def _governs(policy: Mapping[str, Any]) -> dict[str, Any]:
         "in force for": f"{policy['service']} in namespace {policy['namespace']}",
         "operations": policy["operations"] or ["every operation"],
         "default": _effect(policy["default"]),
-        "shadow": "yes: it refuses nothing" if policy["shadow"] else "no",
+        "shadow": bool(policy["shadow"]),
     }
 
 
@@ -133,24 +135,36 @@ def _service(mesh: Mesh, args: Namespace) -> Described:
     snapshot, endpoints = mesh.control_plane.snapshot(), mesh.control_plane.endpoints(args.name)
     policies = [policy for policy in snapshot.programs.get("policies", ()) if policy["service"] == args.name]
     if not endpoints and not policies:
-        known = {endpoint.service for endpoint in mesh.control_plane.endpoints("")}
-        known |= {policy["service"] for policy in snapshot.programs.get("policies", ())}
-        raise WrongUsage(f"no service {args.name!r} is registered or governed.{did_you_mean(args.name, known)}")
+        nearest = did_you_mean(args.name, services_of(mesh))
+        raise WrongUsage(f"no service {args.name!r} is registered or governed.{nearest}")
     fields = {
         "service": args.name,
         "endpoints": len(endpoints),
         "policies": len(policies),
         "revision": snapshot.revision,
-    }
-    alive = [
-        [each.url, each.version, each.instance, each.weight, ",".join(f"{k}={v}" for k, v in each.labels.items())]
-        for each in endpoints
-    ]
+    } | _glass(mesh, args)
+    alive = [[each.url, each.version, each.instance, each.weight, dict(each.labels)] for each in endpoints]
     governed = [
         [each["kind"], each["name"], each["operations"] or "all", _effect(each["default"]), each["shadow"]]
         for each in policies
     ]
     return fields, {"endpoints": (ENDPOINTS, alive), "policies": (POLICIES, governed)}, ""
+
+
+def _glass(mesh: Mesh, args: Namespace) -> dict[str, str]:
+    """Tell until when the service carries no refusal out, and why; nothing where it does."""
+    override = _override(mesh, args)
+    if override is None or override.until <= datetime.now(UTC):
+        return {}
+    return {"glass": f"broken: it refuses nothing until {short(override.until)} ({override.reason})"}
+
+
+def _override(mesh: Mesh, args: Namespace) -> Override | None:
+    if is_server(mesh.config):
+        said = ask(args, "GET", "/v1/overrides", params=scope_of(args))["overrides"].get(args.name)
+        return None if said is None else Override.from_dict(said)
+    with opened(replace(mesh.config, service=args.name)) as service:  # it is told to the service alone
+        return service.control_plane.override
 
 
 def _model(mesh: Mesh, args: Namespace) -> Described:

@@ -10,15 +10,15 @@ from importlib.metadata import version
 from typing import Any
 
 from mcp_sdk.baggage import Codec, admit
-from mcp_sdk.cli.plane import opened
+from mcp_sdk.cli.plane import opened, require_file
 from mcp_sdk.cli.servers import ask, greet, is_server
 from mcp_sdk.clients import api
 from mcp_sdk.config import Config
-from mcp_sdk.context import ModelContext, Trust
-from mcp_sdk.exceptions import MeshError
+from mcp_sdk.context import EntityRef, ModelContext, Trust
+from mcp_sdk.exceptions import MeshError, StoreError, StoreUnavailable
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.models import BusinessModel
-from mcp_sdk.ports import Identity
+from mcp_sdk.ports import ControlPlane, Identity, Status
 from mcp_sdk.protocol.frames import PROTOCOL
 from mcp_sdk.registry import Registry
 from mcp_sdk.signing import Keyring
@@ -29,6 +29,12 @@ SKEW = 2.0
 """Seconds of clock difference that are told; signatures live 60 s, and network time keeps far below this."""
 SLOW = 1.0
 WELL, WORTH, WRONG = "ok", "warning", "error"
+FIRST = "Mend this first; nothing else could be looked at"
+CUT = "Is the token of this namespace and environment, and do proxies let WebSockets through (/v1/stream)?"
+ENDING = ("reachability", "trust", "mesh")
+"""The looks at a server that end it where they are wrong: what follows would tell of the same."""
+MODEL = "mcpctl_check"
+"""The model of what is asked for and signed here; no service has one of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +52,75 @@ class Finding:
 
 
 def diagnose(config: Config) -> Iterator[Finding]:
-    """Look at an installation, from the outside in; what cannot be reached ends it."""
-    if is_server(config):
-        try:
-            greet(config)
-            began = datetime.now(UTC)
-            about = ask(config, api.about())
-            ended = datetime.now(UTC)
-        except MeshError as error:
-            yield Finding("reachability", WRONG, str(error), "Mend this first; nothing else could be looked at")
+    """Look at an installation, from the outside in; what cannot be reached or believed ends it.
+
+    Raises ``WrongUsage`` for a SQLite file that is not there.
+    """
+    require_file(config)
+    if not is_server(config):
+        yield from _of_store(config)
+        return
+    for finding in _of_server(config):
+        yield finding
+        if finding.severity == WRONG and finding.check in ENDING:
             return
-        who = f"{about['caller']} ({', '.join(about['roles']) or 'no role'})"
-        yield Finding(
-            "reachability", WELL, f"the server answers in {_ms((ended - began).total_seconds() / 2)} to {who}"
-        )
-        yield _clock(began, datetime.fromisoformat(about["time"]), ended)
-        yield _versions(about)
-        yield _trust(config, str(about["key"]))
-        if about["mesh"] != config.mesh:
-            yield Finding(
-                "mesh",
-                WRONG,
-                f"the server is of mesh {about['mesh']!r}, this side of {config.mesh!r}: its policies are not believed",
-                f"Set MCP_SDK_MESH={about['mesh']}, or talk to another server",
-            )
-            return
+    yield from _of_stream(config)
+
+
+def _of_store(config: Config) -> Iterator[Finding]:
     try:
         with opened(config) as mesh:
-            if not is_server(config):
-                yield Finding("reachability", WELL, f"the {config.control_plane.partition(':')[0]} store answers")
+            yield Finding("reachability", WELL, f"the {config.control_plane.partition(':')[0]} store answers")
             yield from _of_plane(mesh)
     except MeshError as error:
-        yield Finding("connection", WRONG, str(error), "Is the path or host right, and the token of the right scope?")
+        yield Finding("reachability", WRONG, str(error), FIRST)
+
+
+def _of_server(config: Config) -> Iterator[Finding]:
+    """Look at what a server says of itself."""
+    try:
+        greet(config)
+        began = datetime.now(UTC)
+        about = ask(config, api.about())
+        ended = datetime.now(UTC)
+    except MeshError as error:
+        yield Finding("reachability", WRONG, str(error), FIRST)
+        return
+    who = f"{about['caller']} ({', '.join(about['roles']) or 'no role'})"
+    took = _ms((ended - began).total_seconds() / 2)
+    yield Finding("reachability", WELL, f"the server answers in {took} to {who}")
+    yield _clock(began, datetime.fromisoformat(about["time"]), ended)
+    yield _versions(about)
+    yield _trust(config, str(about["key"]))
+    if about["mesh"] != config.mesh:
+        yield _other_mesh(config.mesh, about["mesh"])
+
+
+def _other_mesh(ours: str, theirs: str) -> Finding:
+    said = f"the server is of mesh {theirs!r}, this side of {ours!r}: its policies are not believed"
+    return Finding("mesh", WRONG, said, f"Set MCP_SDK_MESH={theirs}, or talk to another server")
+
+
+def _of_stream(config: Config) -> Iterator[Finding]:
+    """Connect as a service does, and look at what comes."""
+    try:
+        with opened(config) as mesh:
+            heard = _stream(mesh)
+            yield heard
+            if heard.severity == WELL:
+                yield from _of_plane(mesh)
+    except MeshError as error:
+        yield Finding("stream", WRONG, str(error), CUT)
 
 
 def _of_plane(mesh: Mesh) -> Iterator[Finding]:
-    yield from (look(mesh) for look in (_writable, _policies, _keys, _propagation))
+    looks = {"store": _writable, "policies": _policies, "keys": _keys, "propagation": _propagation}
+    for check, look in looks.items():
+        try:
+            yield look(mesh)
+        except MeshError as error:
+            yield Finding(check, WRONG, str(error), "Mend this first; what follows could not be looked at")
+            return
 
 
 def _ms(seconds: float) -> str:
@@ -120,6 +159,30 @@ def _trust(config: Config, key: str) -> Finding:
     return Finding("trust", WRONG, f"the server's key ({key[:12]}…) is none of those trusted", mend)
 
 
+def _stream(mesh: Mesh) -> Finding:
+    """Have a question cross the stream that services live by, to the server's store and back."""
+    plane = mesh.control_plane
+    if not _fresh(plane, mesh.config.start_timeout):
+        said = f"what the server says is in force does not come here: {plane.why or 'no manifest came'}"
+        return Finding("stream", WRONG, said, CUT)
+    began = time.monotonic()
+    try:
+        plane.fetch([EntityRef(MODEL, "nobody")]).result(mesh.config.start_timeout)
+    except (TimeoutError, MeshError) as error:
+        said = str(error) or f"nothing came within {mesh.config.start_timeout:g} s"
+        return Finding("stream", WRONG, f"a question by the stream was not answered: {said}", CUT)
+    took = _ms(time.monotonic() - began)
+    return Finding("stream", WELL, f"a question went by the stream to the store and back in {took}")
+
+
+def _fresh(plane: ControlPlane, timeout: float) -> bool:
+    """Wait for the server's own word: one that begins with the last good snapshot is there before it."""
+    deadline = time.monotonic() + timeout
+    while plane.status() is not Status.READY and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return plane.status() is Status.READY
+
+
 def _writable(mesh: Mesh) -> Finding:
     try:
         probe = mesh.control_plane.probe().result(mesh.config.start_timeout)
@@ -127,12 +190,20 @@ def _writable(mesh: Mesh) -> Finding:
         mend = "Look at the store's load and its disk"
         return Finding("store", WRONG, f"the store took no record within {mesh.config.start_timeout:g} s", mend)
     except MeshError as error:
-        mend = "Is the disk full, or the file of another user? On a server this look needs a token of role operator"
-        return Finding("store", WRONG, f"no record could be written: {error}", mend)
+        return _not_written(error, refused=is_server(mesh.config) and not isinstance(error, StoreUnavailable))
     said = f"a record was written and removed in {_ms(probe.written)}"
     if probe.written > SLOW:
         return Finding("store", WORTH, said, "The store is slow; look at its disk and its load")
     return Finding("store", WELL, said)
+
+
+def _not_written(error: MeshError, *, refused: bool) -> Finding:
+    """Tell a token that may not from a store that cannot: services need no such right."""
+    if refused and isinstance(error, StoreError):
+        said = "not looked at: this token may not write a probe"
+        return Finding("store", WORTH, said, f"Use one of role operator; {error}")
+    mend = "Is the disk full, or the file of another user?"
+    return Finding("store", WRONG, f"no record could be written: {error}", mend)
 
 
 def _policies(mesh: Mesh) -> Finding:
@@ -152,7 +223,8 @@ def _keys(mesh: Mesh) -> Finding:
         if shared:
             kids = ", ".join(key.kid for key in shared)
             return Finding("keys", WELL, f"baggage is signed with the keys that the control plane shares ({kids})")
-        mend = "Use a token of role publisher, or set MCP_SDK_SIGNING_KEYS alike everywhere"
+        who = " and tokens of role publisher or admin are told" if is_server(config) else ""
+        mend = f"The first service that comes has them made{who}. Or set MCP_SDK_SIGNING_KEYS alike everywhere"
         return Finding("keys", WORTH, "the control plane shares no signing keys with this caller", mend)
     ours = Keyring.parse(config.signing_keys)
     alike = [key.kid for key in shared if ours.find(key.kid) == key]
@@ -164,26 +236,41 @@ def _keys(mesh: Mesh) -> Finding:
 
 
 def _propagation(mesh: Mesh) -> Finding:
-    """Send a marked context from one service to another, by way of the header alone."""
-    keys = Keyring.parse(mesh.config.signing_keys).keys if mesh.config.signing_keys else mesh.control_plane.keys()
-    if not keys:
+    """Send a marked context by the header alone, from this side to one with the keys that others use, and back."""
+    shared = mesh.control_plane.keys()
+    ours = Keyring.parse(mesh.config.signing_keys).keys if mesh.config.signing_keys else shared
+    if not ours:
         mend = "See the finding on keys"
         return Finding("propagation", WORTH, "not looked at: there is no key to sign a context with", mend)
-    carried = _carried(mesh, Keyring(tuple(keys)))
-    if carried:
-        return Finding("propagation", WELL, "a marked context that is signed here is believed here")
-    mend = "Compare mesh, namespace, environment and MCP_SDK_SIGNING_KEYS of both sides, and their clocks"
-    return Finding("propagation", WRONG, "a context that one side signs is not believed by the other", mend)
+    here, there = Keyring(tuple(ours)), Keyring(tuple(shared or ours))
+    forth, back = _carried(mesh, here, there), _carried(mesh, there, here)
+    if forth and back:
+        said = "a marked context of this side is believed by services with the control plane's keys, and theirs here"
+        alone = "a marked context of this side is believed by whoever has the same MCP_SDK_SIGNING_KEYS"
+        return Finding("propagation", WELL, said if shared else alone)
+    return _unbelieved(forth=forth, back=back)
 
 
-def _carried(mesh: Mesh, keys: Keyring) -> bool:
-    model, now = BusinessModel("mcpctl_check"), time.time()
+def _unbelieved(*, forth: bool, back: bool) -> Finding:
+    """Say in which direction a context is lost; in both it may be meant: each service may have keys of its own here."""
+    they = "services with the control plane's keys"
+    said = f"this side and {they} do not believe each other"
+    if forth:
+        said = f"what {they} sign is not believed here"
+    elif back:
+        said = f"what is signed here is not believed by {they}"
+    mend = "Unset MCP_SDK_SIGNING_KEYS here, or see that every service has the same"
+    return Finding("propagation", WRONG if forth or back else WORTH, said, mend)
+
+
+def _carried(mesh: Mesh, sender: Keyring, receiver: Keyring) -> bool:
+    model, now = BusinessModel(MODEL), time.time()
     mark = ModelContext(model.name, f"mark-{int(now)}", "sent")
-    codec: Callable[[str], Codec] = lambda service: Codec(  # noqa: E731
+    codec: Callable[[Keyring, str], Codec] = lambda keys, service: Codec(  # noqa: E731
         keys, _as_service(mesh.identity, service), Registry([model]), ttl=mesh.config.signature_ttl
     )
-    header = codec("mcpctl-sender").encode([mark], now=now).header
-    admitted = admit(codec("mcpctl-receiver").parse([header], now=now), "mesh")
+    header = codec(sender, "mcpctl-sender").encode([mark], now=now).header
+    admitted = admit(codec(receiver, "mcpctl-receiver").parse([header], now=now), "mesh")
     found = admitted.contexts.get(model.name)
     return found is not None and found.ref == mark.ref and found.trust is Trust.VERIFIED
 

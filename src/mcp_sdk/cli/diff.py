@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from mcp_sdk.cli.command import Command, WrongUsage
+from mcp_sdk.cli.following import following
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store
 from mcp_sdk.cli.policy.diff import BUDGET, SHOWN, VERB
@@ -23,9 +24,11 @@ def _configure(parser: ArgumentParser) -> None:
 
 def _run(args: Namespace, output: Output) -> int:
     if args.path is None and args.old is None:
-        raise WrongUsage("what is to be compared? Say files, mcpctl diff policies/, or mcpctl diff --from 3")
+        files, since = (following(f"mcpctl diff {what}", args) for what in ("policies/", "--from 3"))
+        raise WrongUsage(f"what is to be compared? Say files: {files}, or a revision: {since}")
     if args.path is not None and args.new is not None:
-        raise WrongUsage("files stand in the place of --to: mcpctl diff policies/ --from 3")
+        again = following(f"mcpctl diff {args.path} --from {args.old or CURRENT}", args)
+        raise WrongUsage(f"files stand in the place of --to: {again}")
     old, new = args.old or CURRENT, args.path or args.new or CURRENT
     return VERB.run(Namespace(**{**vars(args), "old": old, "new": new, "budget": BUDGET, "show": SHOWN}), output)
 

@@ -7,14 +7,31 @@ from datetime import datetime
 from typing import Any
 
 from mcp_sdk.cli.command import WrongUsage
+from mcp_sdk.cli.times import short
 from mcp_sdk.context import EntityRef, ModelContext
 from mcp_sdk.exceptions import UnknownModel
 from mcp_sdk.mesh import Mesh
-from mcp_sdk.models import BusinessModel
+from mcp_sdk.models import Attribute, BusinessModel, Value
 from mcp_sdk.ports import Applied
 
-__all__ = ["Listing", "attributes", "context_of", "model_of", "moment", "move_of", "plain_applied", "transition_row"]
+__all__ = [
+    "Listing",
+    "attributes",
+    "context_of",
+    "listed",
+    "model_of",
+    "moment",
+    "move_of",
+    "plain_applied",
+    "plain_row",
+    "plain_transition",
+    "services_of",
+    "shown",
+    "transition_row",
+]
 
+PAGE = 1_000
+"""Entities that are asked for at once, at most."""
 Listing = tuple[Sequence[str], list[list[Any]]]
 """Columns, and rows of a table."""
 
@@ -37,11 +54,54 @@ def context_of(mesh: Mesh, model: BusinessModel, entity_id: str) -> ModelContext
     return found
 
 
-def attributes(values: Mapping[str, Any], model: BusinessModel) -> str:
-    """Write attributes as a person reads them."""
+def listed(mesh: Mesh, model: str, *, state: str | None, prefix: str, limit: int) -> list[ModelContext]:
+    """Give entities of a model by id, ``limit`` at most, page by page: a server cuts pages by their size too."""
+    found, after = list[ModelContext](), ""
+    while len(found) < limit:
+        wanted = min(limit - len(found), PAGE)
+        asked = mesh.control_plane.list(model, state=state, id_prefix=prefix, limit=wanted, after=after)
+        page = asked.result(mesh.config.start_timeout)
+        found += page.contexts
+        after = page.after
+        if not after:
+            break
+    return found
+
+
+def services_of(mesh: Mesh) -> set[str]:
+    """Name the services that are registered, and those that policies govern."""
+    governed = {policy["service"] for policy in mesh.control_plane.snapshot().programs.get("policies", ())}
+    return governed | {endpoint.service for endpoint in mesh.control_plane.endpoints("")}
+
+
+def attributes(values: Mapping[str, Any], model: BusinessModel) -> dict[str, Any]:
+    """Give attributes as JSON has them: a decimal as text in major units, a timestamp in ISO 8601."""
     declared = model.attributes
-    shown = (f"{name}={declared[name].present(value) if name in declared else value}" for name, value in values.items())
-    return ", ".join(shown)
+    return {name: _plain(value, declared.get(name)) for name, value in values.items()}
+
+
+def _plain(value: Value, declared: Attribute | None) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    written = isinstance(value, datetime) or (declared is not None and declared.type == "decimal")
+    return (declared or Attribute("value")).present(value) if written else value
+
+
+def shown(cell: Any) -> str:
+    """Write a value as a person reads it in a table."""
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, Mapping):
+        return ", ".join(f"{name}={value}" for name, value in cell.items())
+    if isinstance(cell, list):
+        return ", ".join(map(str, cell))
+    return short(cell) if isinstance(cell, datetime) else "" if cell is None else str(cell)
+
+
+def plain_row(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    """Give a row of a table for machines: names without blanks, moments to the millisecond."""
+    cells = (moment(cell) if isinstance(cell, datetime) else cell for cell in row)
+    return {column.replace(" ", "_"): cell for column, cell in zip(columns, cells, strict=True)}
 
 
 def moment(at: datetime | None) -> str:
@@ -65,6 +125,12 @@ def transition_row(applied: Applied, model: BusinessModel) -> list[Any]:
 
 
 def plain_applied(applied: Applied, model: BusinessModel) -> dict[str, Any]:
+    """Give what ``plain_transition`` does, with the attributes as a person reads them."""
+    plain = plain_transition(applied, model)
+    return {**plain, "attributes": shown(plain["attributes"])}
+
+
+def plain_transition(applied: Applied, model: BusinessModel) -> dict[str, Any]:
     """Give a transition as plain JSON for a stream of lines."""
     names = ("at", "from", "to", "revision", "status", "source", "attributes")
     row = dict(zip(names, transition_row(applied, model), strict=True))

@@ -17,9 +17,9 @@ from typing import Any
 from mcp_sdk.context import ModelContext, Trust
 from mcp_sdk.decisions import DecisionRequest, Geo, Principal, RequestFacts, Source
 from mcp_sdk.exceptions import ConfigurationError, ModelError, UnknownModel, did_you_mean
-from mcp_sdk.models import BusinessModel
+from mcp_sdk.models import BusinessModel, Value
 
-__all__ = ["decision_request"]
+__all__ = ["attribute_value", "decision_request"]
 
 FIXED: dict[str, type[Any]] = {"principal": Principal, "source": Source, "request": RequestFacts, "request.geo": Geo}
 MAPS = {"request.headers": "headers", "request.query": "query", "principal.attributes": "attributes"}
@@ -114,9 +114,9 @@ def _moment(name: str, text: str) -> datetime:
 
 
 def _boolean(name: str, text: str) -> bool:
-    if text not in BOOLEANS:
+    if text.lower() not in BOOLEANS:  # as it is printed, True, it may come back
         raise ConfigurationError(f"{name}={text!r}: write true or false")
-    return BOOLEANS[text]
+    return BOOLEANS[text.lower()]
 
 
 def _integer(name: str, text: str) -> int:
@@ -131,6 +131,12 @@ def _items(_: str, text: str) -> list[str]:
 
 
 _READERS: dict[str, Callable[[str, str], Any]] = {"int": _integer, "bool": _boolean, "list": _items}
+_FITS = {
+    "int": "a whole number of 64 bits",
+    "double": "a number, e.g. 0.5",
+    "decimal": "a number, e.g. 250.00",
+    "timestamp": "a moment, e.g. 2026-11-22T12:00:00+00:00",
+}
 
 
 def _context(model: BusinessModel, values: Mapping[str, str]) -> ModelContext:
@@ -153,12 +159,19 @@ def _context(model: BusinessModel, values: Mapping[str, str]) -> ModelContext:
 
 
 def _attributes(model: BusinessModel, values: Mapping[str, str]) -> Iterable[tuple[str, Any]]:
-    for name, text in values.items():
-        if name not in model.attributes:
-            raise ConfigurationError(f"{model.name} has no attribute {name!r}.{did_you_mean(name, model.attributes)}")
-        path, kind = f"{model.name}.{name}", model.attributes[name].type
-        raw = _READERS[kind](path, text) if kind in _READERS else text
-        try:
-            yield name, model.attributes[name].capture(raw)
-        except ModelError as error:
-            raise ConfigurationError(f"{path}={text!r}: the attribute is declared {kind}, and this is none") from error
+    return ((name, attribute_value(model, name, text)) for name, text in values.items())
+
+
+def attribute_value(model: BusinessModel, name: str, text: str) -> Value:
+    """Read an attribute's value as a person writes it, 250.00; raises ``ConfigurationError`` that says what fits."""
+    if name not in model.attributes:
+        raise ConfigurationError(f"{model.name} has no attribute {name!r}.{did_you_mean(name, model.attributes)}")
+    path, kind = f"{model.name}.{name}", model.attributes[name].type
+    raw = _READERS[kind](path, text) if kind in _READERS else text
+    try:
+        return model.attributes[name].capture(raw)
+    except ModelError as error:
+        fits = _FITS.get(kind, "another value")
+        raise ConfigurationError(
+            f"{path}={text!r}: the attribute is declared {kind}, and this is none; write {fits}"
+        ) from error

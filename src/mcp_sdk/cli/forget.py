@@ -37,7 +37,8 @@ it. A decision log, a file of JSON lines, is rewritten without the lines that
 name the entity. Stop its writer first, or let it open the file anew.
 
   mcpctl context forget order o-1 -s sqlite:///mesh.db > receipt.json
-  mcpctl context forget order o-1 --decision-log decisions.jsonl -s sqlite:///mesh.db
+  mcpctl context forget order o-1 --decision-log decisions.jsonl \\
+    -s sqlite:///mesh.db
 """
 
 

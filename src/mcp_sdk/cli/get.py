@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from datetime import datetime
 from typing import Any
 
 from mcp_sdk.cli.command import OK, Command, WrongUsage
-from mcp_sdk.cli.entities import moment
+from mcp_sdk.cli.entities import attributes, listed, plain_row, shown
+from mcp_sdk.cli.following import following
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
-from mcp_sdk.context import ModelContext
 from mcp_sdk.exceptions import UnknownModel
 from mcp_sdk.mesh import Mesh
 
 __all__ = ["COMMAND"]
+
+FIRST = 4
+"""How many columns stand in the first line of a row that has two."""
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -30,22 +32,14 @@ def _run(args: Namespace, output: Output) -> int:
         listing = {"policies": _policies, "models": _models, "services": _services}.get(args.what, _entities)
         columns, rows = listing(mesh, args)
     if output.for_machines:
-        output.data([dict(zip(columns, map(_plain, row), strict=True)) for row in rows])
+        output.data([plain_row(columns, row) for row in rows])
     elif rows:
-        output.table(columns, [[_shown(cell) for cell in row] for row in rows])
+        output.listing(columns, [[shown(cell) for cell in row] for row in rows], FIRST)
     else:
         output.say(
             f"no {args.what} found in namespace {mesh.config.namespace!r}, environment {mesh.config.environment!r}"
         )
     return OK
-
-
-def _plain(cell: Any) -> Any:
-    return moment(cell) if isinstance(cell, datetime) else cell
-
-
-def _shown(cell: Any) -> Any:
-    return "" if cell is None else moment(cell) if isinstance(cell, datetime) else cell
 
 
 Listing = tuple[list[str], list[list[Any]]]
@@ -63,17 +57,16 @@ def _policies(mesh: Mesh, _: Namespace) -> Listing:
 def _models(mesh: Mesh, _: Namespace) -> Listing:
     found = mesh.control_plane.snapshot().models.values()
     return ["model", "key", "states", "attributes"], [
-        [model.name, model.key, ", ".join(model.states), ", ".join(model.attributes)] for model in found
+        [model.name, model.key, list(model.states), list(model.attributes)] for model in found
     ]
 
 
 def _services(mesh: Mesh, args: Namespace) -> Listing:
     if not args.name:
-        raise WrongUsage("which service? Say it: mcpctl get services order-service")
+        raise WrongUsage(f"which service? Say it: {following('mcpctl get services order-service', args)}")
     found = mesh.control_plane.endpoints(args.name)
-    labels = ((endpoint, ",".join(f"{k}={v}" for k, v in endpoint.labels.items())) for endpoint in found)
     return ["service", "version", "url", "weight", "labels"], [
-        [endpoint.service, endpoint.version, endpoint.url, endpoint.weight, text] for endpoint, text in labels
+        [endpoint.service, endpoint.version, endpoint.url, endpoint.weight, dict(endpoint.labels)] for endpoint in found
     ]
 
 
@@ -83,19 +76,11 @@ def _entities(mesh: Mesh, args: Namespace) -> Listing:
         raise WrongUsage(str(UnknownModel(args.what, [*declared, "policies", "models", "services"])))
     model = declared.get(args.what) or mesh.models.named(args.what)
     state = model.check_state(args.state) if args.state is not None else None
-    listing = mesh.control_plane.list(model.name, state=state, id_prefix=args.name, limit=args.limit)
-    page = listing.result(mesh.config.start_timeout)
+    found = listed(mesh, model.name, state=state, prefix=args.name, limit=max(args.limit, 1))
     return ["id", "state", "revision", "observed_at", "source", "attributes"], [
-        _entity(context, model.attributes) for context in page.contexts
+        [each.entity_id, each.state, each.revision, each.observed_at, each.source, attributes(each.attributes, model)]
+        for each in found
     ]
-
-
-def _entity(context: ModelContext, declared: Any) -> list[Any]:
-    shown = (
-        f"{name}={declared[name].present(value) if name in declared else value}"
-        for name, value in context.attributes.items()
-    )
-    return [context.entity_id, context.state, context.revision, context.observed_at, context.source, ", ".join(shown)]
 
 
 COMMAND = Command(

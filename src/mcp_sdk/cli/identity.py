@@ -19,7 +19,7 @@ def _configure(parser: ArgumentParser) -> None:
         verbs,
         "grant",
         "let all whose certificate or claims fit a pattern do something",
-        "mcpctl identity grant spiffe://mesh/ns/shop/sa/orders --role publisher --service orders",
+        "mcpctl identity grant spiffe://mesh/ns/shop/sa/orders \\\n    --role publisher --service orders",
         "mcpctl identity grant oidc:group:platform --role operator --environment prod",
     )
     grant.add_argument(
@@ -89,7 +89,8 @@ A caller may come by a client certificate (mcpctl serve --tls-client-ca) or by a
 token of an OpenID provider (--oidc-issuer) in place of a token of the server's
 own. What it may do is granted to a pattern; * is any text without a slash.
 
-  mcpctl identity grant spiffe://mesh/ns/shop/sa/orders --role publisher --service orders
+  mcpctl identity grant spiffe://mesh/ns/shop/sa/orders \\
+    --role publisher --service orders
   mcpctl identity grant oidc:group:platform --role operator --environment prod
   mcpctl identity revoke oidc:group:platform
 """,

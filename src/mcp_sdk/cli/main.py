@@ -133,18 +133,22 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
         (err if stop.status else out).write(f"{stop.message}\n" if stop.message else "")
         return stop.status
     except MeshError as error:
-        err.write(f"mcpctl: {error}\n")
-        return (
-            FAILED
-            if isinstance(error, PolicyError)
-            else USAGE
-            if isinstance(error, (WrongUsage, ModelError))
-            else ABNORMAL
-        )
+        _tell(error, output)
+        return _status(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
         return _cannot(error, err)
+
+
+def _tell(error: MeshError, output: Output) -> None:
+    """Say what went wrong; a machine gets what is wrong in policies as ``policy check`` gives it."""
+    if isinstance(error, PolicyError) and output.for_machines:
+        from mcp_sdk.cli.policy.report import plain_finding  # noqa: PLC0415 - the load of all its verbs is for this alone
+
+        output.data({"findings": list(map(plain_finding, error.findings))})
+    else:
+        output.err.write(f"mcpctl: {error}\n")
 
 
 def _status(error: MeshError) -> int:

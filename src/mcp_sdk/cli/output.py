@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
+import textwrap
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +18,13 @@ from mcp_sdk.exceptions import MissingExtra
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
 __all__ = ["Output", "add_output", "import_yaml"]
 
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 LAST = 10  # what a table's last column gets at least before other columns are folded
+INDENT = 4  # of the second line of a row, at most
 
 
 class Output:
@@ -33,6 +37,7 @@ class Output:
         self.out: TextIO | Any = out or sys.stdout
         self.err: TextIO | Any = err or sys.stderr
         self.format = format
+        self._shown: Status | None = None
 
     @cached_property
     def console(self) -> Console:
@@ -55,7 +60,19 @@ class Output:
 
     def say(self, text: str) -> None:
         """Write one line for a person to ``err``."""
+        if self._shown is not None:
+            self._shown.stop()
         self.err.write(_harmless(text) + "\n")
+        if self._shown is not None:
+            self._shown.start()
+
+    def sentence(self, text: str) -> None:
+        """Write a sentence of the result; a terminal gets it on lines that end between words."""
+        self.line(_wrapped(text, self.out))
+
+    def remark(self, text: str) -> None:
+        """Write a sentence for a person to ``err`` as ``sentence`` does. What is to be copied is said by ``say``."""
+        self.say(_wrapped(text, self.err))
 
     def data(self, plain: Any) -> None:
         """Write a result for a machine."""
@@ -108,7 +125,29 @@ class Output:
         widths = _widths(cells[0][:first], [row[:first] for row in cells[1:]]) if cells else []
         for row in cells:
             self.line("  ".join(map(str.ljust, row[:first], widths)).rstrip())
-            self.line(" " * (widths[0] + 2) + "  ".join(row[first:]).rstrip())
+            below = "  ".join(filter(None, row[first:]))
+            if below:
+                self.line(_wrapped(below, self.out, indent=min(widths[0] + 2, INDENT)))
+
+    def listing(self, columns: Sequence[str], rows: Sequence[Sequence[object]], first: int) -> None:
+        """Write a table, or, on a terminal that is too narrow for it, each row as ``stacked`` does."""
+        if self.fits(columns, rows):
+            self.table(columns, rows)
+        else:
+            self.stacked(rows, first)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Show on ``err`` that something takes its time, while it does; nothing where that is no terminal."""
+        if not self.notes.is_terminal:
+            yield
+            return
+        with self.notes.status(f"{what} …") as shown:
+            self._shown = shown
+            try:
+                yield
+            finally:
+                self._shown = None
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Any]:
@@ -129,6 +168,23 @@ def _cells(rows: Iterable[Sequence[object]]) -> list[list[str]]:
 
 def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+
+
+def _wrapped(text: str, stream: Any, *, indent: int = 0) -> str:
+    """Give a text as it is, or broken between words where a terminal would break it inside of them."""
+    before = " " * indent
+    if not stream.isatty():
+        return before + text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=before,
+        subsequent_indent=before,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def add_output(parser: ArgumentParser) -> None:

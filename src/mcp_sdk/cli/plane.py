@@ -13,8 +13,9 @@ from mcp_sdk.config import Config, from_env
 from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.ports import Status
+from mcp_sdk.protocol.frames import LOOKER
 
-__all__ = ["add_scope", "add_store", "configured", "connected", "namespace_of", "opened"]
+__all__ = ["add_scope", "add_store", "configured", "connected", "namespace_of", "opened", "require_file"]
 
 
 def add_scope(parser: ArgumentParser) -> None:
@@ -37,13 +38,13 @@ def add_store(parser: ArgumentParser) -> None:
 
 def namespace_of(args: Namespace) -> str:
     """Give the namespace that ``args`` or the settings name, for files that are looked at without a control plane."""
-    return from_env(service="mcpctl", url="", namespace=args.namespace).namespace
+    return from_env(service=LOOKER, url="", namespace=args.namespace).namespace
 
 
 def configured(args: Namespace) -> Config:
     """Give the settings that ``args`` name; raises ``ConfigurationError`` for a control plane that does not last."""
     config = from_env(
-        service="mcpctl",
+        service=LOOKER,
         url="",
         control_plane=args.store,
         namespace=args.namespace,
@@ -67,15 +68,15 @@ def connected(args: Namespace, *, makes: bool = False) -> Iterator[Mesh]:
     """
     config = configured(args)
     if not makes:
-        _require_file(config)
+        require_file(config)
     if is_server(config):
         greet(config)
     with opened(config) as mesh:
         yield mesh
 
 
-def _require_file(config: Config) -> None:
-    """Raise where a SQLite file is not there: to look at a mistyped name must not make it."""
+def require_file(config: Config) -> None:
+    """Raise ``WrongUsage`` where a SQLite file is not there: to look at a mistyped name must not make it."""
     scheme, _, rest = config.control_plane.partition("://")
     path = Path(rest.removeprefix("/"))
     if scheme == "sqlite" and path.parent.is_dir() and not path.exists():
@@ -84,11 +85,14 @@ def _require_file(config: Config) -> None:
 
 @contextmanager
 def opened(config: Config) -> Iterator[Mesh]:
-    """Give a mesh that is connected; raises ``StoreUnavailable`` when nobody answers."""
+    """Give a mesh that is connected; raises ``StoreUnavailable`` with why nothing came, as far as anybody knows."""
     with Mesh(config) as mesh:
-        if mesh.control_plane.status() is Status.UNAVAILABLE:
-            scheme = config.control_plane.partition(":")[0]
-            raise StoreUnavailable(
-                f"the {scheme} store did not answer in {config.start_timeout:g} s. Is the path or host right?"
-            )
+        plane = mesh.control_plane
+        if plane.status() is Status.UNAVAILABLE:
+            raise StoreUnavailable(plane.why or _silence(config))
         yield mesh
+
+
+def _silence(config: Config) -> str:
+    scheme = config.control_plane.partition(":")[0]
+    return f"the {scheme} store did not answer in {config.start_timeout:g} s. Is the path or host right?"

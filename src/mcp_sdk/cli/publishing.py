@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mcp_sdk.cli.following import following_of
 from mcp_sdk.exceptions import ConfigurationError, StoreError
 from mcp_sdk.mesh import Mesh
 from mcp_sdk.snapshot import PolicyRevision
@@ -24,7 +25,8 @@ def revision_of(mesh: Mesh, number: int) -> PolicyRevision:
     found = mesh.control_plane.policies(number).result(mesh.config.start_timeout) if number > 0 else None
     if found is None:
         held = mesh.control_plane.snapshot().revision
-        raise ConfigurationError(f"there is no revision {number}; {held} is in force. See them with: mcpctl history")
+        see = following_of("mcpctl history", mesh.config)
+        raise ConfigurationError(f"there is no revision {number}; {held} is in force. See them with: {see}")
     return found
 
 
@@ -34,7 +36,8 @@ def outrun(mesh: Mesh, expected: int, actual: int) -> StoreError:
     told = [f"revision {each.revision} by {each.author} at {each.created_at}" for each in found[::-1]]
     since = [text for each, text in zip(found[::-1], told, strict=True) if each.revision > expected]
     who = f"since then came {'; '.join(since)}" if since else f"revision {actual} is in force"
+    see = following_of(f"mcpctl diff --from {expected}", mesh.config)
     return StoreError(
         f"nothing was changed: revision {expected} was to be replaced, and {who}. See what changed with: "
-        f"mcpctl diff --from {expected}. Take it into your files, and apply them with --replaces {actual}"
+        f"{see}. Take it into your files, and apply them with --replaces {actual}"
     )

@@ -45,8 +45,8 @@ compiled anew against the models of today; where they no longer check nothing
 changes, and every finding is told. Warnings, as mcpctl policy check has them,
 are shown and stop nothing.
 
-  mcpctl rollback -s sqlite:///mesh.db              the revision before this one
-  mcpctl rollback 3 --dry-run -s sqlite:///mesh.db  would revision 3 still check?
+  mcpctl rollback -s sqlite:///mesh.db              the revision before this
+  mcpctl rollback 3 --dry-run -s sqlite:///mesh.db  would 3 still check?
 """,
     configure=_configure,
     run=_run,

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from mcp_sdk.cli.apply import Heed, compiled
 from mcp_sdk.cli.asking import add_server, ask, scope_of, seconds
-from mcp_sdk.cli.command import FAILED, OK, Command, WrongUsage
+from mcp_sdk.cli.command import ABNORMAL, FAILED, OK, Command, WrongUsage
+from mcp_sdk.cli.following import following
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import connected
 from mcp_sdk.cli.sources import read_policies
+from mcp_sdk.clients.api import COMPILING
 from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.rollout import Counts, Limits, Plan, Rollout, Stage
 
@@ -42,7 +45,9 @@ def _configure(parser: ArgumentParser) -> None:
     start.add_argument("--replaces", type=int, metavar="REV", help="the revision that these files were made from")
     start.set_defaults(act=_start)
     status = verbs.add_parser("status", help="show how far it is, and what was counted")
-    status.add_argument("--watch", action="store_true", help="go on until it ends; exit status 1 where it was stopped")
+    status.add_argument(
+        "--watch", action="store_true", help="go on until it ends; 1 where it was stopped, 3 where there is none"
+    )
     status.set_defaults(act=_status)
     advance = verbs.add_parser("advance", help="go on to the next stage now")
     advance.set_defaults(act=_advance)
@@ -60,7 +65,9 @@ def _start(args: Namespace, output: Output) -> int:
     heed = Heed(sources, output)
     with connected(args) as mesh:  # the server compiles too, and tells of errors alone
         compiled(mesh, sources, mesh.control_plane.snapshot().models, heed)
-    said = ask(args, "POST", PATH, json={"sources": sources, "replaces": replaces, **plan.to_dict()}, params=where)
+    wanted = {"sources": sources, "replaces": replaces, **plan.to_dict()}
+    with output.waiting("compiling policies"):
+        said = ask(args, "POST", PATH, json=wanted, params=where, patience=COMPILING)
     if output.for_machines:
         output.data(heed.beside(said))
     elif "change" in said:
@@ -68,7 +75,7 @@ def _start(args: Namespace, output: Output) -> int:
     else:
         rollout = Rollout.from_dict(said["rollout"])
         output.line(f"{rollout.id} begins with {rollout.at}, over revision {rollout.base}")
-        output.say("follow it with: mcpctl rollout status --watch")
+        output.say(f"follow it with: {following('mcpctl rollout status --watch', args)}")
     return OK
 
 
@@ -101,25 +108,60 @@ def _part(text: str) -> float:
 
 def _status(args: Namespace, output: Output) -> int:
     said = ask(args, "GET", PATH, params=scope_of(args))
-    while args.watch and said["rollout"] is not None and Rollout.from_dict(said["rollout"]).running:
-        _show(said, output)
+    while args.watch and _running(said):
+        _show(args, said, output)
         time.sleep(LOOK)
         said = ask(args, "GET", PATH, params=scope_of(args))
-    _show(said, output)
-    stopped = said["rollout"] is not None and said["rollout"]["status"] in ("stopped", "superseded")
-    return FAILED if args.watch and stopped else OK
+    _show(args, said, output)
+    return _ended(said["rollout"]) if args.watch else OK
 
 
-def _show(said: Mapping[str, Any], output: Output) -> None:
+def _running(said: Mapping[str, Any]) -> bool:
+    return said["rollout"] is not None and Rollout.from_dict(said["rollout"]).running
+
+
+def _ended(rollout: Mapping[str, Any] | None) -> int:
+    if rollout is None:
+        return ABNORMAL
+    return FAILED if rollout["status"] in ("stopped", "superseded") else OK
+
+
+def _show(args: Namespace, said: Mapping[str, Any], output: Output) -> None:
     if output.for_machines:
-        output.record(said)
+        output.record(_plain(said) | ({"counts": _counters(said["counts"])} if _running(said) else {}))
     elif said["rollout"] is None:
-        output.line("no policy change was rolled out here yet. Begin one with: mcpctl rollout start policies/")
+        begin = following("mcpctl rollout start policies/", args)
+        where = "{namespace}/{environment}".format(**scope_of(args))
+        output.line(f"no policy change was rolled out in {where} yet. Begin one with: {begin}")
     else:
         rollout = Rollout.from_dict(said["rollout"])
-        output.line(_headline(rollout, str(said.get("waits_for", ""))))
+        tell = output.line if rollout.held else output.sentence  # it then ends with a command to copy
+        tell(_headline(rollout, str(said.get("waits_for", ""))))
         counts = [*rollout.history, *([Counts.from_dict(said["counts"])] if rollout.running else [])]
-        output.table(_COLUMNS, [_row(rollout, number, each) for number, each in enumerate(counts)])
+        _count([_row(rollout, number, each) for number, each in enumerate(counts)], output)
+
+
+def _plain(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an answer of the server with every counter of each stage, also those that it left out for they are 0."""
+    if said["rollout"] is None:
+        return {**said}
+    history = [_counters(each) for each in said["rollout"]["history"]]
+    return {**said, "rollout": {**said["rollout"], "history": history}}
+
+
+def _counters(plain: Any) -> dict[str, int]:
+    return asdict(Counts.from_dict(plain))
+
+
+def _count(rows: Sequence[Sequence[str]], output: Output) -> None:
+    """Print a line for each stage, or three where a terminal is too narrow for one."""
+    if output.fits(_COLUMNS, rows):
+        output.table(_COLUMNS, rows)
+        return
+    for stage, decisions, refused, refuses, newly, permitted, errors, fails in rows:
+        output.line(f"{stage}: {decisions} decisions, {newly} newly refused, {permitted} newly permitted")
+        output.line(f"  refused {refused}, by the candidate {refuses}")
+        output.line(f"  errors {errors}, of the candidate {fails}")
 
 
 _COLUMNS = (
@@ -173,7 +215,7 @@ def _stop(args: Namespace, output: Output) -> int:
 def _tell(said: Mapping[str, Any], output: Output) -> int:
     rollout = Rollout.from_dict(said["rollout"])
     if output.for_machines:
-        output.data(said)
+        output.data(_plain(said))
     elif rollout.held:
         output.line(f"{rollout.id} is held at {rollout.at}: {rollout.reason}")
     elif rollout.running:
@@ -198,9 +240,10 @@ Warnings, as mcpctl policy check has them, are shown when it starts, and stop
 nothing.
 
   mcpctl rollout start policies/ -s https://mesh.internal
-  mcpctl rollout start policies/ --stages shadow:1h,1%:1h,10%:1h,50%:1h --max-refusals 0.1%
+  mcpctl rollout start policies/ --max-refusals 0.1% \\
+    --stages shadow:1h,1%:1h,10%:1h,50%:1h
   mcpctl rollout status --watch        until it ends; 1 where it was stopped
-  mcpctl rollout advance               go on now; 1 where an approval is needed first
+  mcpctl rollout advance               go on now; 1 where an approval is needed
   mcpctl rollout stop --reason "support is flooded"
 """,
     configure=_configure,

@@ -5,24 +5,30 @@ from __future__ import annotations
 import json
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import cycle, islice
+from math import inf
 from typing import Any, TypeAlias
 
+from mcp_sdk.cli.asking import ask, scope_of
 from mcp_sdk.cli.command import OK, Command, WrongUsage
-from mcp_sdk.cli.entities import model_of, move_of, plain_applied
+from mcp_sdk.cli.entities import move_of, plain_applied
+from mcp_sdk.cli.facts import attribute_value
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, configured, connected
 from mcp_sdk.cli.servers import greet, is_server
 from mcp_sdk.cli.watching import changes, heard
 from mcp_sdk.config import Config
-from mcp_sdk.exceptions import StoreError, StoreUnavailable, did_you_mean
-from mcp_sdk.mesh import Mesh
+from mcp_sdk.context import plain_value
+from mcp_sdk.exceptions import ConfigurationError, MeshError, StoreError, StoreUnavailable, UnknownModel, did_you_mean
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.ports import Applied
-from mcp_sdk.protocol.plain import applied_from_plain
+from mcp_sdk.protocol.filters import Filter, text_of
+from mcp_sdk.protocol.plain import applied_from_plain, each
+from mcp_sdk.protocol.plain import plain_applied as sent
 
-__all__ = ["COMMAND", "decision_line", "events", "transition_line"]
+__all__ = ["COMMAND", "Models", "decision_line", "events", "stored", "transition_line"]
 
 VERDICTS = ("permit", "deny", "step_up", "review", "throttle", "shed")
 _AS_SAID = {"permitted": "permit", "denied": "deny", "throttled": "throttle"}
@@ -56,6 +62,9 @@ def _run(args: Namespace, output: Output) -> int:
     return OK
 
 
+# Filters
+
+
 def _filter(written: str) -> tuple[str, str, str]:
     """Give model, field and value of ``order.state=created``."""
     path, equals, value = written.partition("=")
@@ -65,36 +74,74 @@ def _filter(written: str) -> tuple[str, str, str]:
     return model, name, value
 
 
+def stored(written: str, models: Mapping[str, BusinessModel]) -> str:
+    """Give a filter as records and stores have its value: ``order.amount=250.00`` in minor units.
+
+    Raises ``UnknownModel``, ``UnknownState`` and ``WrongUsage`` for one that nothing can ever fit: the tap would stay
+    silent.
+    """
+    model, name, value = _filter(written)
+    if model not in models:
+        raise UnknownModel(model, list(models))
+    return f"{model}.{name}={_stored(models[model], name, value)}"
+
+
+def _stored(model: BusinessModel, name: str, value: str) -> str:
+    known = ("id", "state", *model.attributes)
+    if name not in known:
+        raise WrongUsage(f"{model.name} has no {name!r}.{did_you_mean(name, known)}")
+    if name in model.attributes:
+        try:
+            return text_of(plain_value(attribute_value(model, name, value)))
+        except ConfigurationError as error:
+            raise WrongUsage(str(error)) from error
+    return model.check_state(value) if name == "state" else value
+
+
 # Decisions, of a server
+
+
+class Models:
+    """The declared models, by name; ``read`` is asked again for one that is not among those it gave before."""
+
+    def __init__(self, read: Callable[[], Mapping[str, BusinessModel]]) -> None:
+        self._read, self._asked = read, -inf
+        self._held: Mapping[str, BusinessModel] = {}
+
+    def __call__(self, name: str) -> BusinessModel:
+        """Give a model; one that nobody declares has no attributes, and is not asked for at each of its lines."""
+        if name not in self._held and time.monotonic() - self._asked >= PAUSE:
+            self._asked = time.monotonic()
+            with suppress(MeshError):  # a replica that is away ends no tap: it goes on at the next
+                self._held = self._read()
+        return self._held.get(name) or BusinessModel(name)
+
+
+def _declared(args: Namespace) -> dict[str, BusinessModel]:
+    said = ask(args, "GET", "/v1/models", params=scope_of(args))["models"]
+    return {model.name: model for model in each(BusinessModel.from_dict, said)}
 
 
 def _tap(config: Config, args: Namespace, output: Output) -> None:
     greet(config)
     if args.filters:
-        _check_filters(args)
-    told = (said for said in _events(config, args, output) if _telling(*said, output))
+        _check_filters(args, output)
+    models = Models(lambda: _declared(args))
+    told = (said for said in _events(config, args, output) if _telling(*said, models, output))
     for _ in islice(told, args.count):
         output.out.flush()
 
 
-def _check_filters(args: Namespace) -> None:
-    """Raise for a filter that nothing can ever fit: the tap would stay silent."""
-    with connected(args) as mesh:
-        if not mesh.control_plane.snapshot().models:
-            return  # services that declare them may start later
-        for model, name, value in map(_filter, args.filters):
-            _check_filter(model_of(mesh, model), name, value)
+def _check_filters(args: Namespace, output: Output) -> None:
+    """Write the filters as the server compares them; raises for one that nothing can ever fit."""
+    models = _declared(args)
+    if models:
+        args.filters = [stored(written, models) for written in args.filters]
+    else:  # services that declare them may start later
+        output.say("no model is declared yet: a filter's value is taken as it is stored, a decimal in minor units")
 
 
-def _check_filter(model: BusinessModel, name: str, value: str) -> None:
-    known = ("id", "state", *model.attributes)
-    if name not in known:
-        raise WrongUsage(f"{model.name} has no {name!r}.{did_you_mean(name, known)}")
-    if name == "state" and model.states:
-        model.check_state(value)
-
-
-def _telling(kind: str, data: dict[str, Any], output: Output) -> bool:
+def _telling(kind: str, data: dict[str, Any], models: Models, output: Output) -> bool:
     """Print one event; tell whether it was one to be printed."""
     if kind not in {"decision", "transition"}:
         output.say(_said(kind, data))
@@ -104,7 +151,7 @@ def _telling(kind: str, data: dict[str, Any], output: Output) -> bool:
     elif kind == "decision":
         output.line(decision_line(data.get("record", {})))
     else:
-        output.line(transition_line(data))
+        output.line(transition_line(data, models))
     return True
 
 
@@ -190,16 +237,20 @@ def decision_line(record: dict[str, Any]) -> str:
     contexts = record.get("contexts") or ()
     about = " ".join(f"{each.get('model')} {each.get('id')} {each.get('state') or ''}".rstrip() for each in contexts)
     said = [str(record.get(name) or "") for name in ("time", "phase", "service", "operation", "verdict", "route")]
+    if record.get("enforced") is False:
+        said[4] += " (observed)"
     return "  ".join(text for text in (*said, why, about) if text)
 
 
-def transition_line(plain: dict[str, Any]) -> str:
-    """Write a transition with its outcome in a line."""
+def transition_line(plain: dict[str, Any], models: Callable[[str], BusinessModel]) -> str:
+    """Write a transition with its outcome in a line, its attributes as its model declares them."""
     applied = applied_from_plain(plain)
-    told = plain_applied(applied, BusinessModel(applied.transition.model))
-    return (
-        f"{told['at']}  {told['source']}  {told['model']} {told['id']}  {move_of(told)}  {told['attributes']}".rstrip()
-    )
+    return _line(plain_applied(applied, models(applied.transition.model)))
+
+
+def _line(told: dict[str, Any]) -> str:
+    moved = f"{told['model']} {told['id']}  {move_of(told)}"
+    return f"{told['at']}  {told['source']}  {moved}  {told['attributes']}".rstrip()
 
 
 # Transitions, of a store
@@ -209,44 +260,33 @@ def _transitions(args: Namespace, output: Output) -> None:
     if args.verdict:
         raise WrongUsage("a store knows of no verdicts: --verdict needs a server, mcpctl serve")
     with connected(args) as mesh:
-        found = _wanted_models(mesh, args.filters)
+        found, wanted = _wanted(args, mesh.control_plane.snapshot().models)
         output.say("a store knows of no decisions; showing transitions. Decisions need a server: mcpctl serve")
         with heard(mesh, [model.name for model in found]) as waiting:
             output.err.flush()
             seen = (
                 change.applied
                 for change in changes(waiting)
-                if change.applied is not None and _fits(change.applied, args.filters, args.service)
+                if change.applied is not None and wanted.fits_transition(sent(change.applied))
             )
             for applied in islice(seen, args.count):
                 _tell(applied, mesh.control_plane.snapshot().models[applied.transition.model], output)
 
 
-def _wanted_models(mesh: Mesh, filters: Sequence[str]) -> list[BusinessModel]:
-    wanted = [_filter(written) for written in filters]
-    for model, name, value in wanted:
-        _check_filter(model_of(mesh, model), name, value)
-    named = {model: model_of(mesh, model) for model, _, _ in wanted}
-    return list(named.values()) or list(mesh.control_plane.snapshot().models.values())
-
-
-def _fits(applied: Applied, filters: Sequence[str], service: str) -> bool:
-    facts = {name: str(value) for name, value in applied.context.facts.items()}
-    facts["id"] = applied.transition.entity_id
-    wanted = (_filter(written) for written in filters)
-    return service in ("", applied.transition.source) and all(
-        model == applied.transition.model and facts.get(name) == value for model, name, value in wanted
-    )
+def _wanted(args: Namespace, models: Mapping[str, BusinessModel]) -> tuple[list[BusinessModel], Filter]:
+    """Give the models that are listened to, and what of them is shown."""
+    filters = [stored(written, models) for written in args.filters]
+    named = {model: models[model] for model, _, _ in map(_filter, filters)}
+    return list((named or models).values()), Filter.parse(filters, service=args.service)
 
 
 def _tell(applied: Applied, model: BusinessModel, output: Output) -> None:
     told = plain_applied(applied, model)
     if output.for_machines:
         output.record(told)
-        return
-    moved = move_of(told)
-    output.line(f"{told['at']}  {told['source']}  {model.name} {told['id']}  {moved}  {told['attributes']}".rstrip())
-    output.out.flush()
+    else:
+        output.line(_line(told))
+        output.out.flush()
 
 
 COMMAND = Command(
@@ -257,7 +297,7 @@ Show decisions as they are made, a line each; -o json writes JSON lines. A plain
 store knows of no decisions: there the transitions are shown. Ctrl-C ends it.
 
   mcpctl tap order.state=created -s https://mesh.internal
-  mcpctl tap --service transfers --verdict denied -o json -s https://mesh.internal
+  mcpctl tap --service transfers --verdict denied -o json
   mcpctl tap order.state=created -s sqlite:///mesh.db
 """,
     configure=_configure,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from datetime import UTC, datetime
 from typing import Any
 
 from mcp_sdk.cli.asking import add_action, add_grant, add_server, ask, grants, is_id, seconds
 from mcp_sdk.cli.command import OK, Command, WrongUsage
+from mcp_sdk.cli.following import following
 from mcp_sdk.cli.output import Output
+from mcp_sdk.cli.times import short
 
 __all__ = ["COMMAND", "shown_grants"]
 
@@ -20,7 +21,7 @@ def _configure(parser: ArgumentParser) -> None:
         verbs,
         "create",
         "make a token, and print it this once",
-        "mcpctl token create --role publisher --service shop --environment prod --ttl 30d",
+        "mcpctl token create --role publisher --service shop --ttl 30d",
         "mcpctl token create --role operator --name eve --ttl 12h",
     )
     add_grant(create)
@@ -44,7 +45,9 @@ def _create(args: Namespace, output: Output) -> int:
         output.data(made)
     else:
         output.line(made["text"])
-        output.say(f"{made['id']}, {_until(made['expires_at'])}. It is shown this once: keep it where secrets are kept")
+        output.remark(
+            f"{made['id']}, {_until(made['expires_at'])}. It is shown this once: keep it where secrets are kept"
+        )
     return OK
 
 
@@ -53,18 +56,18 @@ def _list(args: Namespace, output: Output) -> int:
     if output.for_machines:
         output.data(found)
     else:
-        columns = ["id", "name", "service", "grants", "ends"]
+        columns = ["id", "name", "service", "ends", "grants"]
         rows = [
-            [one["id"], one["name"], one["service"], shown_grants(one["grants"]), _until(one["expires_at"])]
+            [one["id"], one["name"], one["service"], _until(one["expires_at"]), shown_grants(one["grants"])]
             for one in found
         ]
-        output.table(columns, rows)
+        output.listing(columns, rows, 4)
     return OK
 
 
 def _revoke(args: Namespace, output: Output) -> int:
     if not is_id(args.id):
-        raise WrongUsage(f"{args.id!r:.60} is no token's id. See them with: mcpctl token list")
+        raise WrongUsage(f"{args.id!r:.60} is no token's id. See them with: {following('mcpctl token list', args)}")
     ask(args, "DELETE", f"/v1/tokens/{args.id}")
     if output.for_machines:
         output.data({"revoked": args.id})
@@ -77,7 +80,7 @@ def _until(moment: float | None) -> str:
     if moment is None:
         return "lasts"
     word = "until" if moment > time.time() else "ended"
-    return f"{word} {datetime.fromtimestamp(moment, UTC).isoformat(timespec='seconds')}"
+    return f"{word} {short(moment)}"
 
 
 def shown_grants(found: list[dict[str, Any]]) -> str:
@@ -98,7 +101,7 @@ COMMAND = Command(
 A token is who a service or a person is to the server. It is printed once, and
 kept as a hash. You cannot grant more than you have.
 
-  mcpctl token create --role publisher --service shop --environment prod --ttl 30d
+  mcpctl token create --role publisher --service shop --ttl 30d
   mcpctl token list
   mcpctl token revoke h3kq0c2m9xza
 """,

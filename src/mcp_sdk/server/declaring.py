@@ -14,6 +14,7 @@ from mcp_sdk.merging import additions, merge_all
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.server import owners
 from mcp_sdk.server.access.callers import Caller, Permission
+from mcp_sdk.server.commands import command
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.housekeeping import remember
@@ -74,22 +75,24 @@ def _merged(
     """Give the models as they are to be stored, without those of which nothing changes."""
     known = {model.name: model for model in held}
     for model in models:
-        _require_owner(caller, known.get(model.name), model, owned.get(model.name, ()))
+        _require_owner(caller, scope, known.get(model.name), model, owned.get(model.name, ()))
         _require_eraser(caller, scope, known.get(model.name), model, owned.get(model.name, ()))
     new = [model for model in models if model.name not in known or additions(known[model.name], model)]
     return merge_all(held, new)
 
 
-def _require_owner(caller: Caller, held: BusinessModel | None, declared: BusinessModel, of: Sequence[str]) -> None:
+def _require_owner(
+    caller: Caller, scope: Scope, held: BusinessModel | None, declared: BusinessModel, of: Sequence[str]
+) -> None:
     """Raise a 403 where a service says more of a model than its owners declared."""
     added = [f"{declared.name} is not declared yet"] if held is None else additions(held, declared)
     if added and caller.service and of and not {caller.service, "*"} & {*of}:
+        verb = command(f"mcpctl model own {declared.name} --service {caller.service}", scope)
         raise Fault(
             403,
             "not-owner",
             f"{caller.service!r} does not own the model {declared.name!r}: {', '.join(of)} does, and declares it "
-            f"otherwise: {'; '.join(added)}. Declare no more than the owner, or have an operator say: mcpctl model own "
-            f"{declared.name} --service {caller.service}",
+            f"otherwise: {'; '.join(added)}. Declare no more than the owner, or have an operator say: {verb}",
             owners=list(of),
         )
 

@@ -1,4 +1,7 @@
-"""The keys that services sign baggage with: a scope's first one is made when a service comes that may have it."""
+"""The keys that services sign baggage with: a scope's first one is made when a service comes that may have it.
+
+``mcpctl`` is no service: to look at a mistyped namespace must leave nothing in it.
+"""
 
 from __future__ import annotations
 

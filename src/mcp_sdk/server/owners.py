@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from mcp_sdk.context import Scope
 from mcp_sdk.ports import Record
 from mcp_sdk.server.access.callers import Caller
+from mcp_sdk.server.commands import command
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.shelf import Shelf
@@ -63,10 +64,11 @@ async def require_own(shelf: Shelf, caller: Caller, scope: Scope, models: Iterab
     for model in models:
         owners = held.get(model, ("*",))
         if caller.service not in owners and "*" not in owners:
+            verb = command(f"mcpctl model own {model} --service {caller.service}", scope)
             raise Fault(
                 403,
                 "not-owner",
                 f"{caller.service!r} does not own the model {model!r}: {', '.join(owners)} does. Nothing was stored. "
-                f"An operator changes that with: mcpctl model own {model} --service {caller.service}",
+                f"An operator changes that with: {verb}",
                 owners=list(owners),
             )

@@ -18,6 +18,7 @@ from mcp_sdk.ports import Record
 from mcp_sdk.rollout import Counts, Plan, Rollout, judge
 from mcp_sdk.server import publishing, trials
 from mcp_sdk.server.access.callers import Caller, Permission
+from mcp_sdk.server.commands import command
 from mcp_sdk.server.desk import Desk
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.leases import Lease
@@ -153,7 +154,8 @@ async def _held(desk: Desk, caller: Caller, scope: Scope, record: Record, rollou
     change = await publishing.propose_rollout(desk, caller, scope, wanted, kinds, said)
     if rollout.held:
         return rollout
-    reason = f"{', '.join(kinds)} needs a second approver here. Somebody else does it with: mcpctl approve {change.id}"
+    verb = command(f"mcpctl approve {change.id}", scope)
+    reason = f"{', '.join(kinds)} needs a second approver here. Somebody else does it with: {verb}"
     holding = rollout.holding(reason)
     async with desk.auditor.change(caller, "rollout.hold", scope=scope, target=rollout.id) as audited:
         await trials.keep(desk.store, scope, holding, record)

@@ -12,6 +12,7 @@ from verbs import Typist
 
 from mcp_sdk.cli.forget import strike
 from mcp_sdk.context import EntityRef
+from mcp_sdk.models import BusinessModel
 from mcp_sdk.snapshot import canonical
 
 REF = EntityRef("order", "o-1")
@@ -33,6 +34,7 @@ def test_get_tells_one_entity(seeded: Typist) -> None:
     """As it is stored."""
     told = seeded.json("context", "get", "order", "o-1")
     assert (told["id"], told["state"], told["revision"]) == ("o-1", "paid", 2)
+    assert told["attributes"] == {"amount": "12.50"}
     assert seeded("context", "get", "order", "o-9") == 2
 
 
@@ -43,6 +45,18 @@ def test_list_chooses_by_state_and_prefix(seeded: Typist) -> None:
     assert seeded.json("context", "list", "order", "--prefix", "x") == []
     assert seeded("context", "list", "order", "--state", "payed") == 2
     assert "Did you mean 'paid'?" in seeded.err
+
+
+def test_a_list_goes_on_where_a_server_cuts_a_page(seeded: Typist) -> None:
+    """Twelve entities of a megabyte are more than a server says at once; all are listed, up to the limit."""
+    parcel = BusinessModel("parcel", states=("sent",), attributes={"note": "string"})
+    with seeded.mesh(parcel) as mesh:
+        for number in range(12):
+            mesh.publish("parcel", f"large-{number:02}", state="sent", note="x" * 900_000)
+        assert mesh.control_plane.flush(60)
+    for verb in (("context", "list", "parcel"), ("get", "parcel")):
+        assert len(seeded.json(*verb)) == 12
+        assert len(seeded.json(*verb, "--limit", "11")) == 11
 
 
 def test_watch_prints_json_lines_as_they_happen_until_ctrl_c(seeded: Typist) -> None:
@@ -57,7 +71,7 @@ def test_watch_prints_json_lines_as_they_happen_until_ctrl_c(seeded: Typist) -> 
     watching.until("forgotten")
     assert watching.interrupt() == 0
     moved, forgotten = map(json.loads, watching.out.splitlines())
-    assert (moved["to"], moved["revision"], moved["source"]) == ("paid", 2, "shop")
+    assert (moved["to"], moved["revision"], moved["source"], moved["attributes"]) == ("paid", 2, "shop", {})
     assert forgotten == {"model": "order", "id": "o-2", "status": "forgotten"}
 
 

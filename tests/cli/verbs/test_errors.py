@@ -105,7 +105,7 @@ def test_a_certificate_that_is_not_trusted(typed: Typist, secured: int) -> None:
     [
         ("sqlte:///mesh.db", "Did you mean 'sqlite'?"),
         ("mesh.db", "is named by a URL"),
-        ("sqlite:////nowhere/at/all/mesh.db", "Is the path or host right?"),
+        ("sqlite:////nowhere/at/all/mesh.db", "Its directory must exist"),
     ],
 )
 def test_a_store_with_a_typing_error(typed: Typist, url: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 from verbs import ACCESS, TRAFFIC, Typist
@@ -42,6 +43,36 @@ def test_who_published_meanwhile_is_told(seeded: Typist) -> None:
     assert f"since then came revision 2 by {history[0]['author']} at " in said
     assert "--replaces 2" in said
     assert len(history) == 2
+
+
+def test_what_is_printed_after_a_conflict_asks_the_same_place(seeded: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of it the settings of whoever types it do not say already."""
+    assert seeded("apply", seeded.write(a=ACCESS)) == 0
+    for name in ("MCP_SDK_CONTROL_PLANE", "MCP_SDK_ENVIRONMENT"):
+        monkeypatch.delenv(name)
+    environment = () if seeded.environment == "default" else ("-e", seeded.environment)
+    assert seeded("apply", seeded.write(a=ACCESS), "--replaces", "1", "-s", seeded.url, *environment) == 3
+    (command,) = re.findall(r"See what changed with: mcpctl (.*)\. Take it", seeded.err)
+    assert shlex.split(command) == ["diff", "--from", "1", "-s", seeded.url, *environment]
+    assert seeded(*shlex.split(command)) == 1
+    assert "versions" in seeded.out
+
+
+def test_the_first_files_are_all_new(typist: Typist) -> None:
+    """Where nothing was ever applied everything differs, which is no error."""
+    typist.seed()
+    assert typist("diff", typist.write(a=ACCESS)) == 1, typist.err
+    assert "AccessPolicy 'orders' is new" in typist.out
+    assert typist("diff", "--from", "3") == 3
+    assert "holds no revision 3; no policies are in force" in typist.err
+
+
+def test_findings_are_data_for_machines(seeded: Typist) -> None:
+    """As ``policy check`` gives them, of every verb that puts policies in force or compares them."""
+    folder = seeded.write(a=ACCESS.replace("order.amount", "order.amuont"))
+    for argv in (("apply", folder), ("apply", folder, "--dry-run"), ("diff", folder)):
+        (found,) = seeded.json(*argv, status=1)["findings"]
+        assert (found["code"], found["line"], seeded.err) == ("MCP0021", 8, "")
 
 
 def test_a_dry_run_changes_nothing(seeded: Typist) -> None:

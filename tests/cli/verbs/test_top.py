@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
 
 import httpx
 import pytest
 from verbs import Typist
 
-from mcp_sdk import DecisionRequest, ModelContext
-from mcp_sdk.cli.tap import decision_line, events
+from mcp_sdk import Attribute, BusinessModel, DecisionRequest, ModelContext
+from mcp_sdk.cli.tap import Models, decision_line, events, stored
 from mcp_sdk.context import Trust
+from mcp_sdk.exceptions import StoreUnavailable
+from mcp_sdk.protocol.filters import Filter
 
 
 def test_top_once_counts_entities_by_state(seeded: Typist) -> None:
@@ -79,6 +84,8 @@ def test_a_decision_is_written_in_a_line() -> None:
     record |= {"contexts": [{"model": "order", "id": "o-1", "state": "created"}]}
     assert decision_line(record) == "T  inbound  shop  POST /orders  deny  by orders/large  order o-1 created"
     assert decision_line({}) == ""
+    observed = decision_line(record | {"enforced": False})
+    assert observed == "T  inbound  shop  POST /orders  deny (observed)  by orders/large  order o-1 created"
 
 
 def test_a_filter_that_is_none_is_told(seeded: Typist) -> None:
@@ -93,12 +100,105 @@ def test_a_filter_that_is_none_is_told(seeded: Typist) -> None:
         ("ordr.state=paid", "unknown model 'ordr'. Did you mean 'order'?"),
         ("order.amout=1", "order has no 'amout'. Did you mean 'amount'?"),
         ("order.state=payed", "unknown state 'payed' of model 'order'."),
+        (
+            "order.amount=much",
+            "order.amount='much': the attribute is declared decimal, and this is none; write a number",
+        ),
     ],
 )
 def test_a_filter_that_nothing_can_fit_is_told(seeded: Typist, written: str, said: str) -> None:
     """The tap would stay silent for ever."""
     assert seeded("tap", written) == 2
     assert said in seeded.err
+
+
+PARCEL = BusinessModel(
+    "parcel",
+    states=("packed", "sent"),
+    attributes={
+        "fee": Attribute("fee", "decimal", scale=3),
+        "items": "int",
+        "weight": "double",
+        "express": "bool",
+        "due": "timestamp",
+        "tags": "list",
+        "note": "string",
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("parcel.fee=2.5", Decimal("2.500")),
+        ("parcel.fee=2.500", Decimal("2.5")),
+        ("parcel.items=7", 7),
+        ("parcel.weight=1", 1.0),
+        ("parcel.express=true", True),
+        ("parcel.express=True", True),
+        ("parcel.express=false", False),
+        ("parcel.due=2026-11-22T13:00:00+01:00", datetime(2026, 11, 22, 12, tzinfo=UTC)),
+        ("parcel.due=2026-11-22T12:00:00Z", datetime(2026, 11, 22, 12, tzinfo=UTC)),
+        ("parcel.tags=a,b", ("a", "b")),
+        ("parcel.note=a=b", "a=b"),
+        ("parcel.note=", ""),
+    ],
+)
+def test_a_filter_is_written_as_people_write_values(written: str, value: Any) -> None:
+    """It fits the very attribute that ``get`` shows so, whatever stores and records hold in its place."""
+    name = written.partition("=")[0].removeprefix("parcel.")
+    context = ModelContext("parcel", "p-1", attributes={name: PARCEL.attributes[name].capture(value)})
+    wanted = Filter.parse([stored(written, {"parcel": PARCEL})])
+    assert wanted.fits_decision({"contexts": [context.to_dict()]})
+
+
+@pytest.mark.parametrize("value", ["250", "250.00"])
+def test_a_tap_on_an_amount_shows_what_has_it(seeded: Typist, place: str, value: str) -> None:
+    """As it is typed or as ``get`` prints it; what has another amount is not shown."""
+    running = seeded.begin("tap", f"order.amount={value}", "--transitions", "-o", "json", "--count", "1")
+    running.until("tapping decisions" if place == "server" else "showing transitions")
+    with seeded.mesh() as mesh:
+        mesh.publish("order", "o-8", state="created", amount="251.00")
+        mesh.publish("order", "o-9", state="created", amount="250.00")
+        running.until("o-9")
+    assert running.ended() == 0
+    assert "o-8" not in running.out
+
+
+def test_a_tap_of_a_server_shows_attributes_as_get_does(typist: Typist, place: str) -> None:
+    """Also those of a model that is declared while the tap runs."""
+    if place == "store":
+        return
+    running = typist.begin("tap", "--transitions", "--count", "1")
+    running.until("tapping decisions")
+    with typist.mesh() as mesh:
+        mesh.publish("order", "o-1", state="created", amount="250.00")
+        running.until("amount=250.00")
+    assert running.ended() == 0
+
+
+def test_a_model_that_nobody_declares_is_not_asked_for_at_each_line() -> None:
+    """It has no attributes; a control plane that is away ends nothing, and one that is asked again may know it."""
+    asked = list[str]()
+
+    def away() -> dict[str, BusinessModel]:
+        asked.append("")
+        raise StoreUnavailable("away")
+
+    models = Models(away)
+    assert [models("parcel").attributes for _ in range(3)] == [{}, {}, {}]
+    assert asked == [""]
+    assert Models(lambda: {"parcel": PARCEL})("parcel") is PARCEL
+
+
+def test_before_a_model_is_declared_a_filter_is_taken_as_it_is(typist: Typist, place: str) -> None:
+    """The service that declares it may start later; that its value is not read is said."""
+    if place == "store":
+        return
+    running = typist.begin("tap", "order.amount=25000")
+    running.until("no model is declared yet: a filter's value is taken as it is stored")
+    running.until("tapping decisions")
+    assert running.interrupt() == 0
 
 
 def test_server_sent_events_are_read() -> None:

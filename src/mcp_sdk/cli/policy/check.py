@@ -88,11 +88,11 @@ VERB = Verb(
     name="check",
     summary="find mistakes in policy files, each with file:line:column",
     examples="""\
-  mcpctl policy check policies/                     every finding with its place, and how to mend it
+  mcpctl policy check policies/                     each finding, and its mend
   mcpctl policy check policies/ --fail-on warning   for continuous integration
   mcpctl policy check policies/ -o json             for programs
   mcpctl policy check policies/ -o sarif > policies.sarif
-                                                    for code scanners and editors
+                                                    for code scanners
 """,
     configure=_configure,
     run=_run,

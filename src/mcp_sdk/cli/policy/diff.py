@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mcp_sdk.cli.command import FAILED, OK
+from mcp_sdk.cli.following import following
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store
 from mcp_sdk.cli.policy.verb import Verb, add_output, counted
@@ -92,17 +93,18 @@ def _lines(change: Change, args: Namespace) -> Iterator[str]:
         yield f"{sign} {said.sentence()}{place}"
     if change.moved is not None:
         yield f"  {100 * float(change.moved):.3g} % of the ids come to another version"
-    yield f"  mcpctl explain {call.command()} {_asked(args)}".rstrip()
+    yield f"  {_asked(f'mcpctl explain {call.command()}', args)}"
 
 
-def _asked(args: Namespace) -> str:
-    """Give the options with which ``mcpctl explain`` asks one of the sets, the new one where that can be."""
+def _asked(command: str, args: Namespace) -> str:
+    """Give a command with the options by which it asks one of the sets, the new one where that can be."""
     from mcp_sdk.cli.policy.sides import is_revision  # noqa: PLC0415 - see _run
 
     path = next((name for name in (args.new, args.old) if not is_revision(name)), None)
+    where = Namespace(**{**vars(args), "namespace": None})  # the call has its own
     if path is not None:
-        return shlex.join(["-p", path])
-    return shlex.join(["-s", args.store]) if args.store else ""
+        return following(f"{command} {shlex.join(['-p', path])}", where, store=False)
+    return following(command, where)
 
 
 def _verdict(found: Difference) -> str:
@@ -120,10 +122,10 @@ VERB = Verb(
     name="diff",
     summary="say what two policy sets decide differently, with a call that shows it",
     examples="""\
-  mcpctl policy diff policies/ changed/             which calls are decided differently, and how
+  mcpctl policy diff policies/ changed/             which calls differ, and how
   mcpctl policy diff 3 4 -s sqlite:///mesh.db       two revisions of a store
   mcpctl policy diff current policies/ -s sqlite:///mesh.db
-                                                    what applying these files would change
+                                                    what applying would change
 """,
     configure=_configure,
     run=_run,

@@ -60,8 +60,8 @@ VERB = Verb(
     name="explain-index",
     summary="show by which key each rule is found, or why it is scanned",
     examples="""\
-  mcpctl policy explain-index policies/             every rule, with the facts that lead to it
-  mcpctl policy explain-index policies/ --scanned   only those that every call comes upon
+  mcpctl policy explain-index policies/             rules, with facts that lead
+  mcpctl policy explain-index policies/ --scanned   those that each call tries
   mcpctl policy explain-index -s sqlite:///mesh.db  the policies in force
 """,
     configure=_configure,

@@ -31,6 +31,7 @@ def read_sides(args: Namespace, names: tuple[str, ...]) -> tuple[Side, ...]:
     """Give the programs and models that each name means.
 
     Files are compiled against the models beside them, added to those of the store where another name is a revision.
+    What is current where nothing was ever applied is no policy at all.
     Raises ``PolicyError`` with every finding, ``ConfigurationError`` for a revision that is not there.
     """
     stored = {name: _stored(args, name) for name in names if is_revision(name)}
@@ -54,12 +55,13 @@ def _stored(args: Namespace, name: str) -> Side:
     with connected(asked) as mesh:
         plane = mesh.control_plane
         number = None if wanted == CURRENT else int(wanted)
-        found = plane.policies(number).result(mesh.config.start_timeout)
+        found, models = plane.policies(number).result(mesh.config.start_timeout), plane.snapshot().models
+        if found is None and wanted == CURRENT:
+            return Side(_again(PolicyRevision(0, {}), models, mesh.config.namespace), models)
         if found is None:
             raise ConfigurationError(
                 f"{_where(mesh.config)} holds no revision {wanted}; {_known(plane.snapshot().revision)}"
             )
-        models = plane.snapshot().models
         return Side(found.programs or _again(found, models, mesh.config.namespace), models)
 
 

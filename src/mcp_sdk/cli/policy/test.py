@@ -108,7 +108,7 @@ VERB = Verb(
     name="test",
     summary="verify cases that stand beside the policies",
     examples="""\
-  mcpctl policy test policies/                        verify policies/*_test.yaml
+  mcpctl policy test policies/                        verify its *_test.yaml
   mcpctl policy test policies/ --run 'vip|large' -v   some of them, each listed
   mcpctl policy test policies/ --coverage             and what no case has tried
   mcpctl policy test policies/ --fail-under 90 --junit report.xml

@@ -21,7 +21,7 @@ from mcp_sdk.policy.findings import Collector
 from mcp_sdk.policy.source.fields import INT64, Fields, kind_of, shown
 from mcp_sdk.policy.source.reading import MapNode, Node, Scalar, SequenceNode, read_documents
 
-__all__ = ["read_models"]
+__all__ = ["places_of", "read_models"]
 
 Forms = tuple[tuple[str, type[Any], str], ...]
 _OF_FILE: Forms = (("models", SequenceNode, "[{name: order, states: [created, paid]}]"),)
@@ -47,6 +47,17 @@ def read_models(sources: Mapping[str, str], findings: Collector) -> dict[str, Bu
             if model is not None:
                 declared.setdefault(model.name, model)
     return declared
+
+
+def places_of(sources: Mapping[str, str]) -> dict[str, Scalar]:
+    """Give where each model is declared first, by name, in texts that ``read_models`` takes."""
+    found: dict[str, Scalar] = {}
+    for file in sorted(sources):
+        for fields in _entries(sources[file], file, Collector()):
+            node = fields.get("name")
+            if isinstance(node, Scalar):
+                found.setdefault(node.text, node)
+    return found
 
 
 def _entries(text: str, file: str, findings: Collector) -> Iterator[Fields]:

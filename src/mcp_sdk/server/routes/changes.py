@@ -126,4 +126,4 @@ async def lift(desk: Here, caller: Asker, scope: At, kind: Kind) -> Waiting:
     """Have changes of a kind need no second approver any more, once somebody else approved that."""
     caller.require(Permission.ADMIN, scope)
     await _protection(desk, scope, kind)
-    return Waiting.of(await publishing.propose_lift(desk, caller, scope, kind))
+    return Waiting.of(await publishing.propose_lift(desk, caller, scope, kind), scope)

@@ -13,7 +13,9 @@ from mcp_sdk.glass import LONGEST
 from mcp_sdk.ports import Record
 from mcp_sdk.server import bodies
 from mcp_sdk.server.access.callers import Permission
+from mcp_sdk.server.commands import command
 from mcp_sdk.server.desk import Asker, At, Desk, Here
+from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.live import OVERRIDE
 from mcp_sdk.snapshot import Override
 
@@ -53,16 +55,19 @@ async def break_glass(desk: Here, caller: Asker, scope: At, wanted: Wanted) -> d
     return said
 
 
-@router.delete("", status_code=204)
+@router.delete("", status_code=204, responses={404: {"description": "no override of that service"}})
 async def end_override(desk: Here, caller: Asker, scope: At, service: Name) -> None:
     """Have a service enforce again, at once."""
     caller.require(Permission.OPERATE, scope, service)
     current = await _held(desk, scope, service)
-    if current is not None:
-        before = dict(current.content)
-        async with desk.auditor.change(caller, "override.end", scope=scope, target=service, before=before):
-            await desk.store.delete_record(scope, current)
-        await (await desk.hub.scope(scope)).learn_policies()
+    if current is None:
+        see = command("mcpctl break-glass --list", scope)
+        where = f"{scope.namespace}/{scope.environment}"
+        raise Fault(404, "no-override", f"no glass is broken for {service!r:.200} in {where}. See where it is: {see}")
+    before = dict(current.content)
+    async with desk.auditor.change(caller, "override.end", scope=scope, target=service, before=before):
+        await desk.store.delete_record(scope, current)
+    await (await desk.hub.scope(scope)).learn_policies()
 
 
 @router.get("")

@@ -8,10 +8,12 @@ from fastapi import Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from mcp_sdk.context import Scope
 from mcp_sdk.models import BusinessModel
 from mcp_sdk.protocol.plain import each, plain_revision
 from mcp_sdk.server import bodies, publishing
 from mcp_sdk.server.access.callers import Permission
+from mcp_sdk.server.commands import command
 from mcp_sdk.server.desk import Asker, At, Here
 from mcp_sdk.server.faults import Fault
 
@@ -46,9 +48,9 @@ class Waiting(BaseModel):
     expires_at: float
 
     @classmethod
-    def of(cls, change: publishing.Pending) -> Self:
+    def of(cls, change: publishing.Pending, scope: Scope) -> Self:
         """Say that a change waits, and who may do what about it."""
-        kinds, verb = ", ".join(change.content["kinds"]), f"mcpctl approve {change.id}"
+        kinds, verb = ", ".join(change.content["kinds"]), command(f"mcpctl approve {change.id}", scope)
         if change.lifts:
             detail = f"another admin has to approve that {kinds} needs no second person here: {verb}"
         else:
@@ -79,7 +81,7 @@ async def apply(desk: Here, caller: Asker, scope: At, policies: PolicySet, respo
     if not kinds:
         return Revision(**plain_revision(await publishing.publish(desk, caller, scope, wanted)))
     response.status_code = 202
-    return Waiting.of(await publishing.propose(desk, caller, scope, wanted, kinds))
+    return Waiting.of(await publishing.propose(desk, caller, scope, wanted, kinds), scope)
 
 
 @router.get("/policies")

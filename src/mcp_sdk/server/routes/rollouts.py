@@ -77,7 +77,7 @@ async def begin(desk: Here, caller: Asker, scope: At, wanted: Wanted, response: 
     if not kinds:
         return Rolling(rollout=(await rolling.begin(desk, caller, scope, checked, plan)).to_dict())
     response.status_code = 202
-    return Waiting.of(await publishing.propose(desk, caller, scope, checked, kinds, plan.to_dict()))
+    return Waiting.of(await publishing.propose(desk, caller, scope, checked, kinds, plan.to_dict()), scope)
 
 
 def _plan(wanted: Wanted) -> Plan:
