@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from serving import Replica
 from waiting import until
 
 from mcp_sdk import BusinessModel, Mesh
-from mcp_sdk.clients import api, stream
+from mcp_sdk.clients import api, session, stream
 from mcp_sdk.context import EntityRef, ModelContext, Transition, Trust
 from mcp_sdk.decisions import Decision, DecisionRequest, Denied, Permit, Phase
 from mcp_sdk.exceptions import StoreError
@@ -141,10 +142,42 @@ def test_a_part_that_cannot_be_had_is_asked_for_again(replica: Replica, monkeypa
     with service(replica) as shop:
         put(replica, "permit", 0)
         until(lambda: permitted(shop.control_plane))
-        monkeypatch.setattr(api, "part", lambda scope, digest: real(scope, "0" * 64))
+        monkeypatch.setattr(api, "part", lambda scope, digest: replace(real(scope, digest), path="/v1/parts/none"))
         put(replica, "deny", 1, others=400)
         until(lambda: shop.control_plane.status() is Status.STALE)
+        assert "cannot be had" in shop.control_plane.why
         monkeypatch.undo()
+        until(lambda: not permitted(shop.control_plane))
+        until(lambda: shop.control_plane.status() is Status.READY)
+
+
+def test_a_part_that_was_overtaken_costs_no_stream(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a newer manifest waits already it is taken, over the same stream."""
+    real, gone = api.part, iter(["0" * 64])
+    with service(replica) as shop:
+        put(replica, "permit", 0)
+        until(lambda: permitted(shop.control_plane))
+        monkeypatch.setattr(api, "part", lambda scope, digest: real(scope, next(gone, digest)))
+        put(replica, "permit", 1, others=400)
+        put(replica, "deny", 2, others=401)
+        until(lambda: not permitted(shop.control_plane))
+        until(lambda: shop.control_plane.status() is Status.READY)
+    assert "the control plane is" not in caplog.text
+
+
+def test_where_no_newer_manifest_comes_the_stream_begins_anew(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that is said to be overtaken, and is not, is asked for again."""
+    monkeypatch.setattr(session, "OVERTAKEN", 0.2)
+    real, gone = api.part, iter(["0" * 64])
+    with service(replica) as shop:
+        put(replica, "permit", 0)
+        until(lambda: permitted(shop.control_plane))
+        monkeypatch.setattr(api, "part", lambda scope, digest: real(scope, next(gone, digest)))
+        put(replica, "deny", 1, others=400)
         until(lambda: not permitted(shop.control_plane))
         until(lambda: shop.control_plane.status() is Status.READY)
 
@@ -159,3 +192,17 @@ def test_a_stream_that_falls_silent_is_given_up(replica: Replica, monkeypatch: p
         until(lambda: shop.control_plane.status() is Status.STALE)
         relay.release()
         until(lambda: shop.control_plane.status() is Status.READY)
+
+
+def test_a_slow_link_is_no_silence(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes longer than an answer to a ping may is taken whole, for its bytes go on coming."""
+    monkeypatch.setattr(stream, "PING", 0.2)
+    monkeypatch.setattr(stream, "SILENCE", 1.0)
+    with service(replica) as shop:
+        shop.publish("order", "o-1", state="paid", note="x" * 900_000)
+        assert shop.control_plane.flush(PATIENCE)
+    with (
+        Relay(replica.port, rate=300_000) as relay,
+        service(replica, control_plane=f"http://127.0.0.1:{relay.port}") as slow,
+    ):
+        assert slow.control_plane.fetch([REF]).result(PATIENCE)[REF].state == "paid"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from waiting import until
 from mcp_sdk import BusinessModel, Config, Mesh
 from mcp_sdk.clients import api
 from mcp_sdk.clients.replicas import Replicas
-from mcp_sdk.context import EntityRef, Scope, Transition
+from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.decisions import DecisionRequest, Denied, Permit
-from mcp_sdk.exceptions import PolicyError, RevisionConflict, StoreError
+from mcp_sdk.exceptions import PolicyError, RevisionConflict, StoreError, StoreUnavailable
 from mcp_sdk.ports import ControlPlane, Status
 from mcp_sdk.protocol.manifests import Signer
 from mcp_sdk.services import Endpoint
@@ -66,6 +67,13 @@ def kept_revision(directory: Path) -> int:
     for file in directory.glob("snapshot-*.json"):
         return int(json.loads(json.loads(file.read_text())["envelope"]["text"])["revision"])
     return -1
+
+
+def fetched(plane: ControlPlane, refs: Sequence[EntityRef]) -> Mapping[EntityRef, ModelContext]:
+    """Look entities up, again where the server had too much to say meanwhile."""
+    while True:
+        with suppress(StoreUnavailable):
+            return plane.fetch(refs).result(PATIENCE)
 
 
 def refused(plane: ControlPlane) -> bool:
@@ -201,6 +209,17 @@ def test_the_next_replica_is_asked_when_one_dies(replica: Replica, tmp_path: Pat
             second.start()
 
 
+@pytest.mark.parametrize("kind", ["leaving", "store-unavailable", "internal"])
+def test_an_answer_that_leaves_it_open_whether_a_policy_set_is_in_force_says_so(kind: str) -> None:
+    """Another replica would say that somebody else came first; what is asked again anyway is unavailable alone."""
+    content = json.dumps({"type": f"urn:mcp-sdk:problem:{kind}", "detail": "why"}).encode()
+    with pytest.raises(api.Unanswered, match="mcpctl history tells"):
+        api.answer(api.apply(Scope(), PolicyRevision(0, {}, {})), 503, content)
+    with pytest.raises(StoreUnavailable) as error:
+        api.answer(api.about(), 503, content)
+    assert not isinstance(error.value, api.Unanswered)
+
+
 def test_entities_that_are_too_large_together_are_asked_for_in_parts(replica: Replica) -> None:
     """All of them are told, however the server bounds what it says at once."""
     note = "x" * 900_000
@@ -209,7 +228,7 @@ def test_entities_that_are_too_large_together_are_asked_for_in_parts(replica: Re
         for ref in refs:
             one.publish(*ref, state="paid", note=note)
         assert one.control_plane.flush(PATIENCE)
-        found = other.control_plane.fetch(refs).result(PATIENCE)
+        found = fetched(other.control_plane, refs)
     assert [len(found[ref].attributes["note"]) for ref in refs] == [900_000] * 12
 
 

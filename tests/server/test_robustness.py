@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import socket
 import time
@@ -136,6 +137,15 @@ def test_a_body_of_100_mb_is_refused_and_not_kept(replica: Replica, admin: httpx
         assert "8388608 bytes" in response.json()["detail"]
     assert resident(replica.pid) - before < 40 * MIB
     assert admin.get("/healthz").status_code == 200
+
+
+def test_who_sends_a_body_in_chunks_reads_why_it_is_refused(replica: Replica, admin: httpx.Client) -> None:
+    """Also a client that reads nothing before it has sent all, and says not how much that is."""
+    connection = http.client.HTTPConnection("127.0.0.1", replica.port, timeout=20)
+    headers = {"content-type": JSON, "authorization": admin.headers["authorization"], "transfer-encoding": "chunked"}
+    connection.request("POST", "/v1/transitions", chunks(20 * MIB), headers, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
 
 
 def raw(replica: Replica, request: bytes) -> bytes:

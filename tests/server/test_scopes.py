@@ -80,10 +80,13 @@ def test_who_only_looks_leaves_no_signing_key(tmp_path: Path, monkeypatch: pytes
             assert typist("get", "policies", "-n", "typo") == 0, typist.err
         with typist.mesh(namespace="meant") as service:
             assert service.control_plane.keys()
+        typist.token = typist.json("token", "create", "--role", "publisher", "--service", "mcpctl")["text"]
+        with typist.mesh(service="mcpctl", namespace="called-so") as service:
+            assert service.control_plane.keys()
         headers = {"authorization": f"Bearer {replica.token}"}
         answer = httpx.get(f"{replica.url}/v1/audit", headers=headers, trust_env=False)
         made = [one for one in answer.json()["entries"] if one["what"] == "keys.create"]
-        assert {one["namespace"] for one in made} == {"meant"}
+        assert {one["namespace"] for one in made} == {"meant", "called-so"}
 
 
 def test_a_first_signing_key_is_audited(tmp_path: Path) -> None:

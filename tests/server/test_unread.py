@@ -65,6 +65,72 @@ def test_who_reads_slowly_gets_all_of_it() -> None:
     listening(work, write_time=1.5)
 
 
+def test_who_reads_steadily_gets_all_of_it_whatever_the_kernel_holds() -> None:
+    """With buffers of the usual size: what leaves this process has to be what the reader takes, or nearly."""
+
+    async def work(at: Listening) -> None:
+        await at.served.store.append(blobs(8, MIB - 4096))
+        reader, writer = await asyncio.open_connection("127.0.0.1", at.port, limit=4096)
+        writer.write(f"GET {LISTING} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {at.token}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        left = int(head.partition(b"content-length: ")[2].partition(b"\r")[0])
+        for _ in range(24):
+            await asyncio.sleep(0.25)
+            left -= len(await reader.readexactly(50_000))
+        await reader.readexactly(left)
+        writer.close()
+
+    listening(work, write_time=3.0)
+
+
+def test_a_small_rest_is_not_waited_for_longer_than_a_large_one() -> None:
+    """Without a token: answers that are small, of which one waits in this process at last."""
+
+    async def work(at: Listening) -> None:
+        _, writer = await at.ask("/nope")
+        while not any(at.waiting):
+            writer.write(b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n")
+            await asyncio.sleep(0.02)
+        while at.waiting:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.02)
+        writer.close()
+
+    listening(work, write_time=0.5)
+
+
+def test_one_caller_leaves_room_for_others() -> None:
+    """Whoever holds a quarter of all that large answers may take is refused more; somebody else is not."""
+
+    async def work(at: Listening) -> None:
+        await at.served.store.append(blobs(8, MIB - 4096))
+        asked = [await at.ask(LISTING) for _ in range(8)]
+        heads = [await reader.readline() for reader, _ in asked]
+        assert sorted(heads) == [b"HTTP/1.1 200 OK\r\n"] * 2 + [b"HTTP/1.1 503 Service Unavailable\r\n"] * 6
+        other = await at.served.client(Grant("viewer"), name="other")
+        assert (await other.get(LISTING)).status_code == 200
+        for _, writer in asked:
+            writer.close()
+
+    listening(work, answers=8 * PAGE)
+
+
+def test_what_changes_something_is_answered_whatever_is_under_way() -> None:
+    """It is done by then, and a refusal would have it done again."""
+
+    async def work(at: Listening) -> None:
+        await at.served.store.append(blobs(8, MIB - 4096))
+        reader, writer = await at.ask(LISTING)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        sources = {f"p{number}": "# " + "x" * 500_000 for number in range(4)}
+        async with at.client() as client:
+            answer = await client.post("/v1/policies", json={"sources": sources, "replaces": 0})
+        assert answer.status_code == 200, answer.text[:300]
+        assert len(answer.content) > 2_000_000
+        writer.close()
+
+    listening(work, answers=PAGE)
+
+
 def test_a_stream_that_never_reads_is_cut_off() -> None:
     """What it asked for waits until then, and it asks for no more meanwhile."""
 

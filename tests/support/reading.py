@@ -24,10 +24,15 @@ __all__ = ["Listening", "blobs", "listening"]
 
 
 class Listening:
-    """A replica at a port, and an admin's token."""
+    """A replica at a port, and an admin's token; ``waiting`` are the bytes that wait for readers, by connection."""
 
-    def __init__(self, served: Served, port: int, token: str) -> None:
-        self.served, self.port, self.token = served, port, token
+    def __init__(self, served: Served, server: uvicorn.Server, token: str) -> None:
+        self.served, self.token, self._server = served, token, server
+        self.port: int = server.servers[0].sockets[0].getsockname()[1]
+
+    @property
+    def waiting(self) -> list[int]:
+        return [one.transport.get_write_buffer_size() for one in self._server.server_state.connections]
 
     def client(self) -> httpx.AsyncClient:
         """Give a client that reads."""
@@ -69,8 +74,7 @@ def listening(work: Callable[[Listening], Awaitable[None]], **settings: Any) -> 
         await app.state.desk.hub.tokens.add(token)
         try:
             async with asyncio.timeout(40):
-                port = server.servers[0].sockets[0].getsockname()[1]
-                await work(Listening(Served(app, store), port, text))
+                await work(Listening(Served(app, store), server, text))
         finally:
             server.should_exit = True
             await serving

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 
 class Relay:
-    """Passes TCP on to ``target`` from a free loopback port, ``port``, on threads of its own."""
+    """Passes TCP on to ``target`` from a free loopback port, ``port``, on threads of its own.
 
-    def __init__(self, target: int) -> None:
+    ``rate`` is how many bytes a second it passes each way; 0 is no bound.
+    """
+
+    def __init__(self, target: int, *, rate: int = 0) -> None:
+        self._rate = rate
         self._target = ("127.0.0.1", target)
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = int(self._listening.getsockname()[1])
@@ -73,6 +78,7 @@ class Relay:
         with suppress(OSError):
             while data := source.recv(65_536):
                 self._open.wait()
+                time.sleep(len(data) / self._rate if self._rate else 0)
                 sink.sendall(data)
         for one in (source, sink):
             with suppress(OSError):

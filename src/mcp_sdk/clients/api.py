@@ -17,6 +17,7 @@ from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.exceptions import (
     ConfigurationError,
     Finding,
+    MeshError,
     MissingExtra,
     ModelError,
     PolicyError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPILING",
     "Call",
+    "Overtaken",
     "Unanswered",
     "about",
     "append",
@@ -63,6 +65,9 @@ COMPILING = 300.0
 CONNECT = 5.0
 _PASSING = (408, 429)
 """Statuses of a request that may be made again: it arrived too slowly, or there were too many."""
+DOUBT = "It may have been done all the same: mcpctl history tells"
+_IN_DOUBT = ("leaving", "store-unavailable", "internal")
+"""Problems of a server that may have done what was asked."""
 _KEPT_OUT = {
     (401, "unauthorised"): "Renew what it comes in by: MCP_SDK_TOKEN (mcpctl token create --role publisher), or its "
     "certificate",
@@ -89,8 +94,15 @@ class Call(Generic[T]):
     patience: float = 0.0
 
 
+class Overtaken(StoreError):
+    """A part of a snapshot is in force no longer: a newer manifest is on its way."""
+
+
 class Unanswered(StoreUnavailable):
     """A call was made, and no answer came: it may have been done."""
+
+
+_JUDGED: Mapping[str, type[MeshError]] = {"model-refused": ModelError, "unknown-part": Overtaken}
 
 
 def append(transitions: Sequence[Transition]) -> Call[tuple[AppendResult, ...]]:
@@ -218,14 +230,14 @@ async def asend(client: httpx.AsyncClient, call: Call[T]) -> T:
         said = f"the control plane at {client.base_url} does not answer: {_named(error)}"
         if not call.patience or isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
             raise StoreUnavailable(said) from error
-        raise Unanswered(f"{said}. It may have been done all the same: mcpctl history tells") from error
+        raise Unanswered(f"{said}. {DOUBT}") from error
     return answer(call, response.status_code, content)
 
 
 def answer(call: Call[T], status: int, content: bytes) -> T:
     """Read an answer."""
     if status >= 300:
-        raise refusal(status, content, waits=call.waits)
+        raise refusal(status, content, waits=call.waits, patient=call.patience > 0)
     if call.raw:
         return call.read(content)
     if status == 202:
@@ -236,8 +248,8 @@ def answer(call: Call[T], status: int, content: bytes) -> T:
         raise ProtocolError(f"the answer to {call.method} {call.path} cannot be read: {error!r:.80}") from error
 
 
-def refusal(status: int, content: bytes, *, waits: bool = False) -> Exception:
-    """Give the error that a refusing answer stands for, to a call that ``waits`` or not."""
+def refusal(status: int, content: bytes, *, waits: bool = False, patient: bool = False) -> Exception:
+    """Give the error that a refusing answer stands for, to a call that ``waits``, or has ``patience``, or not."""
     try:
         plain = loads(content)
         detail, kind = str(plain["detail"]), str(plain["type"]).rpartition(":")[2]
@@ -248,10 +260,18 @@ def refusal(status: int, content: bytes, *, waits: bool = False) -> Exception:
     if kind == "policies-refused":
         return PolicyError(Finding(**finding) for finding in plain.get("findings", ()))
     if status in _PASSING or status >= 500:
-        return StoreUnavailable(f"the control plane cannot now: {detail}")
+        return _not_now(kind, detail, patient=patient)
     if waits and (status, kind) in _KEPT_OUT:
         return StoreDenied(f"the control plane keeps this service out: {detail}. {_KEPT_OUT[status, kind]}")
-    return ModelError(detail) if kind == "model-refused" else StoreError(f"the control plane refused it: {detail}")
+    return _JUDGED.get(kind, StoreError)(
+        detail if kind == "model-refused" else f"the control plane refused it: {detail}"
+    )
+
+
+def _not_now(kind: str, detail: str, *, patient: bool) -> StoreUnavailable:
+    if patient and kind in _IN_DOUBT:
+        return Unanswered(f"the control plane cannot tell: {detail}. {DOUBT}")
+    return StoreUnavailable(f"the control plane cannot now: {detail}")
 
 
 def _at(scope: Scope) -> dict[str, str | int]:

@@ -42,6 +42,9 @@ MOST_AWAY = 60.0
 SPREAD = 5.0
 """The most seconds before a client that lost its server comes back: a thousand of them do not come at once."""
 
+OVERTAKEN = 5.0
+"""Seconds that a newer manifest may take where a part of this one is in force no longer."""
+
 REPORT = 1.0
 """Seconds between two reports of what was counted of a rollout."""
 
@@ -222,7 +225,7 @@ class RemoteSession:
         self.cache.adrift = False
 
     def _lost(self, error: Exception) -> None:
-        self._stream, self._fresh = None, False
+        self._stream, self._fresh, self._doubt = None, False, ""
         self._shared.decider.trial = None  # who cannot be told that it was stopped does not go on with it
         self.cache.adrift = True
         self._look_away()
@@ -244,16 +247,26 @@ class RemoteSession:
             await doing(self, said)
         except StoreUnavailable:
             raise
+        except api.Overtaken as error:
+            self._fresh, self._doubt = False, str(error)
+            self._spawn(self._insist(self._stream))
         except MeshError as error:
             self._fresh, self._doubt = False, str(error)
             logger.error("what the control plane said is not believed; what was in force stays: %s", error)
             self._shared.telemetry.dropped("policies", "broken")
+
+    async def _insist(self, stream: ClientStream | None) -> None:
+        """Begin anew where no newer manifest comes though there has to be one."""
+        await asyncio.sleep(OVERTAKEN)
+        if stream is not None and stream is self._stream and not self._fresh:
+            await stream.close()
 
     async def _manifest(self, said: Mapping[str, Any]) -> None:
         self._installer.meet(str(said.get("key", "")))
         envelope = Envelope.from_dict(said.get("envelope"))
         if self._shared.config.evaluation == "server":
             self._installer.obey(envelope)
+            self._fresh, self._doubt = True, ""
             return
         parts = await self._installer.take(envelope, said.get("parts") or {}, self._part)
         self._fresh, self._doubt = True, ""
@@ -264,6 +277,8 @@ class RemoteSession:
     async def _part(self, wanted: str) -> bytes:
         try:
             return await self._ask(api.part(self._scope, wanted))
+        except api.Overtaken:
+            raise
         except StoreError as error:  # refused, it is no more here than unanswered: what is in force is asked for again
             raise StoreUnavailable(f"a part of what is in force cannot be had: {error}") from error
 

@@ -22,7 +22,7 @@ __all__ = ["ClientStream", "connected"]
 Found = Mapping[EntityRef, ModelContext]
 FRAME_SIZE = 64 * 1024 * 1024
 PING, SILENCE = 5.0, 10.0
-"""Seconds between two pings, and those after which one that is not answered ends the stream."""
+"""Seconds between two pings, and those without a byte of the other side that end the stream."""
 PORTION = 100_000
 """Characters of the ids that one frame names, about: as bytes of JSON they are a megabyte at the most."""
 AWAY = "the control plane is not connected"
@@ -106,6 +106,10 @@ class ClientStream:
             kind = _Fewer if said.get("fewer") is True else StoreUnavailable
             waiting.set_exception(kind(str(said.get("detail"))))
 
+    async def close(self) -> None:
+        """End it from this side."""
+        await self._socket.close()
+
     def abandon(self, why: str = AWAY) -> None:
         """Fail every look-up that still waits."""
         for waiting in self._waiting.values():
@@ -138,20 +142,24 @@ async def connected(url: str, config: Config) -> AsyncIterator[ClientStream]:
     try:
         from websockets.asyncio.client import connect  # noqa: PLC0415 - an extra
         from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException  # noqa: PLC0415
+
+        from mcp_sdk.clients.attentive import Attentive  # noqa: PLC0415 - it needs the extra too
     except ModuleNotFoundError as error:
         raise MissingExtra("websockets", extra="client", purpose="a control plane over HTTP") from error
     headers = {"authorization": f"Bearer {config.token}"} if config.token else {}
     place = f"{url.replace('http', 'ws', 1)}/v1/stream"
     options: dict[str, Any] = {"ssl": tls_context(config)} if tls_context(config) else {}
-    options |= {"ping_interval": PING, "ping_timeout": SILENCE}
+    options |= {"ping_interval": PING, "ping_timeout": None, "create_connection": Attentive}
     try:
         async with connect(
             place, additional_headers=headers, compression=None, max_size=FRAME_SIZE, proxy=None, **options
         ) as socket:
             stream = ClientStream(socket)
+            attending = asyncio.create_task(socket.attend(PING, SILENCE))  # type: ignore[attr-defined]
             try:
                 yield stream
             finally:
+                attending.cancel()
                 stream.abandon()
     except ConnectionClosed as error:
         if error.rcvd is not None and error.rcvd.code == CLOSE_REFUSED:

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 from mcp_sdk.context import MESH
 from mcp_sdk.ports import Change
 from mcp_sdk.server.access import identities
-from mcp_sdk.server.access.callers import Caller, Permission
+from mcp_sdk.server.access.callers import CALLER, Caller, Permission
 from mcp_sdk.server.access.oidc import Oidc
 from mcp_sdk.server.access.peers import peer_of
 from mcp_sdk.server.access.rates import Rates
@@ -23,10 +23,6 @@ from mcp_sdk.server.settings import ServerSettings
 from mcp_sdk.server.shelf import Shelf
 
 __all__ = ["Door", "open_door"]
-
-
-CALLER = "mcp_sdk.caller"
-"""Where a request's scope holds who asks, once that is known."""
 
 
 class Door:

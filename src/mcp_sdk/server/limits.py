@@ -6,9 +6,11 @@ And answers: what all that are large take together.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from mcp_sdk.server.access.callers import CALLER
 from mcp_sdk.server.faults import Fault
 from mcp_sdk.server.unread import PIECE
 
@@ -52,33 +54,24 @@ class BodyLimit:
         try:
             await self._guarded(scope, body, send)
         finally:
-            self._budget.left += body.held
+            self._budget.give(body.held)
 
     async def _guarded(self, scope: Scope, body: _Body, send: Send) -> None:
-        answered = False
-
         async def sending(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            await send(message)
+            await (self._last if body.refused and _ends(message) else _as_it_is)(message, body.rest, send)
 
-        try:
-            await self._app(scope, body.receive, sending)
-        except Fault as fault:
-            if answered:
-                raise
-            await self._refuse(fault, scope, body.rest, send)
+        await self._app(scope, body.receive, sending)
 
     async def _refuse(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                await send(message)
-                return
-            await send({**message, "more_body": True})
-            await self._pass_over(receive)
-            await send({"type": "http.response.body", "body": b""})
+            await (self._last if _ends(message) else _as_it_is)(message, receive, send)
 
         await fault.response()(scope, receive, sending)
+
+    async def _last(self, message: Message, receive: Receive, send: Send) -> None:
+        await send({**message, "more_body": True})
+        await self._pass_over(receive)
+        await send({"type": "http.response.body", "body": b""})
 
     async def _pass_over(self, receive: Receive) -> None:
         left, more = 16 * self._size, True
@@ -99,11 +92,21 @@ class BodyLimit:
         return _too_large(self._size) if not length.isdigit() or int(length) > self._size else None
 
 
+async def _as_it_is(message: Message, receive: Receive, send: Send) -> None:
+    del receive
+    await send(message)
+
+
+def _ends(message: Message) -> bool:
+    return message["type"] == "http.response.body" and not message.get("more_body", False)
+
+
 class AnswerLimit:
-    """Has ``together`` bytes at most of large answers under way: one more is a 503.
+    """Has ``together`` bytes at most of large answers to GET under way, a quarter for one caller: one more is a 503.
 
     They are sent in pieces, each when the reader took the one before it. An answer that never changes is held once for
-    all its readers and does not count; one that is larger than ``together`` is given where there is no other.
+    all its readers and does not count; one that is larger than ``together`` is given where there is no other. What
+    changes something is answered whatever that takes: it is done by then.
     """
 
     def __init__(self, app: ASGIApp, *, together: int = 64 * 1024 * 1024) -> None:
@@ -111,31 +114,41 @@ class AnswerLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, receive, send, self._budget)
         try:
             await self._app(scope, receive, answer.send)
         finally:
-            self._budget.left += answer.held
+            self._budget.give(answer.held, answer.of)
 
 
 class _Budget:
-    """Bytes that may be held of all ``what``, and those that are left."""
+    """Bytes that may be held of all ``what``, and those that are left; a quarter of them is for one that is named."""
 
     def __init__(self, size: int, what: str) -> None:
-        self.size, self.left, self._what = size, size, what
+        self.size, self._left, self._what = size, size, what
+        self._of: Counter[str] = Counter()
 
-    def take(self, size: int) -> None:
-        if size > self.left:
+    def take(self, size: int, of: str = "") -> None:
+        share = self.size // 4 if of and self._of[of] else self.size
+        if size and (size > self._left or size + self._of[of] > share):
             raise Fault(
                 503,
                 f"too-many-{self._what}",
-                f"this replica holds {self.size} bytes of {self._what} at most, and has no room for this one now",
+                f"this replica holds {self.size} bytes of {self._what} at most, a quarter of them for one caller, and "
+                "has no room for this one now",
                 headers=(("retry-after", "1"), ("connection", "close")),
             )
-        self.left -= size
+        self._left -= size
+        self._of[of] += size
+
+    def give(self, size: int, of: str = "") -> None:
+        self._left += size
+        self._of[of] -= size
+        if not self._of[of]:
+            del self._of[of]
 
 
 class _Answer:
@@ -143,7 +156,7 @@ class _Answer:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, budget: _Budget) -> None:
         self._scope, self._receive, self._send, self._budget = scope, receive, send, budget
-        self._refused, self.held = False, 0
+        self._refused, self.held, self.of = False, 0, ""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -153,8 +166,9 @@ class _Answer:
 
     async def _begin(self, message: Message) -> None:
         size = min(_held(message.get("headers", ())), self._budget.size)
+        self.of = self._scope[CALLER].key if CALLER in self._scope else ""
         try:
-            self._budget.take(size)
+            self._budget.take(size, self.of)
         except Fault as fault:
             self._refused = True
             await fault.response()(self._scope, self._receive, self._send)
@@ -178,15 +192,23 @@ def _held(headers: Iterable[tuple[bytes, bytes]]) -> int:
 
 
 class _Body:
-    """Counts a body while it arrives; ``held`` is what it took of the budget."""
+    """Counts a body while it arrives; ``held`` is what it took of the budget, ``refused`` whether it was too much."""
 
     def __init__(self, receive: Receive, size: int, seconds: float, budget: _Budget) -> None:
         self._budget, self.held = budget, 0
         self._receive, self._left, self._size, self._seconds = receive, size, size, seconds
         self._until = asyncio.get_running_loop().time() + seconds
         self._arriving = True
+        self.refused = False
 
     async def receive(self) -> Any:
+        try:
+            return await self._counted()
+        except Fault:
+            self.refused = True
+            raise
+
+    async def _counted(self) -> Any:
         message = await (self._timed() if self._arriving else self._receive())
         self._arriving = self._arriving and message.get("more_body", False)
         size = len(message.get("body", b""))

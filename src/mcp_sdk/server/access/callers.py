@@ -17,7 +17,10 @@ from mcp_sdk.context import MESH, Scope
 from mcp_sdk.exceptions import ProtocolError
 from mcp_sdk.server.faults import Fault
 
-__all__ = ["ROLES", "Caller", "Grant", "Permission"]
+__all__ = ["CALLER", "ROLES", "Caller", "Grant", "Permission"]
+
+CALLER = "mcp_sdk.caller"
+"""Where a request's scope holds who asks, once that is known."""
 
 
 class Permission(Enum):

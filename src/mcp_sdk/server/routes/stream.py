@@ -43,7 +43,8 @@ async def stream(socket: WebSocket) -> None:
         caller.require(Permission.READ, scope, caller.service)
         signs = caller.may(Permission.PUBLISH, scope, caller.service)
         live = await desk.live(scope)
-        if signs and said.get("service") != LOOKER:
+        looks = said.get("service") == LOOKER and caller.service != LOOKER
+        if signs and not looks:
             await first_key(desk, caller, live)
         who = {"service": caller.service or str(said.get("service", ""))[:200], "caller": caller.name}
         still = Permission.PUBLISH if signs else Permission.READ  # one that may publish no more loses the signing keys
