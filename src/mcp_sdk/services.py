@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,7 +10,16 @@ from typing import Any
 
 from mcp_sdk.exceptions import ConfigurationError
 
-__all__ = ["Endpoint", "Service", "Subset"]
+__all__ = ["NAMES", "Endpoint", "Service", "Subset", "is_name"]
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,198}[A-Za-z0-9])?\Z")
+NAMES = "a name is letters, digits and . _ - / inside, at most 200"
+"""What ``is_name`` takes, as messages say it."""
+
+
+def is_name(text: str) -> bool:
+    """Tell whether policies can name a service or a namespace so, or be named so themselves."""
+    return _NAME.match(text) is not None
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,37 @@ def test_a_token_is_made_listed_and_revoked(desk: Desk) -> None:
     assert "mcpctl token list" in desk.err
 
 
+@pytest.mark.parametrize("verb", [("token", "create"), ("identity", "grant", "cn:shop")])
+@pytest.mark.parametrize("option", ["--service", "--target", "--namespace", "--environment"])
+def test_a_grant_of_a_variable_that_is_not_set_is_refused(
+    verb: tuple[str, ...], option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the grant would be for all: an empty ``--service`` made a publisher of every service."""
+    monkeypatch.setenv("MCP_SDK_CONTROL_PLANE", "http://127.0.0.1:1")
+    for value in ("", "  "):
+        out, err = io.StringIO(), io.StringIO()
+        assert main((*verb, "--role", "publisher", option, value), out, err) == 2
+        assert (out.getvalue(), f"{option}: it is empty, as of a variable" in err.getvalue()) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "said"), [("", "--ttl: it is empty, as of a variable"), ("99999d", "--ttl 99999d is too long: 3660d")]
+)
+def test_a_time_that_no_token_lasts_is_refused(ttl: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one would make a token that lasts; one too long is told before the server is asked."""
+    monkeypatch.setenv("MCP_SDK_CONTROL_PLANE", "http://127.0.0.1:1")
+    err = io.StringIO()
+    assert main(("token", "create", "--role", "viewer", "--ttl", ttl), io.StringIO(), err) == 2
+    assert said in err.getvalue()
+
+
+def test_a_grant_that_names_no_service_is_for_all(desk: Desk) -> None:
+    """As it was: what is left out is not refused."""
+    desk("token", "create", "--role", "viewer", "--name", "all")
+    (found,) = [one for one in desk.data("token", "list") if one["name"] == "all"]
+    assert (found["service"], found["grants"][0]["targets"]) == ("", ["*"])
+
+
 def test_an_identity_is_granted_listed_and_revoked(desk: Desk) -> None:
     """A pattern has one record, which grows by what is granted to it."""
     pattern = "spiffe://mesh/ns/shop/sa/orders"
@@ -156,9 +187,10 @@ def test_an_operator_applies_a_folder_with_its_models(desk: Desk, tmp_path: Path
     (tmp_path / "models.yaml").write_text("models:\n- {name: order, key: number, states: [created, paid]}\n")
     desk("apply", str(tmp_path), status=1)
     at = f"{tmp_path}/models.yaml:2:10: error MCP0032: against what default/default holds, "
-    assert f"{at}order: key is 'id' and 'number'" in desk.err
+    assert f"{at}order: key is 'id' and 'number' (as held, and as written here)" in desk.err
     assert desk.err.endswith("see it with: mcpctl describe model order\n")
-    assert desk.data("describe", "model", "order")["key"] == "id"
+    told = desk.data("describe", "model", "order")
+    assert (told["key"], told["state"], told["principal"]) == ("id", "state", False)
     assert desk.data("history")[0]["revision"] == 1
 
 

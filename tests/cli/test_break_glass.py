@@ -190,6 +190,31 @@ def test_what_is_missing_is_said(argv: tuple[str, ...], said: str, monkeypatch: 
     assert (status != 0, said in err) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--service", "shop", "--offline", "--end"), "--end asks a server, and --offline asks none."),
+        (("--service", "shop", "--offline", "--end"), "To end what a signed file does: rm FILE"),
+        (("--service", "shop", "--offline", "--end", "--file", "a b"), "To end what a signed file does: rm 'a b'"),
+        (
+            ("--service", "shop", "--key", "k", *WHY),
+            "--key would do nothing here: it is for a signed file",
+        ),
+        (("--service", "shop", "--key", "k", "--file", "f", *WHY), "--key and --file would do nothing here"),
+        (("--list", "--service", "shop"), "--service would do nothing here: --list shows all"),
+        (("--list", "--end", "--ttl", "15m", *WHY), "--end and --ttl and --reason would do nothing here"),
+        (("--service", "shop", "--end", *WHY), "--reason would do nothing here: --end ends it at once"),
+        (("--service", "shop", "--reason", "  x  "), "says nothing: whoever reads the log wants to know why"),
+        (("--service", "shop", "--reason", "x" * 501), "--reason has 501 characters: 500 at the most"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(argv: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gave it believes that it holds; nobody is asked."""
+    monkeypatch.delenv("MCP_SDK_CONTROL_PLANE", raising=False)
+    status, out, err = mcpctl("break-glass", *argv)
+    assert (status, out, said in err) == (2, "", True), err
+
+
 def test_a_key_is_never_overwritten(operator: tuple[Path, str]) -> None:
     """A second keygen on the same path changes nothing."""
     before = operator[0].read_bytes()

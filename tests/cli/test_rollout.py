@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from io import StringIO
@@ -189,6 +192,40 @@ def test_an_operator_goes_on_or_stops(mcpctl: Mcpctl) -> None:
     assert "is stopped: support is flooded" in mcpctl.out
     assert mcpctl("rollout", "advance") == 3
     assert "no rollout runs in default/default" in mcpctl.err
+
+
+def test_files_that_were_made_from_an_older_revision_begin_nothing(mcpctl: Mcpctl) -> None:
+    """It is said who published since, as ``apply`` says it, and how to go on with this verb."""
+    mcpctl.write("created")
+    assert mcpctl("apply", str(mcpctl.folder)) == 0
+    assert mcpctl.start("shadow:10m", "--replaces", "1") == 3
+    assert "nothing was changed: revision 1 was to be replaced, and since then came revision 2 by " in mcpctl.err
+    assert "mcpctl diff --from 1. Take it into your files, and roll them out with --replaces 2\n" in mcpctl.err
+    assert mcpctl.start("shadow:10m", "--replaces", "2") == 0
+
+
+def test_a_reason_that_says_nothing_stops_nothing(mcpctl: Mcpctl) -> None:
+    """It is refused before the server is asked, with what is wanted."""
+    assert mcpctl.start("shadow:10m") == 0
+    for reason, said in (("x", "'x' says nothing"), ("x" * 501, "501 characters: 500 at the most")):
+        assert mcpctl("rollout", "stop", "--reason", reason) == 2
+        assert f"--reason {said}" in mcpctl.err.replace("has ", "")
+    assert mcpctl("rollout", "status") == 0
+    assert "shadow since" in mcpctl.out
+
+
+def test_a_watch_in_a_pipe_tells_what_is_new_and_at_once(mcpctl: Mcpctl) -> None:
+    """A table again where nothing was counted is noise; Ctrl-C ends it as it ends any verb."""
+    assert mcpctl.start("shadow:10m", "--minimum", "1") == 0
+    command = [sys.executable, "-m", "mcp_sdk.cli", "rollout", "status", "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        time.sleep(3.5)
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert ("shadow since" in first, rest.count("since"), rest.count("shadow")) == (True, 0, 1)
+    assert process.returncode == 130
 
 
 def test_a_rollout_that_is_held_says_who_lets_it_go_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from authority import Authority
 from servers import free_port
 from serving import Replica
 
-from mcp_sdk.cli import main
+from mcp_sdk.cli import main, serve
 
 PROVIDER = ("--oidc-issuer", "http://login.example.org", "--oidc-audience", "mesh")
 
@@ -189,8 +190,60 @@ def test_a_start_that_makes_no_token_says_how_to_come_by_one(tmp_path: Path) -> 
         replica.stop()
         replica.start()
         assert "no admin's token was made, and " in log.read_text()
-        assert "where nobody has one left: mcpctl serve --new-admin" in log.read_text()
+        said = log.read_text().partition("where nobody has one left: ")[2]
+        options = ["--host", "127.0.0.1", "--port", str(replica.port), "--token-file", str(tmp_path / "token")]
+        assert shlex.split(said.splitlines()[0]) == [
+            *("mcpctl", "serve", "--new-admin", "--store", replica.store),
+            *options,
+        ]
         assert replica.token == token
+
+
+def test_what_is_printed_to_make_another_token_makes_one_of_this_server(tmp_path: Path) -> None:
+    """Typed as it stands it is the same store, address and file, and not a mesh.db beside it."""
+    with Replica(tmp_path) as replica:
+        log, token = tmp_path / f"serve-{replica.port}.log", replica.token
+        replica.stop()
+        replica.start()
+        replica.stop()
+        said = log.read_text().partition("where nobody has one left: mcpctl serve ")[2].splitlines()[0]
+        command = [sys.executable, "-m", "mcp_sdk.cli", "serve", *shlex.split(said)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"control plane on {replica.url}, over sqlite\n"
+            process.stdout.readline()
+            assert process.stdout.readline() == f"an admin's token is in {tmp_path / 'token'}:\n"
+            process.terminate()
+            process.stdout.read()
+        assert replica.token != token
+
+
+def test_a_token_in_a_file_is_named_by_its_place(tmp_path: Path) -> None:
+    """It is shown never, and the line to type works in any folder."""
+    command = [sys.executable, "-m", "mcp_sdk.cli", "serve", "--store", "memory:", "--port", str(free_port())]
+    with subprocess.Popen([*command, "--token-file", "a token"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+        process.terminate()
+        process.stdout.read()
+    assert lines[2] == f"an admin's token is in {tmp_path / 'a token'}:\n"
+    assert lines[5] == f"  export MCP_SDK_TOKEN=$(cat '{tmp_path / 'a token'}')\n"
+    assert "shown this once" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://mesh@db/mesh", "postgresql://mesh@db/mesh"),
+        ("postgresql://mesh:s3@cr/et@db/mesh?sslmode=require", "postgresql://***@db/mesh?sslmode=require"),
+        ("postgresql://db/mesh?user=a&password=s3cret", "postgresql://db/mesh?user=a&password=***"),
+        ("nats://s3cret@host", "nats://***@host"),
+        ("sqlite:///mesh.db", "sqlite:///mesh.db"),
+    ],
+)
+def test_no_password_of_a_store_is_printed(url: str, shown: str) -> None:
+    """What a server prints goes to a log."""
+    assert serve._harmless(url) == shown
 
 
 SERVE = f"{sys.executable} -m mcp_sdk.cli serve --store memory: --port"

@@ -9,13 +9,16 @@ from typing import Any
 
 from mcp_sdk.cli import servers
 from mcp_sdk.cli.command import WrongUsage
+from mcp_sdk.cli.names import checked, filled
 from mcp_sdk.cli.plane import add_scope
 from mcp_sdk.clients import api
 from mcp_sdk.config import Config, from_env
 from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
 
-__all__ = ["add_action", "add_grant", "add_server", "ask", "grants", "is_id", "scope_of", "seconds"]
+__all__ = ["add_action", "add_grant", "add_server", "ask", "grants", "is_id", "require_reason", "scope_of", "seconds"]
 
+SHORTEST_REASON, LONGEST_REASON = 3, 500
+"""Characters: as the server has it."""
 ROLES = ("viewer", "publisher", "operator", "admin")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -44,13 +47,14 @@ def add_action(verbs: Any, name: str, summary: str, *examples: str) -> ArgumentP
 
 
 def add_grant(parser: ArgumentParser) -> None:
-    """Add the options that say what is granted."""
+    """Add the options that say what is granted. None may be empty: where one is left out, it is granted for all."""
     parser.add_argument("--role", required=True, choices=ROLES, metavar="ROLE", help=f"{', '.join(ROLES)}")
-    parser.add_argument("--service", default="", help="the one service that the holder speaks for")
-    parser.add_argument("--namespace", default="*", help="where it holds (default: everywhere)")
-    parser.add_argument("--environment", default="*", help="where it holds (default: everywhere)")
+    parser.add_argument("--service", type=filled, help="the one service that the holder speaks for")
+    parser.add_argument("--namespace", type=filled, default="*", help="where it holds (default: everywhere)")
+    parser.add_argument("--environment", type=filled, default="*", help="where it holds (default: everywhere)")
     parser.add_argument(
         "--target",
+        type=filled,
         action="append",
         metavar="SERVICE",
         help="a service that it holds for (default: --service, or all)",
@@ -77,6 +81,14 @@ def seconds(text: str) -> float:
     return float(int(found[1]) * _UNITS[found[2]])
 
 
+def require_reason(reason: str) -> None:
+    """Raise ``WrongUsage`` for a reason that the server would not take."""
+    if len(reason.strip()) < SHORTEST_REASON:
+        raise WrongUsage(f"--reason {reason!r} says nothing: whoever reads the log wants to know why")
+    if len(reason) > LONGEST_REASON:
+        raise WrongUsage(f"--reason has {len(reason)} characters: {LONGEST_REASON} at the most. Say it in fewer words")
+
+
 def ask(
     args: Namespace,
     method: str,
@@ -99,8 +111,8 @@ def ask(
 
 
 def scope_of(args: Namespace) -> dict[str, str | int]:
-    """Give the part of the mesh that is meant, as parameters of a request."""
-    config = _config(args)
+    """Give the part of the mesh that is meant, as parameters of a request; raises ``WrongUsage`` for no name."""
+    config = checked(_config(args))
     return {"namespace": config.namespace, "environment": config.environment}
 
 

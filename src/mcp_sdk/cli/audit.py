@@ -89,7 +89,10 @@ def _fetched(args: Namespace) -> tuple[list[str], Head]:
     head = Head()
     for page in _pages(args):
         if not page["whole"]:
-            raise StoreError("this token sees a part of the log only, and a part is no chain; ask as one of the mesh")
+            raise StoreError(
+                "this token sees a part of the log only, and a part cannot be verified. Ask with one that audits every "
+                "namespace and environment"
+            )
         texts += [_text(plain) for plain in page["entries"]]
         head = Head(page["head"]["number"], page["head"]["digest"])
     return texts, head

@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from mcp_sdk.cli.asking import add_server, ask, scope_of, seconds
+from mcp_sdk.cli.asking import add_server, ask, require_reason, scope_of, seconds
 from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.entities import services_of
 from mcp_sdk.cli.following import following
+from mcp_sdk.cli.names import checked
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import connected
 from mcp_sdk.cli.times import short
@@ -30,8 +31,8 @@ from mcp_sdk.snapshot import Override
 __all__ = ["COMMAND"]
 
 PATH = "/v1/overrides"
-LONGEST, SHORTEST_REASON = 86_400.0, 3
-"""Seconds, and characters: as the server has it."""
+LONGEST, USUAL = 86_400.0, "15m"
+"""Seconds, as the server has it; and for how long where nothing is said."""
 _EXAMPLES = {
     False: 'mcpctl break-glass --service shop --ttl 15m --reason "provider down"',
     True: "mcpctl break-glass --offline --key operator.key --file /run/shop/glass.json "
@@ -42,7 +43,7 @@ _EXAMPLES = {
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=("keygen",), help="keygen: make an operator's key")
     parser.add_argument("--service", default="", help="the service that is to refuse nothing")
-    parser.add_argument("--ttl", default="15m", metavar="TIME", help="for how long, 24h at most (default: 15m)")
+    parser.add_argument("--ttl", metavar="TIME", help=f"for how long, 24h at most (default: {USUAL})")
     parser.add_argument("--reason", default="", help="why; the log and the audit show it")
     parser.add_argument("--list", action="store_true", dest="listed", help="show what is overridden")
     parser.add_argument("--end", action="store_true", help="have the service refuse again, at once")
@@ -56,6 +57,7 @@ def _configure(parser: ArgumentParser) -> None:
 def _run(args: Namespace, output: Output) -> int:
     if args.action == "keygen":
         return _keygen(args, output)
+    _check(args)
     if args.listed:
         return _list(args, output)
     _need(args, "service")
@@ -65,6 +67,25 @@ def _run(args: Namespace, output: Output) -> int:
     return _offline(args, output) if args.offline else _break(args, output)
 
 
+def _check(args: Namespace) -> None:
+    """Raise ``WrongUsage`` for options that would do nothing: whoever gave one believes that it holds."""
+    if args.offline and args.end:
+        file = shlex.quote(args.file) if args.file else "FILE"
+        raise WrongUsage(f"--end asks a server, and --offline asks none. To end what a signed file does: rm {file}")
+    if args.listed:
+        _refuse(args, "--list shows all that the server has overridden", "service", "end", "ttl", "reason", "offline")
+    if not args.offline:
+        _refuse(args, "it is for a signed file, which takes --offline", "key", "file", "mesh")
+    if args.end:
+        _refuse(args, "--end ends it at once", "ttl", "reason")
+
+
+def _refuse(args: Namespace, why: str, *names: str) -> None:
+    given = [f"--{name}" for name in names if getattr(args, name) not in (None, "", False)]
+    if given:
+        raise WrongUsage(f"{' and '.join(given)} would do nothing here: {why}. Leave out what is not meant")
+
+
 def _need(args: Namespace, *names: str) -> None:
     for name in names:
         if not getattr(args, name):
@@ -72,11 +93,10 @@ def _need(args: Namespace, *names: str) -> None:
 
 
 def _ttl(args: Namespace) -> float:
-    ttl = seconds(args.ttl)
+    ttl = seconds(USUAL if args.ttl is None else args.ttl)
     if ttl > LONGEST:
         raise WrongUsage(f"--ttl {args.ttl} is too long: 24h at the most. Break the glass again when it has ended")
-    if len(args.reason) < SHORTEST_REASON:
-        raise WrongUsage(f"--reason {args.reason!r} says nothing: whoever reads the log wants to know why")
+    require_reason(args.reason)
     return ttl
 
 
@@ -138,7 +158,8 @@ def _end(args: Namespace, output: Output) -> int:
 
 def _offline(args: Namespace, output: Output) -> int:
     _need(args, "key", "file")
-    config = from_env(service="mcpctl", mesh=args.mesh, namespace=args.namespace, environment=args.environment)
+    scope = {"namespace": args.namespace, "environment": args.environment}
+    config = checked(from_env(service="mcpctl", mesh=args.mesh, **scope))
     who = Identity(args.service, config.mesh, config.namespace, config.environment)
     now = datetime.now(UTC)
     override = Override("observe", now + timedelta(seconds=_ttl(args)), args.reason)

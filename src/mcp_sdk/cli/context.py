@@ -10,6 +10,7 @@ from typing import Any
 from mcp_sdk.cli import forget
 from mcp_sdk.cli.command import OK, Command
 from mcp_sdk.cli.entities import (
+    add_limit,
     attributes,
     context_of,
     listed,
@@ -18,6 +19,7 @@ from mcp_sdk.cli.entities import (
     plain_applied,
     plain_row,
     plain_transition,
+    say_more,
     shown,
 )
 from mcp_sdk.cli.output import Output, add_output
@@ -55,7 +57,7 @@ def _configure(parser: ArgumentParser) -> None:
     listing = _verb(verbs, "list", "the entities of a model", LIST, _list)
     listing.add_argument("--state", help="only entities in this state")
     listing.add_argument("--prefix", default="", metavar="TEXT", help="only ids that begin so")
-    listing.add_argument("--limit", type=int, default=100, metavar="N", help="how many, at most (default: 100)")
+    add_limit(listing)
     watch = _verb(verbs, "watch", "what becomes of them, live", WATCH, _watch)
     watch.add_argument("id", nargs="?", default="", metavar="ID", help="one entity (default: all of the model)")
     watch.add_argument("--state", help="only changes that lead into this state")
@@ -100,8 +102,8 @@ def _list(args: Namespace, output: Output) -> int:
     with connected(args) as mesh:
         model = model_of(mesh, args.model)
         state = model.check_state(args.state) if args.state is not None else None
-        found = listed(mesh, model.name, state=state, prefix=args.prefix, limit=max(args.limit, 1))
-        rows = [_row(context, model) for context in found]
+        found = listed(mesh, model.name, state=state, prefix=args.prefix, limit=args.limit)
+        rows = [_row(context, model) for context in found[: args.limit]]
     if output.for_machines:
         output.data([plain_row(COLUMNS, row) for row in rows])
     elif rows:
@@ -110,6 +112,7 @@ def _list(args: Namespace, output: Output) -> int:
         output.say(
             f"no {model.name} found in namespace {mesh.config.namespace!r}, environment {mesh.config.environment!r}"
         )
+    say_more(found, args.limit, output)
     return OK
 
 

@@ -38,6 +38,6 @@ def require_agreement(
 def _said(name: str, difference: str, where: str, args: Namespace) -> str:
     see = following(f"mcpctl describe model {name}", args)
     return (
-        f"against what {where} holds, {difference}. Write it here as it is held, or give the model another name; "
-        f"see it with: {see}"
+        f"against what {where} holds, {difference} (as held, and as written here). Write it here as it is held, or "
+        f"give the model another name; see it with: {see}"
     )

@@ -38,7 +38,7 @@ ENDPOINTS = ("url", "version", "instance", "weight", "labels")
 POLICIES = ("kind", "policy", "operations", "default", "shadow")
 HISTORY = ("at", "from", "to", "revision", "status", "source", "attributes")
 STATES = ("state", "may become")
-FACTS = ("attribute", "type", "travels", "sensitive")
+FACTS = ("attribute", "type", "scale", "travels", "sensitive", "priority")
 Described = tuple[dict[str, Any], dict[str, Listing], str]
 """Fields; tables by title, each with its columns; and a text that ends it."""
 
@@ -172,6 +172,8 @@ def _model(mesh: Mesh, args: Namespace) -> Described:
     fields = {
         "model": model.name,
         "key": model.key,
+        "state": model.state,
+        "principal": model.principal,
         "moves": "enforced" if model.enforce else "recorded",
         "ids": "pseudonymised" if model.pseudonymise else "as they are",
         "kept": "for ever" if model.retention is None else f"{model.retention:g} s after the last change",
@@ -180,7 +182,10 @@ def _model(mesh: Mesh, args: Namespace) -> Described:
     states = [
         [state, sorted(model.transitions.get(state, ())) if model.transitions else "any"] for state in model.states
     ]
-    facts = [[name, each.type, each.travels, each.sensitive] for name, each in model.attributes.items()]
+    facts = [
+        [name, one.type, one.scale if one.type == "decimal" else None, one.travels, one.sensitive, one.priority]
+        for name, one in model.attributes.items()
+    ]
     return fields, {"states": (STATES, states), "attributes": (FACTS, facts)}, ""
 
 

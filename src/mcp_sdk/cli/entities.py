@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from mcp_sdk.cli.command import WrongUsage
+from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.times import short
 from mcp_sdk.context import EntityRef, ModelContext
 from mcp_sdk.exceptions import UnknownModel
@@ -16,6 +18,7 @@ from mcp_sdk.ports import Applied
 
 __all__ = [
     "Listing",
+    "add_limit",
     "attributes",
     "context_of",
     "listed",
@@ -25,6 +28,7 @@ __all__ = [
     "plain_applied",
     "plain_row",
     "plain_transition",
+    "say_more",
     "services_of",
     "shown",
     "transition_row",
@@ -54,11 +58,31 @@ def context_of(mesh: Mesh, model: BusinessModel, entity_id: str) -> ModelContext
     return found
 
 
+def add_limit(parser: ArgumentParser) -> None:
+    """Add ``--limit`` to a verb that lists entities."""
+    parser.add_argument("--limit", type=_limit, default=100, metavar="N", help="how many, at most (default: 100)")
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"{text!r:.40} is no limit; give a whole number, 1 at least")
+    return int(text)
+
+
+def say_more(found: Sequence[object], limit: int, output: Output) -> None:
+    """Say of a listing of one more than ``limit`` that it is cut there."""
+    if len(found) > limit:
+        output.say(f"these are the first {limit}; list more with --limit N")
+
+
 def listed(mesh: Mesh, model: str, *, state: str | None, prefix: str, limit: int) -> list[ModelContext]:
-    """Give entities of a model by id, ``limit`` at most, page by page: a server cuts pages by their size too."""
+    """Give entities of a model by id, and one more than ``limit`` where there are more.
+
+    They are asked for page by page: a server cuts pages by their size too.
+    """
     found, after = list[ModelContext](), ""
-    while len(found) < limit:
-        wanted = min(limit - len(found), PAGE)
+    while len(found) <= limit:
+        wanted = min(limit + 1 - len(found), PAGE)
         asked = mesh.control_plane.list(model, state=state, id_prefix=prefix, limit=wanted, after=after)
         page = asked.result(mesh.config.start_timeout)
         found += page.contexts

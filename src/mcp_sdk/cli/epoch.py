@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from mcp_sdk.cli.asking import add_server, ask
+from mcp_sdk.cli.asking import add_server, ask, require_reason
 from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.output import Output
 
@@ -36,6 +36,7 @@ def _open(args: Namespace, output: Output) -> int:
             f"this leaves epoch {current}: every client then takes what this server holds for the newest, and what was "
             "applied after the backup is no longer in force. If that is meant, add --confirm"
         )
+    require_reason(args.reason)
     said = ask(args, "POST", PATH, json={"leaves": current, "reason": args.reason})
     if output.for_machines:
         output.data(said)

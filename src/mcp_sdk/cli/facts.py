@@ -12,12 +12,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from mcp_sdk.context import ModelContext, Trust
 from mcp_sdk.decisions import DecisionRequest, Geo, Principal, RequestFacts, Source
 from mcp_sdk.exceptions import ConfigurationError, ModelError, UnknownModel, did_you_mean
-from mcp_sdk.models import BusinessModel, Value
+from mcp_sdk.models import Attribute, BusinessModel, Value
 
 __all__ = ["attribute_value", "decision_request"]
 
@@ -169,9 +170,20 @@ def attribute_value(model: BusinessModel, name: str, text: str) -> Value:
     path, kind = f"{model.name}.{name}", model.attributes[name].type
     raw = _READERS[kind](path, text) if kind in _READERS else text
     try:
-        return model.attributes[name].capture(raw)
+        return _exact(path, text, model.attributes[name], model.attributes[name].capture(raw))
     except ModelError as error:
         fits = _FITS.get(kind, "another value")
         raise ConfigurationError(
             f"{path}={text!r}: the attribute is declared {kind}, and this is none; write {fits}"
         ) from error
+
+
+def _exact(path: str, text: str, attribute: Attribute, value: Value) -> Value:
+    """Give a value as it was captured; raises ``ConfigurationError`` where that rounded what was written."""
+    if attribute.type == "decimal" and isinstance(value, int):
+        nearest = Decimal(value).scaleb(-attribute.scale)
+        if nearest != Decimal(text):
+            raise ConfigurationError(
+                f"{path}={text!r}: the attribute has {attribute.scale} digits after the point; write {nearest}"
+            )
+    return value

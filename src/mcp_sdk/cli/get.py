@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from mcp_sdk.cli.command import OK, Command, WrongUsage
-from mcp_sdk.cli.entities import attributes, listed, plain_row, shown
+from mcp_sdk.cli.entities import add_limit, attributes, listed, plain_row, say_more, shown
 from mcp_sdk.cli.following import following
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import add_store, connected
@@ -23,14 +23,16 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("what", metavar="WHAT", help="policies, models, services, or the name of a model")
     parser.add_argument("name", nargs="?", default="", help="a service's name, or the start of an entity's id")
     parser.add_argument("--state", help="only entities in this state")
-    parser.add_argument("--limit", type=int, default=100, help="how many at the most (default: 100)")
+    add_limit(parser)
     add_store(parser)
 
 
 def _run(args: Namespace, output: Output) -> int:
     with connected(args) as mesh:
         listing = {"policies": _policies, "models": _models, "services": _services}.get(args.what, _entities)
-        columns, rows = listing(mesh, args)
+        columns, found = listing(mesh, args)
+    limit = args.limit if listing is _entities else len(found)
+    rows = found[:limit]
     if output.for_machines:
         output.data([plain_row(columns, row) for row in rows])
     elif rows:
@@ -39,6 +41,7 @@ def _run(args: Namespace, output: Output) -> int:
         output.say(
             f"no {args.what} found in namespace {mesh.config.namespace!r}, environment {mesh.config.environment!r}"
         )
+    say_more(found, limit, output)
     return OK
 
 
@@ -76,7 +79,7 @@ def _entities(mesh: Mesh, args: Namespace) -> Listing:
         raise WrongUsage(str(UnknownModel(args.what, [*declared, "policies", "models", "services"])))
     model = declared.get(args.what) or mesh.models.named(args.what)
     state = model.check_state(args.state) if args.state is not None else None
-    found = listed(mesh, model.name, state=state, prefix=args.name, limit=max(args.limit, 1))
+    found = listed(mesh, model.name, state=state, prefix=args.name, limit=args.limit)
     return ["id", "state", "revision", "observed_at", "source", "attributes"], [
         [each.entity_id, each.state, each.revision, each.observed_at, each.source, attributes(each.attributes, model)]
         for each in found

@@ -39,7 +39,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _grant(args: Namespace, output: Output) -> int:
-    body = {"pattern": args.pattern, "grants": grants(args), "service": args.service}
+    body = {"pattern": args.pattern, "grants": grants(args), "service": args.service or ""}
     made = ask(args, "POST", "/v1/identities", json=body)
     if output.for_machines:
         output.data(made)

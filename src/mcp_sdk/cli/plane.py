@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mcp_sdk.cli.command import WrongUsage
+from mcp_sdk.cli.names import checked, environment, namespace
 from mcp_sdk.cli.servers import greet, is_server
 from mcp_sdk.config import Config, from_env
 from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
@@ -20,8 +21,8 @@ __all__ = ["add_scope", "add_store", "configured", "connected", "namespace_of", 
 
 def add_scope(parser: ArgumentParser) -> None:
     """Add the options that say which part of the mesh is meant."""
-    parser.add_argument("-n", "--namespace", help="namespace (MCP_SDK_NAMESPACE, else default)")
-    parser.add_argument("-e", "--environment", help="environment (MCP_SDK_ENVIRONMENT, else default)")
+    parser.add_argument("-n", "--namespace", type=namespace, help="namespace (MCP_SDK_NAMESPACE, else default)")
+    parser.add_argument("-e", "--environment", type=environment, help="environment (MCP_SDK_ENVIRONMENT, else default)")
 
 
 def add_store(parser: ArgumentParser) -> None:
@@ -37,12 +38,18 @@ def add_store(parser: ArgumentParser) -> None:
 
 
 def namespace_of(args: Namespace) -> str:
-    """Give the namespace that ``args`` or the settings name, for files that are looked at without a control plane."""
-    return from_env(service=LOOKER, url="", namespace=args.namespace).namespace
+    """Give the namespace that ``args`` or the settings name, for files that are looked at without a control plane.
+
+    Raises ``WrongUsage`` where the settings name what is no name.
+    """
+    return checked(from_env(service=LOOKER, url="", namespace=args.namespace, environment=args.environment)).namespace
 
 
 def configured(args: Namespace) -> Config:
-    """Give the settings that ``args`` name; raises ``ConfigurationError`` for a control plane that does not last."""
+    """Give the settings that ``args`` name.
+
+    Raises ``ConfigurationError`` for a control plane that does not last, ``WrongUsage`` for a scope that is no name.
+    """
     config = from_env(
         service=LOOKER,
         url="",
@@ -56,7 +63,7 @@ def configured(args: Namespace) -> Config:
             "which control plane? memory: is gone when this command ends. Say it: -s sqlite:///mesh.db, "
             "MCP_SDK_CONTROL_PLANE, or control_plane under [tool.mcp_sdk] in the pyproject.toml of this folder"
         )
-    return config
+    return checked(config)
 
 
 @contextmanager

@@ -30,8 +30,8 @@ def revision_of(mesh: Mesh, number: int) -> PolicyRevision:
     return found
 
 
-def outrun(mesh: Mesh, expected: int, actual: int) -> StoreError:
-    """Give the error that says who published since ``expected``, and how to go on."""
+def outrun(mesh: Mesh, expected: int, actual: int, *, then: str = "apply them") -> StoreError:
+    """Give the error that says who published since ``expected``, and how to go on; ``then`` is what to do at last."""
     found = mesh.control_plane.policy_history(limit=50).result(mesh.config.start_timeout)
     told = [f"revision {each.revision} by {each.author} at {each.created_at}" for each in found[::-1]]
     since = [text for each, text in zip(found[::-1], told, strict=True) if each.revision > expected]
@@ -39,5 +39,5 @@ def outrun(mesh: Mesh, expected: int, actual: int) -> StoreError:
     see = following_of(f"mcpctl diff --from {expected}", mesh.config)
     return StoreError(
         f"nothing was changed: revision {expected} was to be replaced, and {who}. See what changed with: "
-        f"{see}. Take it into your files, and apply them with --replaces {actual}"
+        f"{see}. Take it into your files, and {then} with --replaces {actual}"
     )

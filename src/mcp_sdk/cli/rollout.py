@@ -11,14 +11,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mcp_sdk.cli.apply import Heed, compiled
-from mcp_sdk.cli.asking import add_server, ask, scope_of, seconds
+from mcp_sdk.cli.asking import add_server, ask, require_reason, scope_of, seconds
 from mcp_sdk.cli.command import ABNORMAL, FAILED, OK, Command, WrongUsage
 from mcp_sdk.cli.following import following
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import connected
+from mcp_sdk.cli.publishing import outrun
 from mcp_sdk.cli.sources import read_policies
 from mcp_sdk.clients.api import COMPILING
-from mcp_sdk.exceptions import ProtocolError
+from mcp_sdk.exceptions import ProtocolError, RevisionConflict
 from mcp_sdk.rollout import Counts, Limits, Plan, Rollout, Stage
 
 __all__ = ["COMMAND"]
@@ -59,15 +60,14 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _start(args: Namespace, output: Output) -> int:
-    plan, where = _plan(args), scope_of(args)
+    plan = _plan(args)
     replaces = _in_force(args) if args.replaces is None else args.replaces
     sources = read_policies(args.paths)
     heed = Heed(sources, output)
     with connected(args) as mesh:  # the server compiles too, and tells of errors alone
         compiled(mesh, sources, mesh.control_plane.snapshot().models, heed)
     wanted = {"sources": sources, "replaces": replaces, **plan.to_dict()}
-    with output.waiting("compiling policies"):
-        said = ask(args, "POST", PATH, json=wanted, params=where, patience=COMPILING)
+    said = _begun(args, wanted, output)
     if output.for_machines:
         output.data(heed.beside(said))
     elif "change" in said:
@@ -77,6 +77,16 @@ def _start(args: Namespace, output: Output) -> int:
         output.line(f"{rollout.id} begins with {rollout.at}, over revision {rollout.base}")
         output.say(f"follow it with: {following('mcpctl rollout status --watch', args)}")
     return OK
+
+
+def _begun(args: Namespace, wanted: Mapping[str, Any], output: Output) -> Any:
+    """Have a rollout begin; raises ``StoreError`` that says who published since the revision that it is to replace."""
+    try:
+        with output.waiting("compiling policies"):
+            return ask(args, "POST", PATH, json=wanted, params=scope_of(args), patience=COMPILING)
+    except RevisionConflict as error:
+        with connected(args) as mesh:
+            raise outrun(mesh, error.expected, error.actual, then="roll them out") from error
 
 
 def _in_force(args: Namespace) -> int:
@@ -108,8 +118,12 @@ def _part(text: str) -> float:
 
 def _status(args: Namespace, output: Output) -> int:
     said = ask(args, "GET", PATH, params=scope_of(args))
+    shown = None
     while args.watch and _running(said):
-        _show(args, said, output)
+        if (news := (said["rollout"], said["counts"])) != shown:  # that time goes by is no news
+            _show(args, said, output)
+            output.out.flush()
+        shown = news
         time.sleep(LOOK)
         said = ask(args, "GET", PATH, params=scope_of(args))
     _show(args, said, output)
@@ -208,6 +222,7 @@ def _advance(args: Namespace, output: Output) -> int:
 
 
 def _stop(args: Namespace, output: Output) -> int:
+    require_reason(args.reason)
     said = ask(args, "POST", f"{PATH}/stop", json={"reason": args.reason}, params=scope_of(args))
     return _tell(said, output)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import socket
 import stat
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcp_sdk.cli.command import OK, Command, WrongUsage
+from mcp_sdk.cli.names import filled
 from mcp_sdk.cli.output import Output
 from mcp_sdk.exceptions import ConfigurationError, MissingExtra
 
@@ -22,7 +25,20 @@ if TYPE_CHECKING:
 __all__ = ["COMMAND"]
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-HOST, PORT = "127.0.0.1", 8600
+HOST, PORT, STORE, MESH = "127.0.0.1", 8600, "sqlite:///mesh.db", "default"
+AGAIN = (
+    ("store", STORE),
+    ("mesh", MESH),
+    ("host", None),
+    ("port", None),
+    ("token_file", None),
+    ("tls_certificate", None),
+    ("tls_private_key", None),
+    ("tls_client_ca", None),
+    ("oidc_issuer", None),
+    ("oidc_audience", None),
+)
+"""What makes it the same server when it is started again, and what each is where it is left out."""
 NEEDS = (
     ("oidc_issuer", "oidc_audience", "the name that tokens for this server carry"),
     ("oidc_audience", "oidc_issuer", "whose tokens carry that name; none would be taken"),
@@ -35,16 +51,16 @@ NEEDS = (
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--store",
-        type=_text,
-        default="sqlite:///mesh.db",
+        type=filled,
+        default=STORE,
         metavar="URL",
         help="where everything is kept (default: sqlite:///mesh.db)",
     )
-    parser.add_argument("--host", type=_text, help="address to listen on (default: loopback only)")
+    parser.add_argument("--host", type=filled, help="address to listen on (default: loopback only)")
     parser.add_argument("--port", type=_port, help="port to listen on (default: 8600)")
     parser.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of host and port")
     parser.add_argument(
-        "--mesh", type=_text, default="default", help="the mesh's name, which manifests carry (default: default)"
+        "--mesh", type=filled, default=MESH, help="the mesh's name, which manifests carry (default: default)"
     )
     parser.add_argument("--streams", type=_bound, default=10_000, help="clients at once (default: 10000)")
     parser.add_argument(
@@ -69,7 +85,7 @@ def _configure(parser: ArgumentParser) -> None:
         help="how long to decide by what is known while the store is away (default: 30)",
     )
     parser.add_argument(
-        "--token-file", type=_text, metavar="PATH", help="write the admin's token there, and do not print it"
+        "--token-file", type=filled, metavar="PATH", help="write the admin's token there, and do not print it"
     )
     parser.add_argument(
         "--new-admin", action="store_true", help="make an admin's token though there were others: nobody has one left"
@@ -77,11 +93,11 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--behind-proxy", action="store_true", help="something in front ends TLS: listen beyond loopback without it"
     )
-    parser.add_argument("--tls-certificate", type=_text, metavar="PATH", help="PEM file; needed beyond loopback")
-    parser.add_argument("--tls-private-key", type=_text, metavar="PATH", help="PEM file")
-    parser.add_argument("--tls-client-ca", type=_text, metavar="PATH", help="take client certificates of this CA")
-    parser.add_argument("--oidc-issuer", type=_text, metavar="URL", help="take bearer tokens of this OpenID provider")
-    parser.add_argument("--oidc-audience", type=_text, metavar="NAME", help="the name that those tokens carry")
+    parser.add_argument("--tls-certificate", type=filled, metavar="PATH", help="PEM file; needed beyond loopback")
+    parser.add_argument("--tls-private-key", type=filled, metavar="PATH", help="PEM file")
+    parser.add_argument("--tls-client-ca", type=filled, metavar="PATH", help="take client certificates of this CA")
+    parser.add_argument("--oidc-issuer", type=filled, metavar="URL", help="take bearer tokens of this OpenID provider")
+    parser.add_argument("--oidc-audience", type=filled, metavar="NAME", help="the name that those tokens carry")
     parser.add_argument(
         "--rate",
         action="append",
@@ -89,12 +105,6 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="KIND=RATE[:BURST]",
         help="how fast one caller may ask, a second: requests=2000:10000, transitions=…, streams=…",
     )
-
-
-def _text(text: str) -> str:
-    if not text.strip():
-        raise ArgumentTypeError("it is empty, as of a variable that is not set. Give a value, or leave the option out")
-    return text
 
 
 def _port(text: str) -> int:
@@ -226,9 +236,9 @@ def _run(args: Namespace, output: Output) -> int:
 
 def _announce(token: str, key: str, url: str, args: Namespace, output: Output) -> None:
     if token and args.token_file:
-        with _told("written"):
+        with _told("written", args):
             _keep(Path(args.token_file), token)
-    with _told("shown") if token and not args.token_file else nullcontext():
+    with _told("shown", args) if token and not args.token_file else nullcontext():
         _print(token, key, url, args, output)
 
 
@@ -236,26 +246,50 @@ def _print(token: str, key: str, url: str, args: Namespace, output: Output) -> N
     output.line(f"control plane on {url}, over {args.store.partition(':')[0]}")
     output.line(f"its public key, for MCP_SDK_TRUSTED_KEYS: {key}")
     if token:
-        shown = f"$(cat {args.token_file})" if args.token_file else token
-        output.line("an admin's token, shown this once; keep it:")
+        held = _path(args)
+        shown = f"$(cat {shlex.quote(held)})" if held else token
+        output.line(f"an admin's token is in {held}:" if held else "an admin's token, shown this once; keep it:")
         output.line(f"\n  export MCP_SDK_CONTROL_PLANE={url}\n  export MCP_SDK_TOKEN={shown}\n")
         output.line("next, in another terminal: the two lines above, then mcpctl check and mcpctl apply policies/")
     else:
-        kept = f", and {args.token_file} is left as it is" if args.token_file else ""
+        kept = f", and {_path(args)} is left as it is" if args.token_file else ""
         output.line(f"no admin's token was made{kept}, for somebody was let in before")
-        output.line("where nobody has one left: mcpctl serve --new-admin")
+        output.line(f"where nobody has one left: {_again(args)}")
     output.out.flush()
 
 
+def _path(args: Namespace) -> str:
+    """Give where the token is kept, as it is named from any folder; empty where it is shown."""
+    return str(Path(args.token_file).absolute()) if args.token_file else ""
+
+
+def _again(args: Namespace) -> str:
+    """Give the command that makes another admin's token of this server, and not of one beside it."""
+    words = ["mcpctl", "serve", "--new-admin"]
+    for name, usual in AGAIN:
+        given = getattr(args, name)
+        if given != usual:
+            words += [f"--{name.replace('_', '-')}", _harmless(given) if name == "store" else str(given)]
+    return shlex.join([*words, *(["--behind-proxy"] if args.behind_proxy else [])])
+
+
+def _harmless(url: str) -> str:
+    """Give the URL of a store as a log may show it: what proves who asks is ``***``, and has to be typed."""
+    scheme, _, rest = url.partition("://")
+    who, at, where = rest.rpartition("@")
+    if at and (":" in who or "nats" in scheme):  # a name alone proves nothing, but with NATS it may be a token
+        url = f"{scheme}://***@{where}"
+    return re.sub(r"(?i)((?:pass|token|secret)\w*=)[^&\s]*", r"\1***", url)
+
+
 @contextmanager
-def _told(how: str) -> Iterator[None]:
+def _told(how: str, args: Namespace) -> Iterator[None]:
     """Say of a token that was made and is lost how to come by another."""
     try:
         yield
     except OSError as error:
         raise ConfigurationError(
-            f"an admin's token was made and could not be {how}: {error}. "
-            "Mend that, and make another: mcpctl serve --new-admin"
+            f"an admin's token was made and could not be {how}: {error}. Mend that, and make another: {_again(args)}"
         ) from error
 
 

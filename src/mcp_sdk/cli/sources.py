@@ -19,13 +19,21 @@ CASE_ENDINGS = ("_test.yaml", "_test.yml", ".test.yaml", ".test.yml")
 def read_policies(paths: Sequence[str]) -> dict[str, str]:
     """Give the text of every policy file under ``paths`` by name; raises ``WrongUsage`` when there is none.
 
-    Files of models and of cases are none.
+    Files of models and of cases are none, and files that say nothing are not enough: a set of no policies takes all
+    away, which is more likely what is left of a generator that failed than what is meant.
     """
     files = [file for path in paths for file in _files(Path(path)) if not _holds_cases(file)]
     sources = {str(file): _text(file) for file in files if not file.stem.endswith("models")}
     if not sources:
         raise WrongUsage(f"no policy files (*.yaml) in {', '.join(paths)}")
+    if not any(map(_says_something, sources.values())):
+        raise WrongUsage(f"no policy is in {', '.join(sources)}. Take policies away with: mcpctl delete policy NAME")
     return sources
+
+
+def _says_something(text: str) -> bool:
+    lines = map(str.strip, text.splitlines())
+    return any(line and line != "---" and not line.startswith("#") for line in lines)
 
 
 def read_models(paths: Sequence[str]) -> dict[str, BusinessModel]:

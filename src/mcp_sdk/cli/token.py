@@ -9,10 +9,14 @@ from typing import Any
 from mcp_sdk.cli.asking import add_action, add_grant, add_server, ask, grants, is_id, seconds
 from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.following import following
+from mcp_sdk.cli.names import filled
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.times import short
 
 __all__ = ["COMMAND", "shown_grants"]
+
+LONGEST = 3660
+"""Days: as the server has it."""
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -26,7 +30,9 @@ def _configure(parser: ArgumentParser) -> None:
     )
     add_grant(create)
     create.add_argument("--name", default="", help="what it is called in the audit log (default: service or role)")
-    create.add_argument("--ttl", metavar="TIME", help="how long it lasts, e.g. 30d (default: as long as yours)")
+    create.add_argument(
+        "--ttl", type=filled, metavar="TIME", help="how long it lasts, e.g. 30d (default: as long as yours)"
+    )
     create.set_defaults(act=_create)
     listed = add_action(verbs, "list", "list tokens, without what proves them", "mcpctl token list")
     listed.set_defaults(act=_list)
@@ -39,7 +45,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 def _create(args: Namespace, output: Output) -> int:
     body: dict[str, Any] = {"name": args.name or args.service or args.role, "grants": grants(args)}
-    body |= {"service": args.service, "ttl": seconds(args.ttl) if args.ttl else None}
+    body |= {"service": args.service or "", "ttl": _ttl(args.ttl)}
     made = ask(args, "POST", "/v1/tokens", json=body)
     if output.for_machines:
         output.data(made)
@@ -49,6 +55,13 @@ def _create(args: Namespace, output: Output) -> int:
             f"{made['id']}, {_until(made['expires_at'])}. It is shown this once: keep it where secrets are kept"
         )
     return OK
+
+
+def _ttl(given: str | None) -> float | None:
+    ttl = None if given is None else seconds(given)
+    if ttl is not None and ttl > LONGEST * 86_400:
+        raise WrongUsage(f"--ttl {given} is too long: {LONGEST}d at the most. Make another token before it has ended")
+    return ttl
 
 
 def _list(args: Namespace, output: Output) -> int:

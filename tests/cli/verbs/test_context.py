@@ -56,7 +56,10 @@ def test_a_list_goes_on_where_a_server_cuts_a_page(seeded: Typist) -> None:
         assert mesh.control_plane.flush(60)
     for verb in (("context", "list", "parcel"), ("get", "parcel")):
         assert len(seeded.json(*verb)) == 12
+        assert seeded.err == ""
         assert len(seeded.json(*verb, "--limit", "11")) == 11
+        assert seeded.err == "these are the first 11; list more with --limit N\n"
+        assert seeded(*verb, "--limit", "0") == 2
 
 
 def test_watch_prints_json_lines_as_they_happen_until_ctrl_c(seeded: Typist) -> None:

@@ -26,6 +26,17 @@ def typed(replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return made
 
 
+@pytest.mark.parametrize("verb", [("apply",), ("apply", "--dry-run"), ("policy", "check"), ("diff",)])
+def test_a_file_without_a_policy_takes_none_away(seeded: Typist, verb: tuple[str, ...]) -> None:
+    """It is what a generator leaves that failed."""
+    empty = seeded.folder / "e.yaml"
+    for text in ("", "# nothing\n---\n"):
+        empty.write_text(text)
+        assert seeded(*verb, str(empty)) == 2
+        assert f"no policy is in {empty}. Take policies away with: mcpctl delete policy NAME" in seeded.err
+    assert len(seeded.json("get", "policies")) == 2
+
+
 def test_no_server_there(typed: Typist) -> None:
     """The address, what went wrong, and how to start one."""
     port = free_port()

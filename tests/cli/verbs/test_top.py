@@ -104,6 +104,7 @@ def test_a_filter_that_is_none_is_told(seeded: Typist) -> None:
             "order.amount=much",
             "order.amount='much': the attribute is declared decimal, and this is none; write a number",
         ),
+        ("order.amount=12.501", "order.amount='12.501': the attribute has 2 digits after the point; write 12.50"),
     ],
 )
 def test_a_filter_that_nothing_can_fit_is_told(seeded: Typist, written: str, said: str) -> None:

@@ -295,20 +295,23 @@ class _Exploration:
     def _explore(self, alone: Judge, sites: Sequence[Sequence[RuleSite]], budget: int, *, whole: bool) -> None:
         space = Space(self.work.sides, self.policies, sites, self.call)
         small = space.size <= budget
-        calls = space.every() if small else self._found(space, sites, alone)
+        calls = space.every() if small else self._found(space, self._changed_first(sites) if whole else sites, alone)
         for witness in islice(unlike(calls), budget):
             self.work.tried += 1
             self._try(alone, witness)
         self.work.complete &= whole and small and space.exact and not self.hidden
 
     def _found(self, space: Space, sites: Sequence[Sequence[RuleSite]], alone: Judge) -> Iterator[Witness]:
-        """Search, beginning with the rules that changed."""
+        """Search, a rule at a time in the order of ``sites``."""
+        return chain(Seeker(space, sites, alone).calls(), about(space, sites))
+
+    def _changed_first(self, sites: Sequence[Sequence[RuleSite]]) -> Sequence[Sequence[RuleSite]]:
+        """Order all rules of the policies, those that changed first; a group of ``in_chunks`` holds only such."""
         changed = changed_rules(self.work.sides, self.policies, sites)
-        ordered = [
+        return [
             list({site.key: site for site in [*first, *group]}.values())
             for first, group in zip(changed.sites, sites, strict=True)
         ]
-        return chain(Seeker(space, ordered, alone).calls(), about(space, ordered))
 
     def _try(self, alone: Judge, witness: Witness) -> None:
         decisions = alone.decide(witness)

@@ -10,12 +10,12 @@ from mcp_sdk.exceptions import did_you_mean
 from mcp_sdk.policy.findings import Collector, Placed
 from mcp_sdk.policy.source.reading import MapNode, Node, Scalar, SequenceNode
 from mcp_sdk.policy.source.resources import Condition
+from mcp_sdk.services import NAMES, is_name
 
 __all__ = ["INT64", "Fields", "kind_of", "seconds", "shown"]
 
 _DURATION = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d)\s*\Z")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,198}[A-Za-z0-9])?\Z")
 INT64 = 2**63
 
 
@@ -116,13 +116,14 @@ class Fields:
         return node.text
 
     def identifier(self, name: str, default: str = "", *, required: bool = False) -> str:
-        """Give the name of a policy, rule or service: letters, digits and ``. _ - /`` inside, at most 200."""
+        """Give the name of a policy, rule or service: letters, digits and ``. _ - /`` inside, at most 200.
+
+        A default that is no name is a finding where the name would stand.
+        """
         text = self.string(name, default, required=required)
-        if text and not _NAME.match(text):
-            message = (
-                f"{self.what}: {name!r} is {shown(text)}; a name is letters, digits and . _ - / inside, at most 200"
-            )
-            self.findings.error("MCP0008", message, self.nodes[name])
+        if text and not is_name(text):
+            said = f"is {shown(text)}" if name in self else f"is not written, and the default is {shown(text)}"
+            self.findings.error("MCP0008", f"{self.what}: {name!r} {said}; {NAMES}", self.nodes.get(name, self.node))
         return text
 
     def choice(self, name: str, valid: tuple[str, ...], default: str = "", *, required: bool = False) -> str:

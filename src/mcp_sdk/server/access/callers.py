@@ -33,8 +33,8 @@ class Permission(Enum):
     DECLARE = "declare models"
     APPLY = "apply"
     OPERATE = "operate"
-    AUDIT = "audit"
-    ADMIN = "admin"
+    AUDIT = "read the audit log"
+    ADMIN = "say who may what"
 
 
 _VIEW = frozenset({Permission.READ, Permission.TAP, Permission.DECIDE})
