@@ -13,7 +13,8 @@ MeshError
 ├── RecordError             a record of the decision log that cannot be read
 ├── StoreError              the store refused or could not be reached
 │   ├── StoreUnavailable
-│   │   └── StoreDenied     it does not let this process write, whatever it writes
+│   │   ├── StoreDenied     it does not let this process write, whatever it writes
+│   │   └── StoreUnanswered it may have done what was asked, and did not say so
 │   └── RevisionConflict    somebody else published first
 ├── ProtocolError           what a server or client of a control plane said cannot be read or believed
 ├── Untranslatable          a policy's clause that cannot become a filter of a database
@@ -45,6 +46,7 @@ __all__ = [
     "RevisionConflict",
     "StoreDenied",
     "StoreError",
+    "StoreUnanswered",
     "StoreUnavailable",
     "UnknownModel",
     "UnknownPlugin",
@@ -192,6 +194,10 @@ class StoreDenied(StoreUnavailable):
 
     It judged nothing of what was sent; once somebody has mended that, trying again works.
     """
+
+
+class StoreUnanswered(StoreUnavailable):
+    """What was asked of the store may have been done: no answer came, or one that leaves it open. Look before again."""
 
 
 class RevisionConflict(StoreError):

@@ -20,7 +20,7 @@ from mcp_sdk.clients import api
 from mcp_sdk.clients.replicas import Replicas
 from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.decisions import DecisionRequest, Denied, Permit
-from mcp_sdk.exceptions import PolicyError, RevisionConflict, StoreError, StoreUnavailable
+from mcp_sdk.exceptions import PolicyError, RevisionConflict, StoreError, StoreUnanswered, StoreUnavailable
 from mcp_sdk.ports import ControlPlane, Status
 from mcp_sdk.protocol.manifests import Signer
 from mcp_sdk.services import Endpoint
@@ -213,11 +213,11 @@ def test_the_next_replica_is_asked_when_one_dies(replica: Replica, tmp_path: Pat
 def test_an_answer_that_leaves_it_open_whether_a_policy_set_is_in_force_says_so(kind: str) -> None:
     """Another replica would say that somebody else came first; what is asked again anyway is unavailable alone."""
     content = json.dumps({"type": f"urn:mcp-sdk:problem:{kind}", "detail": "why"}).encode()
-    with pytest.raises(api.Unanswered, match="mcpctl history tells"):
+    with pytest.raises(StoreUnanswered, match="mcpctl history tells"):
         api.answer(api.apply(Scope(), PolicyRevision(0, {}, {})), 503, content)
     with pytest.raises(StoreUnavailable) as error:
         api.answer(api.about(), 503, content)
-    assert not isinstance(error.value, api.Unanswered)
+    assert not isinstance(error.value, StoreUnanswered)
 
 
 def test_entities_that_are_too_large_together_are_asked_for_in_parts(replica: Replica) -> None:
@@ -243,7 +243,7 @@ def test_a_policy_set_of_which_no_answer_comes_is_not_sent_to_the_next_replica(
         replicas._at = 0
         await replicas.ask(api.about())
         relay.hold()
-        with pytest.raises(api.Unanswered, match="may have been done all the same: mcpctl history tells"):
+        with pytest.raises(StoreUnanswered, match="may have been done all the same: mcpctl history tells"):
             await replicas.ask(api.apply(Scope(), PolicyRevision(0, {}, {"a.yaml": ACCESS}, models=(ORDER,))))
         assert await replicas.ask(api.policy_history(Scope(), 10)) == ()
         relay.release()

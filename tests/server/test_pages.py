@@ -16,7 +16,6 @@ from serving import Replica, resident
 
 from mcp_sdk.audit import Entry
 from mcp_sdk.context import EntityRef, Scope, Transition
-from mcp_sdk.exceptions import StoreError
 from mcp_sdk.ports import Applied, Page
 from mcp_sdk.server import pages
 from mcp_sdk.server.access.callers import Grant
@@ -149,7 +148,7 @@ def test_entities_that_are_more_than_a_page_are_not_looked_up_together() -> None
         await store.open()
         await store.append(blobs(40, MIB))
         refs: Sequence[EntityRef] = [EntityRef("blob", f"e-{number:03}") for number in range(40)]
-        with pytest.raises(StoreError, match="these 40 entities are more than 8388608 bytes: ask for fewer at once"):
+        with pytest.raises(pages.TooMuch, match="these 40 entities are more than 8388608 bytes: ask for fewer at once"):
             await pages.found(store, HERE, refs)
         found = await pages.found(store, HERE, [EntityRef("blob", "nobody"), *refs[:7]])
         assert [json.loads(one)["id"] for one in found] == [ref.entity_id for ref in refs[:7]]

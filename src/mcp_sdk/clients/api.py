@@ -17,7 +17,6 @@ from mcp_sdk.context import EntityRef, ModelContext, Scope, Transition
 from mcp_sdk.exceptions import (
     ConfigurationError,
     Finding,
-    MeshError,
     MissingExtra,
     ModelError,
     PolicyError,
@@ -25,6 +24,7 @@ from mcp_sdk.exceptions import (
     RevisionConflict,
     StoreDenied,
     StoreError,
+    StoreUnanswered,
     StoreUnavailable,
 )
 from mcp_sdk.models import BusinessModel
@@ -40,7 +40,6 @@ __all__ = [
     "COMPILING",
     "Call",
     "Overtaken",
-    "Unanswered",
     "about",
     "append",
     "apply",
@@ -94,15 +93,8 @@ class Call(Generic[T]):
     patience: float = 0.0
 
 
-class Overtaken(StoreError):
-    """A part of a snapshot is in force no longer: a newer manifest is on its way."""
-
-
-class Unanswered(StoreUnavailable):
-    """A call was made, and no answer came: it may have been done."""
-
-
-_JUDGED: Mapping[str, type[MeshError]] = {"model-refused": ModelError, "unknown-part": Overtaken}
+class Overtaken(Exception):
+    """A part of a snapshot is in force no longer: a newer manifest is on its way. Never raised to a caller."""
 
 
 def append(transitions: Sequence[Transition]) -> Call[tuple[AppendResult, ...]]:
@@ -230,7 +222,7 @@ async def asend(client: httpx.AsyncClient, call: Call[T]) -> T:
         said = f"the control plane at {client.base_url} does not answer: {_named(error)}"
         if not call.patience or isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
             raise StoreUnavailable(said) from error
-        raise Unanswered(f"{said}. {DOUBT}") from error
+        raise StoreUnanswered(f"{said}. {DOUBT}") from error
     return answer(call, response.status_code, content)
 
 
@@ -263,14 +255,18 @@ def refusal(status: int, content: bytes, *, waits: bool = False, patient: bool =
         return _not_now(kind, detail, patient=patient)
     if waits and (status, kind) in _KEPT_OUT:
         return StoreDenied(f"the control plane keeps this service out: {detail}. {_KEPT_OUT[status, kind]}")
-    return _JUDGED.get(kind, StoreError)(
-        detail if kind == "model-refused" else f"the control plane refused it: {detail}"
-    )
+    return _judged(kind, detail)
+
+
+def _judged(kind: str, detail: str) -> Exception:
+    if kind == "unknown-part":
+        return Overtaken(detail)
+    return ModelError(detail) if kind == "model-refused" else StoreError(f"the control plane refused it: {detail}")
 
 
 def _not_now(kind: str, detail: str, *, patient: bool) -> StoreUnavailable:
     if patient and kind in _IN_DOUBT:
-        return Unanswered(f"the control plane cannot tell: {detail}. {DOUBT}")
+        return StoreUnanswered(f"the control plane cannot tell: {detail}. {DOUBT}")
     return StoreUnavailable(f"the control plane cannot now: {detail}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mcp_sdk.clients import api
 from mcp_sdk.config import Config
-from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable
+from mcp_sdk.exceptions import ConfigurationError, StoreUnanswered, StoreUnavailable
 
 if TYPE_CHECKING:
     import httpx
@@ -52,7 +52,7 @@ class Replicas:
             except StoreUnavailable as error:
                 if self._at == asked:
                     self.turn()
-                if isinstance(error, api.Unanswered):
+                if isinstance(error, StoreUnanswered):
                     raise
         return await api.asend(self._client(), call)
 

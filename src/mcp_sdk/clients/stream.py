@@ -28,7 +28,7 @@ PORTION = 100_000
 AWAY = "the control plane is not connected"
 
 
-class _Fewer(StoreUnavailable):
+class _Fewer(Exception):
     """Entities that were asked for together are more than the server says at once."""
 
 
@@ -56,10 +56,10 @@ class ClientStream:
     async def _get(self, refs: Sequence[EntityRef]) -> Sequence[ModelContext]:
         try:
             said = await self._ask("get", refs=list(map(list, refs)))
-        except _Fewer:
+        except _Fewer as error:
             middle = len(refs) // 2
             if not middle:
-                raise
+                raise StoreUnavailable(str(error)) from error
             return [*await self._get(refs[:middle]), *await self._get(refs[middle:])]
         return each(ModelContext.from_dict, said.get("contexts", ()))
 
@@ -74,7 +74,7 @@ class ClientStream:
         try:
             await self.say(op, id=number, **members)
             return await answer
-        except StoreError:
+        except (StoreError, _Fewer):
             raise
         except Exception as error:
             raise StoreUnavailable(f"{AWAY}: {type(error).__name__}") from error

@@ -16,7 +16,6 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from mcp_sdk.context import EntityRef, Scope
-from mcp_sdk.exceptions import StoreError
 from mcp_sdk.ports import Store
 from mcp_sdk.protocol.plain import plain_applied
 from mcp_sdk.server.faults import Fault
@@ -24,7 +23,7 @@ from mcp_sdk.server.faults import Fault
 __all__ = ["PAGE", "READERS", "Page", "TooMuch", "Wanted", "found", "history", "listing", "turn"]
 
 
-class TooMuch(StoreError):
+class TooMuch(Exception):
     """Several entities that were asked for together are more than a page."""
 
 
