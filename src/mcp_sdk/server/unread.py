@@ -36,7 +36,7 @@ class Impatient:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Have every byte that waits counted: a small rest would be waited for as long as a large one."""
         super().connection_made(transport)  # type: ignore[misc]
-        self.transport.set_write_buffer_limits(high=0)
+        self.transport.set_write_buffer_limits(high=1, low=0)  # with 0 a TLS transport waits when nothing does
         with suppress(OSError, AttributeError):  # a Unix socket has no such thing, nor do all systems
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
