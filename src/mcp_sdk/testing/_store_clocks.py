@@ -52,10 +52,14 @@ class _Machines:
     """Two machines' clocks; that of this process is the late one's, for what does not ask the one that it was given."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
         self.true = time.time
         self.asked = False
         self.put(early=-2 * HOUR, late=2 * HOUR)
-        monkeypatch.setattr(time, "time", lambda: self.true() + self._late)
+
+    def begin(self) -> None:
+        """Set this process's clock: once stores are open, for what they import would keep it."""
+        self._monkeypatch.setattr(time, "time", lambda: self.true() + self._late)
 
     def put(self, *, early: float, late: float) -> None:
         """Have the clocks jump to so many seconds ahead of the true time."""
@@ -82,6 +86,7 @@ async def _among_machines(suite: Cases, place: Path, clocks: _Machines) -> None:
     async with AsyncExitStack() as stack, asyncio.timeout(60):
         early = await _opened(stack, suite.store(place, clock=clocks.early))
         late = await _opened(stack, suite.store(place, clock=clocks.late))
+        clocks.begin()
         before, after = (Endpoint("shop", f"http://127.0.0.1:{port}") for port in (1, 2))
         await late.register(SCOPE, before, ttl=60)
         await _jump(early, late, clocks)
