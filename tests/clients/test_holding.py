@@ -37,13 +37,6 @@ spec:
 Answering = Callable[[int], Sequence[str]]
 
 
-@pytest.fixture
-def replica(tmp_path: Any) -> Iterator[Replica]:
-    """A server over a file of its own."""
-    with Replica(tmp_path) as running:
-        yield running
-
-
 def mesh(url: str, **settings: Any) -> Mesh:
     """Give a mesh on a server."""
     settings.setdefault("start_timeout", 20.0)

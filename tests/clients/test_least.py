@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +15,7 @@ from serving import Replica
 from waiting import until
 
 from mcp_sdk import BusinessModel, Mesh
-from mcp_sdk.clients import api, session, stream
+from mcp_sdk.clients import api, attentive, session
 from mcp_sdk.context import EntityRef, ModelContext, Transition, Trust
 from mcp_sdk.decisions import Decision, DecisionRequest, Denied, Permit, Phase
 from mcp_sdk.exceptions import StoreError
@@ -36,13 +34,6 @@ spec:
   rules:
   - {name: paid, when: "has(order.state) && order.state == 'paid'", effect: deny}
 """
-
-
-@pytest.fixture
-def replica(tmp_path: Path) -> Iterator[Replica]:
-    """A server over a file of its own."""
-    with Replica(tmp_path) as running:
-        yield running
 
 
 def token_of(replica: Replica, service: str, role: str) -> str:
@@ -76,6 +67,12 @@ def permitted(plane: ControlPlane) -> bool:
 def asked(mesh: Mesh, service: str, **known: Any) -> Decision:
     """Have the server decide a call."""
     return mesh.control_plane.consult(DecisionRequest(service, "GET /orders", **known)).result(PATIENCE)
+
+
+def lose_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next part that is asked for be one that is in force no longer."""
+    real, gone = api.part, iter(["0" * 64])
+    monkeypatch.setattr(api, "part", lambda scope, digest: real(scope, next(gone, digest)))
 
 
 def test_a_service_hears_of_policies_of_any_size(replica: Replica) -> None:
@@ -155,11 +152,10 @@ def test_a_part_that_was_overtaken_costs_no_stream(
     replica: Replica, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where a newer manifest waits already it is taken, over the same stream."""
-    real, gone = api.part, iter(["0" * 64])
     with service(replica) as shop:
         put(replica, "permit", 0)
         until(lambda: permitted(shop.control_plane))
-        monkeypatch.setattr(api, "part", lambda scope, digest: real(scope, next(gone, digest)))
+        lose_a_part(monkeypatch)
         put(replica, "permit", 1, others=400)
         put(replica, "deny", 2, others=401)
         until(lambda: not permitted(shop.control_plane))
@@ -172,11 +168,10 @@ def test_where_no_newer_manifest_comes_the_stream_begins_anew(
 ) -> None:
     """A part that is said to be overtaken, and is not, is asked for again."""
     monkeypatch.setattr(session, "OVERTAKEN", 0.2)
-    real, gone = api.part, iter(["0" * 64])
     with service(replica) as shop:
         put(replica, "permit", 0)
         until(lambda: permitted(shop.control_plane))
-        monkeypatch.setattr(api, "part", lambda scope, digest: real(scope, next(gone, digest)))
+        lose_a_part(monkeypatch)
         put(replica, "deny", 1, others=400)
         until(lambda: not permitted(shop.control_plane))
         until(lambda: shop.control_plane.status() is Status.READY)
@@ -184,8 +179,8 @@ def test_where_no_newer_manifest_comes_the_stream_begins_anew(
 
 def test_a_stream_that_falls_silent_is_given_up(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a network swallows what either says, the client is stale, and ready again once it does not."""
-    monkeypatch.setattr(stream, "PING", 0.2)
-    monkeypatch.setattr(stream, "SILENCE", 0.5)
+    monkeypatch.setattr(attentive, "PING", 0.2)
+    monkeypatch.setattr(attentive, "SILENCE", 0.5)
     with Relay(replica.port) as relay, service(replica, control_plane=f"http://127.0.0.1:{relay.port}") as shop:
         until(lambda: shop.control_plane.status() is Status.READY)
         relay.hold()
@@ -196,8 +191,8 @@ def test_a_stream_that_falls_silent_is_given_up(replica: Replica, monkeypatch: p
 
 def test_a_slow_link_is_no_silence(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes longer than an answer to a ping may is taken whole, for its bytes go on coming."""
-    monkeypatch.setattr(stream, "PING", 0.2)
-    monkeypatch.setattr(stream, "SILENCE", 1.0)
+    monkeypatch.setattr(attentive, "PING", 0.2)
+    monkeypatch.setattr(attentive, "SILENCE", 1.0)
     with service(replica) as shop:
         shop.publish("order", "o-1", state="paid", note="x" * 900_000)
         assert shop.control_plane.flush(PATIENCE)

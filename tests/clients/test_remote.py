@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,6 @@ spec:
   rules:
   - {name: paid, when: "has(order.state) && order.state == 'paid'", effect: deny}
 """
-
-
-@pytest.fixture
-def replica(tmp_path: Path) -> Iterator[Replica]:
-    """A server over a file of its own."""
-    with Replica(tmp_path) as running:
-        yield running
 
 
 def mesh(replica: Replica, **settings: Any) -> Mesh:

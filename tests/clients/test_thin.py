@@ -10,6 +10,7 @@ import httpx
 import pytest
 from calling import call
 from serving import Replica
+from waiting import until
 
 from mcp_sdk import BusinessModel, Config, Mesh, Refused
 from mcp_sdk.exceptions import ConfigurationError
@@ -74,6 +75,17 @@ def test_the_server_decides_with_contexts_of_its_own(replica: Replica) -> None:
         with pytest.raises(Refused, match="rule 'paid'"):
             ship("o-1")
         assert ship("o-2") == "o-2"
+
+
+def test_a_thin_client_is_ready_again_once_it_believes_what_it_is_told(replica: Replica) -> None:
+    """A manifest that is not believed makes it stale, and says why; the next good one ends both."""
+    with Mesh(config(replica), models=[ORDER]) as mesh, Mesh(config(replica, "local"), models=[ORDER]) as operator:
+        plane, session = mesh.control_plane, mesh.control_plane._sessions.get()
+        session.loop.submit(lambda: session._hear({"op": "manifest", "envelope": {}})).result(20)
+        assert plane.status() is Status.STALE
+        assert plane.why
+        operator.control_plane.apply(PolicyRevision(1, {}, {"a.yaml": ACCESS.replace("already", "long")})).result(20)
+        until(lambda: (plane.status(), plane.why) == (Status.READY, ""))
 
 
 def test_without_the_server_a_thin_client_refuses(replica: Replica) -> None:

@@ -6,9 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from serving import Replica
@@ -25,13 +23,6 @@ from mcp_sdk.stores.sqlite import connect
 
 ORDER = BusinessModel("order", states=("created", "paid"))
 PUBLISHER, VIEWER = Grant("publisher"), Grant("viewer")
-
-
-@pytest.fixture
-def replica(tmp_path: Path) -> Iterator[Replica]:
-    """A server over a file of its own."""
-    with Replica(tmp_path) as running:
-        yield running
 
 
 def keep(replica: Replica, record: Record | None, name: str) -> None:

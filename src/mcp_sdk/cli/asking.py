@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_sdk.cli import servers
+from mcp_sdk.cli.arguments import checked, filled
 from mcp_sdk.cli.command import WrongUsage
-from mcp_sdk.cli.names import checked, filled
 from mcp_sdk.cli.plane import add_scope
 from mcp_sdk.clients import api
 from mcp_sdk.config import Config, from_env

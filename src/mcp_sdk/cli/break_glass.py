@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from mcp_sdk.cli.arguments import checked
 from mcp_sdk.cli.asking import add_server, ask, require_reason, scope_of, seconds
 from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.entities import services_of
 from mcp_sdk.cli.following import following
-from mcp_sdk.cli.names import checked
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.plane import connected
 from mcp_sdk.cli.times import short

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from mcp_sdk.cli.arguments import several
 from mcp_sdk.cli.command import WrongUsage
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.times import short
@@ -60,13 +61,7 @@ def context_of(mesh: Mesh, model: BusinessModel, entity_id: str) -> ModelContext
 
 def add_limit(parser: ArgumentParser) -> None:
     """Add ``--limit`` to a verb that lists entities."""
-    parser.add_argument("--limit", type=_limit, default=100, metavar="N", help="how many, at most (default: 100)")
-
-
-def _limit(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"{text!r:.40} is no limit; give a whole number, 1 at least")
-    return int(text)
+    parser.add_argument("--limit", type=several, default=100, metavar="N", help="how many, at most (default: 100)")
 
 
 def say_more(found: Sequence[object], limit: int, output: Output) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mcp_sdk.cli.arguments import checked, environment, namespace
 from mcp_sdk.cli.command import WrongUsage
-from mcp_sdk.cli.names import checked, environment, namespace
 from mcp_sdk.cli.servers import greet, is_server
 from mcp_sdk.config import Config, from_env
 from mcp_sdk.exceptions import ConfigurationError, StoreUnavailable

@@ -14,8 +14,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcp_sdk.cli.arguments import filled, several
 from mcp_sdk.cli.command import OK, Command, WrongUsage
-from mcp_sdk.cli.names import filled
 from mcp_sdk.cli.output import Output
 from mcp_sdk.exceptions import ConfigurationError, MissingExtra
 
@@ -62,17 +62,17 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--mesh", type=filled, default=MESH, help="the mesh's name, which manifests carry (default: default)"
     )
-    parser.add_argument("--streams", type=_bound, default=10_000, help="clients at once (default: 10000)")
+    parser.add_argument("--streams", type=several, default=10_000, help="clients at once (default: 10000)")
     parser.add_argument(
         "--endpoints",
-        type=_bound,
+        type=several,
         default=10_000,
         metavar="N",
         help="endpoints announced in one namespace and environment (default: 10000)",
     )
     parser.add_argument(
         "--service-endpoints",
-        type=_bound,
+        type=several,
         default=2_000,
         metavar="N",
         help="of these, endpoints of one service (default: 2000)",
@@ -110,12 +110,6 @@ def _configure(parser: ArgumentParser) -> None:
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65_536:
         raise ArgumentTypeError(f"{text!r} is no port; ports are 1 to 65535")
-    return int(text)
-
-
-def _bound(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"{text!r:.40} is no bound; give a whole number, 1 at least")
     return int(text)
 
 

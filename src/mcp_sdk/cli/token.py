@@ -6,10 +6,10 @@ import time
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from mcp_sdk.cli.arguments import filled
 from mcp_sdk.cli.asking import add_action, add_grant, add_server, ask, grants, is_id, seconds
 from mcp_sdk.cli.command import OK, Command, WrongUsage
 from mcp_sdk.cli.following import following
-from mcp_sdk.cli.names import filled
 from mcp_sdk.cli.output import Output
 from mcp_sdk.cli.times import short
 

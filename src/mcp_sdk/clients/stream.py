@@ -21,8 +21,6 @@ __all__ = ["ClientStream", "connected"]
 
 Found = Mapping[EntityRef, ModelContext]
 FRAME_SIZE = 64 * 1024 * 1024
-PING, SILENCE = 5.0, 10.0
-"""Seconds between two pings, and those without a byte of the other side that end the stream."""
 PORTION = 100_000
 """Characters of the ids that one frame names, about: as bytes of JSON they are a megabyte at the most."""
 AWAY = "the control plane is not connected"
@@ -143,7 +141,7 @@ async def connected(url: str, config: Config) -> AsyncIterator[ClientStream]:
         from websockets.asyncio.client import connect  # noqa: PLC0415 - an extra
         from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException  # noqa: PLC0415
 
-        from mcp_sdk.clients.attentive import Attentive  # noqa: PLC0415 - it needs the extra too
+        from mcp_sdk.clients.attentive import PING, Attentive  # noqa: PLC0415 - it needs the extra too
     except ModuleNotFoundError as error:
         raise MissingExtra("websockets", extra="client", purpose="a control plane over HTTP") from error
     headers = {"authorization": f"Bearer {config.token}"} if config.token else {}
@@ -155,11 +153,9 @@ async def connected(url: str, config: Config) -> AsyncIterator[ClientStream]:
             place, additional_headers=headers, compression=None, max_size=FRAME_SIZE, proxy=None, **options
         ) as socket:
             stream = ClientStream(socket)
-            attending = asyncio.create_task(socket.attend(PING, SILENCE))  # type: ignore[attr-defined]
             try:
                 yield stream
             finally:
-                attending.cancel()
                 stream.abandon()
     except ConnectionClosed as error:
         if error.rcvd is not None and error.rcvd.code == CLOSE_REFUSED:

@@ -134,11 +134,11 @@ class _Budget:
     def take(self, size: int, of: str = "") -> None:
         share = self.size // 4 if of and self._of[of] else self.size
         if size and (size > self._left or size + self._of[of] > share):
+            bound = f"{self.size} bytes of {self._what} at most" + (", a quarter of them for one caller" if of else "")
             raise Fault(
                 503,
                 f"too-many-{self._what}",
-                f"this replica holds {self.size} bytes of {self._what} at most, a quarter of them for one caller, and "
-                "has no room for this one now",
+                f"this replica holds {bound}, and has no room for this one now",
                 headers=(("retry-after", "1"), ("connection", "close")),
             )
         self._left -= size

@@ -1,4 +1,4 @@
-"""What the options and settings of ``mcpctl`` take as the name of a namespace or an environment."""
+"""What the options and settings of ``mcpctl`` take as a value, a number, and the name of a namespace or environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mcp_sdk.cli.command import WrongUsage
 from mcp_sdk.config import PREFIX, Config
 from mcp_sdk.services import NAMES, is_name
 
-__all__ = ["checked", "environment", "filled", "namespace"]
+__all__ = ["checked", "environment", "filled", "namespace", "several"]
 
 MOST = 200
 EMPTY = "it is empty, as of a variable that is not set. Give a value, or leave the option out"
@@ -21,6 +21,13 @@ def filled(text: str) -> str:
     if not text.strip():
         raise ArgumentTypeError(EMPTY)
     return text
+
+
+def several(text: str) -> int:
+    """Give the whole number that an option bounds something by; raises ``ArgumentTypeError`` below 1."""
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"{text!r:.40} is no bound; give a whole number, 1 at least")
+    return int(text)
 
 
 def namespace(text: str) -> str:
